@@ -1,0 +1,53 @@
+# Everything a contributor types. CONTRIBUTING.md says when.
+SHELL := /bin/bash
+SOURCES := Package.swift Sources Tests
+
+# A crash in a service must not spend seconds of every core on symbols.
+export SWIFT_BACKTRACE := enable=no
+
+.PHONY: help build release test demo bench bench-quick format lint clean
+
+help:
+	@echo "make build     debug build"
+	@echo "make release   optimised build, .build/release/outport"
+	@echo "make test      installs the clients that are missing, builds, runs every test"
+	@echo "make demo      from a push at the parent to a pull at the edge, unattended"
+	@echo "make bench     measures beside docker-registry and nginx, writes Benchmarks/results.md"
+	@echo "make format    formats the Swift sources in place"
+	@echo "make lint      fails where 'make format' would change something"
+	@echo "make clean     removes what was built"
+
+build:
+	@Scripts/install-clients build
+	swift build
+
+release:
+	@Scripts/install-clients build
+	swift build -c release --product outport
+
+test:
+	@Scripts/install-clients build test
+	swift build --build-tests
+	swift test --skip-build
+
+demo:
+	@Scripts/install-clients build demo
+	Scripts/demo
+
+bench: release
+	@Scripts/install-clients bench
+	Benchmarks/run $(BENCH)
+
+bench-quick: release
+	@Scripts/install-clients bench
+	Benchmarks/run --quick $(BENCH)
+
+format:
+	swift format format --in-place --recursive --parallel $(SOURCES)
+
+lint:
+	swift format lint --strict --recursive --parallel $(SOURCES)
+
+clean:
+	swift package clean
+	rm -rf .build/bench Benchmarks/results.md Benchmarks/results.json

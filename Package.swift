@@ -1,0 +1,99 @@
+// swift-tools-version:6.2
+// One package for every target, so that dependencies build once. The layers are those of docs/architecture.md:
+// an arrow is an import, and nothing points back.
+
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
+let jwtKit = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioFoundationCompat = Target.Dependency.product(name: "NIOFoundationCompat", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioHTTPTypesHTTP1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
+let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
+
+/// A library target with the house settings.
+func layer(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+/// The tests of one layer, under the layer's name.
+func tests(_ layer: String, _ more: [Target.Dependency] = []) -> Target {
+    .testTarget(name: "\(layer)Tests", dependencies: [.init(stringLiteral: layer)] + more, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "outport",
+    platforms: [.macOS(.v15)],
+    products: [.executable(name: "outport", targets: ["outport"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-certificates", exact: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", exact: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
+        .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1"),
+        .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", exact: "1.0.2"),
+        .package(url: "https://github.com/vapor/jwt-kit", exact: "5.7.1"),
+    ],
+    targets: [
+        // Values: no input or output.
+        layer("OCI", [crypto]),
+        layer("Schedule"),
+        layer("JSON"),
+        layer("JMESPath", ["JSON"]),
+        layer("GatewayProtocol", ["OCI"]),
+
+        // State.
+        layer("Persistence", ["OCI", grdb, crypto, nioCore, nioPosix]),
+        layer("RegistryCore", ["OCI", "Persistence", nioCore]),
+        layer("Identity", ["OCI", "Persistence", crypto, jwtKit]),
+
+        // Wire.
+        layer("HTTPServing", ["OCI", "Persistence", hummingbirdCore, serviceLifecycle, nioHTTPTypes, nioHTTPTypesHTTP1, nioHTTP1, nioPosix, nioSSL, x509, crypto, httpTypes, logging]),
+        layer("RegistryClient", ["OCI", nioCore, nioPosix, nioHTTP1, nioSSL, nioFoundationCompat, x509, crypto]),
+        layer("DistributionAPI", ["HTTPServing", "Identity", "RegistryCore", nioFoundationCompat]),
+        layer("Gateway", ["GatewayProtocol", "HTTPServing", "Identity", "RegistryCore", "Schedule"]),
+        layer("ResourceManager", ["Gateway", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
+        layer("SyncAgent", ["GatewayProtocol", "Identity", "RegistryClient", "RegistryCore", "Schedule", logging]),
+
+        .executableTarget(
+            name: "outport",
+            dependencies: [
+                "DistributionAPI", "Gateway", "JMESPath", "ResourceManager", "SyncAgent",
+                argumentParser, asyncHTTPClient, logging, serviceLifecycle, unixSignals,
+            ],
+            swiftSettings: settings),
+
+        tests("OCI"),
+        tests("Schedule"),
+        tests("JSON"),
+        tests("JMESPath", ["JSON"]),
+    ]
+)

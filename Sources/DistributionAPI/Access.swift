@@ -1,0 +1,141 @@
+// Who is asking, and what they may do.
+
+package import HTTPServing
+package import Identity
+package import OCI
+package import Persistence
+
+/// An authenticated caller of the data plane.
+package struct Caller: Sendable {
+    package enum Grant: Sendable {
+        /// What the access token lists.
+        case listed([AccessEntry])
+        /// What a scope map permits, asked at the time of use.
+        case scopeMap(ScopeMap)
+        /// Everything (a service principal that owns the registry).
+        case everything
+    }
+
+    package let subject: Subject
+    package let grant: Grant
+    /// Set for sync tokens: writes also need the lease to be current.
+    package let lease: SyncLease?
+
+    package func may(_ permission: RepositoryPermission, on name: RepositoryName) -> Bool {
+        switch self.grant {
+        case .everything: true
+        case .scopeMap(let map): map.permits(permission, on: name)
+        case .listed(let entries):
+            entries.contains {
+                $0.type == "repository" && $0.name == name.description && ($0.actions.contains(permission.scopeAction) || $0.actions.contains("*"))
+            }
+        }
+    }
+
+    /// Whether the caller may see that a repository exists.
+    func maySee(_ name: RepositoryName) -> Bool {
+        switch self.grant {
+        case .everything: true
+        case .scopeMap(let map): map.permits(.contentRead, on: name) || map.permits(.metadataRead, on: name)
+        case .listed: self.may(.contentRead, on: name) || self.may(.metadataRead, on: name)
+        }
+    }
+
+    /// For the change log.
+    var origin: String {
+        switch self.subject {
+        case .servicePrincipal(let id): "servicePrincipal:\(id)"
+        case .token(let name): "token:\(name)"
+        }
+    }
+}
+
+/// Authenticates requests and grants scopes.
+package struct AccessController: Sendable {
+    package let identities: IdentityStore
+    package let directory: Directory?
+    package let tokens: TokenAuthority
+    package let leases: (any SyncLeaseAuthority)?
+
+    /// - Parameters:
+    ///   - directory: service principals; a connected registry has none.
+    ///   - leases: the gateway for children.
+    package init(identities: IdentityStore, directory: Directory?, tokens: TokenAuthority, leases: (any SyncLeaseAuthority)?) {
+        self.identities = identities
+        self.directory = directory
+        self.tokens = tokens
+        self.leases = leases
+    }
+
+    /// Who sends the request; `nil` without credentials.
+    ///
+    /// - Throws: ``IdentityError`` for credentials that do not hold.
+    func caller(of request: ServerRequest, registry: DataPlaneRegistry) async throws -> Caller? {
+        switch request.authorization {
+        case nil: return nil
+        case .bearer(let text):
+            let token = try await self.tokens.verify(text, as: [.registryAccess, .sync], audience: registry.audience)
+            guard token.kind == .sync else { return Caller(subject: token.subject, grant: .listed(token.access), lease: nil) }
+            guard case .token(let name) = token.subject, let record = try await self.identities.token(name, in: registry.id), record.isEnabled,
+                let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
+            else { throw IdentityError(.invalidToken, "the sync token is disabled or deleted at the parent") }
+            return Caller(subject: token.subject, grant: .scopeMap(map), lease: token.lease)
+        case .basic(let user, let password):
+            return try await self.authenticate(user: user, password: password, registry: registry)
+        }
+    }
+
+    /// The caller with this user name and password.
+    ///
+    /// - Throws: ``IdentityError`` with code `invalidCredentials`, the same sentence whatever is wrong.
+    func authenticate(user: String, password: String, registry: DataPlaneRegistry) async throws -> Caller {
+        if user == Self.refreshTokenUser { return try await self.redeem(refreshToken: password, registry: registry) }
+        if let (token, map) = try await self.identities.authenticate(token: user, password: password, in: registry.id) {
+            return Caller(subject: .token(token.name), grant: .scopeMap(map), lease: nil)
+        }
+        if let principal = try await self.directory?.authenticate(appID: user, secret: password) {
+            return Caller(subject: .servicePrincipal(principal.objectID), grant: Self.grant(of: principal), lease: nil)
+        }
+        throw IdentityError(.invalidCredentials, "user name or password are not valid for this registry, have expired, or the token is disabled")
+    }
+
+    /// The user name under which a refresh token is given as password.
+    static let refreshTokenUser = "00000000-0000-0000-0000-000000000000"
+
+    func redeem(refreshToken: String, registry: DataPlaneRegistry) async throws -> Caller {
+        let token = try await self.tokens.verify(refreshToken, as: [.registryRefresh], audience: registry.audience)
+        switch token.subject {
+        case .token(let name):
+            guard let record = try await self.identities.token(name, in: registry.id), record.isEnabled,
+                let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
+            else { throw IdentityError(.invalidCredentials, "the token this refresh token was issued to is disabled or deleted") }
+            return Caller(subject: token.subject, grant: .scopeMap(map), lease: nil)
+        case .servicePrincipal(let id):
+            guard let principal = try await self.directory?.principal(objectID: id) else {
+                throw IdentityError(.invalidCredentials, "the principal this refresh token was issued to is gone")
+            }
+            return Caller(subject: token.subject, grant: Self.grant(of: principal), lease: nil)
+        }
+    }
+
+    private static func grant(of principal: ServicePrincipal) -> Caller.Grant {
+        principal.isDirectoryAdministrator ? .everything : .listed([])
+    }
+
+    /// The part of `requested` that the caller has.
+    func granted(_ requested: [AccessEntry], to caller: Caller) -> [AccessEntry] {
+        requested.compactMap { entry in
+            switch (entry.type, entry.name) {
+            case ("repository", _):
+                guard let name = try? RepositoryName(entry.name) else { return nil }
+                let wanted = entry.actions.contains("*") ? RepositoryPermission.allCases : entry.actions.compactMap { RepositoryPermission(scopeAction: $0) }
+                let actions = wanted.filter { caller.may($0, on: name) }.map(\.scopeAction)
+                return actions.isEmpty ? nil : AccessEntry(type: entry.type, name: entry.name, actions: actions)
+            case ("registry", "catalog"):
+                // The catalog shows only what the caller may read, so everyone may ask for it.
+                return AccessEntry(type: entry.type, name: entry.name, actions: ["*"])
+            default: return nil
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+// What the data plane must know of the registry a request is for.
+
+package import HTTPServing
+package import Persistence
+
+/// A registry as its data plane serves it.
+package struct DataPlaneRegistry: Sendable {
+    package let id: RegistryID
+    package let name: String
+    /// What tokens of this registry are issued for: the same on its login server and data endpoint.
+    package let audience: String
+    /// `nil` when clients may write; otherwise the sentence that refuses them.
+    package let writeRefusal: String?
+
+    package init(id: RegistryID, name: String, audience: String, writeRefusal: String?) {
+        self.id = id
+        self.name = name
+        self.audience = audience
+        self.writeRefusal = writeRefusal
+    }
+}
+
+/// Finds registries by host name.
+package protocol RegistryDirectory: Sendable {
+    /// The registry a host name means, and the host to write into challenges; `nil` when there is none.
+    func registry(for host: HostAndPort?) async throws -> (registry: DataPlaneRegistry, host: HostAndPort)?
+}

@@ -1,0 +1,76 @@
+// Lists: catalog, tags and referrers, each a page at a time.
+
+internal import HTTPServing
+internal import HTTPTypes
+internal import NIOCore
+internal import OCI
+internal import RegistryCore
+
+extension DistributionHandler {
+    /// Entries of a page unless the client asks for fewer.
+    private static let defaultPage = 1000
+    private static let maximumPage = 10_000
+
+    private struct TagList: Encodable {
+        let name: String
+        let tags: [String]
+    }
+
+    private struct Catalog: Encodable {
+        let repositories: [String]
+    }
+
+    private struct ReferrersIndex: Encodable {
+        let schemaVersion = 2
+        let mediaType = MediaType.ociIndex
+        let manifests: [Descriptor]
+    }
+
+    func tags(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
+        let limit = try Self.limit(call.request)
+        guard limit > 0 else { return try .json(.ok, TagList(name: name.description, tags: [])) }
+        // One more than asked tells whether there is another page.
+        let tags = try await self.store.tags(of: name, in: call.registry.id, after: call.request.query("last"), limit: limit + 1)
+        let page = tags.prefix(limit).map(\.description)
+        return try .json(
+            .ok, TagList(name: name.description, tags: page),
+            headers: Self.link(tags.count > limit ? page.last : nil, "/v2/\(name)/tags/list", limit))
+    }
+
+    func catalog(_ call: Call) async throws -> ServerResponse {
+        let limit = try Self.limit(call.request)
+        var visible: [String] = []
+        var last = call.request.query("last")
+        // Names the caller may not see are passed over until the page is full.
+        while visible.count <= limit {
+            let names = try await self.store.repositories(in: call.registry.id, after: last, limit: 1000)
+            visible += names.filter(call.caller.maySee).map(\.description)
+            guard names.count == 1000, let end = names.last else { break }
+            last = end.description
+        }
+        let page = Array(visible.prefix(limit))
+        return try .json(.ok, Catalog(repositories: page), headers: Self.link(visible.count > limit ? page.last : nil, "/v2/_catalog", limit))
+    }
+
+    func referrers(_ name: RepositoryName, _ digest: Digest, _ call: Call) async throws -> ServerResponse {
+        let filter = call.request.query("artifactType")
+        let manifests = try await self.store.referrers(of: digest, in: name, of: call.registry.id, artifactType: filter)
+        return try .json(
+            .ok, ReferrersIndex(manifests: manifests), headers: filter == nil ? [:] : [.ociFiltersApplied: "artifactType"],
+            type: MediaType.ociIndex.description)
+    }
+
+    private static func limit(_ request: ServerRequest) throws -> Int {
+        guard let text = request.query("n") else { return self.defaultPage }
+        guard let number = Int(text), number >= 0 else {
+            throw RegistryError(.paginationNumberInvalid, "n must be a number of entries, not '\(text.prefix(40))'")
+        }
+        return min(number, self.maximumPage)
+    }
+
+    /// The `Link` to the next page (RFC 8288); relative, every item with a value.
+    private static func link(_ last: String?, _ path: String, _ limit: Int) -> HTTPFields {
+        guard let last else { return [:] }
+        return [.link: "<\(path)?last=\(PercentEncoding.encode(last))&n=\(limit)>; rel=\"next\""]
+    }
+}

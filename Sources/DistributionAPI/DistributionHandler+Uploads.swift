@@ -1,0 +1,85 @@
+// Uploads: in one request, in two, in chunks, or not at all (mounts).
+
+internal import HTTPServing
+internal import HTTPTypes
+internal import OCI
+internal import Persistence
+internal import RegistryCore
+
+extension DistributionHandler {
+    func beginUpload(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
+        if let mount = call.request.query("mount") {
+            let digest = try Digest(mount)
+            if let from = call.request.query("from") {
+                let source = try RepositoryName(from)
+                if call.caller.may(.contentRead, on: source),
+                    try await self.store.mount(digest, from: [source], into: name, of: call.registry.id)
+                {
+                    return Self.created(name, digest)
+                }
+            }
+            // What cannot be mounted is uploaded (distribution specification, "Mounting a blob from another repository").
+        } else if let text = call.request.query("digest") {
+            let digest = try Digest(text)
+            let id = try await self.uploads.begin(in: name, of: call.registry.id)
+            let stored = try await self.uploads.finish(
+                call.request.body, range: nil, length: call.request.contentLength, as: digest, upload: id, in: name, of: call.registry.id)
+            return Self.created(name, stored.digest)
+        }
+        let id = try await self.uploads.begin(in: name, of: call.registry.id)
+        return Self.accepted(name, id, size: 0)
+    }
+
+    func uploadStatus(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {
+        let size = try await self.uploads.size(of: id, in: name, of: call.registry.id)
+        var response = Self.accepted(name, id, size: size)
+        response.status = .noContent
+        return response
+    }
+
+    func appendToUpload(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {
+        do {
+            let size = try await self.uploads.append(
+                call.request.body, range: try call.request.headers[.contentRange].map { try Uploads.Range(parsing: $0) },
+                length: call.request.contentLength, to: id, in: name, of: call.registry.id)
+            return Self.accepted(name, id, size: size)
+        } catch let error as RegistryError where error.code == .rangeInvalid {
+            return try Self.outOfOrder(error, name, id)
+        }
+    }
+
+    func finishUpload(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {
+        guard let text = call.request.query("digest") else {
+            throw RegistryError(.digestInvalid, "the request that ends an upload names the blob with ?digest=<digest>")
+        }
+        let digest = try Digest(text)
+        do {
+            let stored = try await self.uploads.finish(
+                call.request.body, range: try call.request.headers[.contentRange].map { try Uploads.Range(parsing: $0) },
+                length: call.request.contentLength, as: digest, upload: id, in: name, of: call.registry.id)
+            return Self.created(name, stored.digest)
+        } catch let error as RegistryError where error.code == .rangeInvalid {
+            return try Self.outOfOrder(error, name, id)
+        }
+    }
+
+    private static func accepted(_ name: RepositoryName, _ id: String, size: Int64) -> ServerResponse {
+        ServerResponse(
+            .accepted,
+            headers: [
+                .location: "/v2/\(name)/blobs/uploads/\(id)", .range: "0-\(max(0, size - 1))", .dockerUploadUUID: id,
+            ])
+    }
+
+    private static func created(_ name: RepositoryName, _ digest: Digest) -> ServerResponse {
+        ServerResponse(.created, headers: [.location: "/v2/\(name)/blobs/\(digest)", .dockerContentDigest: digest.description])
+    }
+
+    /// 416 with the range so far, so that the client can go on.
+    private static func outOfOrder(_ error: RegistryError, _ name: RepositoryName, _ id: String) throws -> ServerResponse {
+        let size = error.detail["offset"].flatMap(Int64.init) ?? 0
+        var response = try ServerResponse.refusal(error)
+        response.headers.append(contentsOf: self.accepted(name, id, size: size).headers)
+        return response
+    }
+}

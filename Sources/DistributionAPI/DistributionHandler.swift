@@ -1,0 +1,143 @@
+// `/v2`: decides who may, then lets each end-point answer.
+
+package import HTTPServing
+internal import HTTPTypes
+internal import Identity
+internal import NIOCore
+internal import OCI
+package import RegistryCore
+
+/// Serves the OCI distribution specification 1.1.
+package struct DistributionHandler: RequestHandler {
+    let store: RegistryStore
+    let uploads: Uploads
+    private let access: AccessController
+    private let directory: any RegistryDirectory
+
+    package init(store: RegistryStore, uploads: Uploads, access: AccessController, directory: any RegistryDirectory) {
+        self.store = store
+        self.uploads = uploads
+        self.access = access
+        self.directory = directory
+    }
+
+    /// A request that has been let in.
+    struct Call: Sendable {
+        let request: ServerRequest
+        let registry: DataPlaneRegistry
+        let caller: Caller
+    }
+
+    package func respond(to request: ServerRequest) async throws -> ServerResponse? {
+        var response: ServerResponse
+        do {
+            guard let route = try Route(path: request.path) else { return nil }
+            response = try await self.answer(route, request)
+        } catch let error as Route.Refusal {
+            response = try .refusal(error.code, error.message)
+        } catch let error as RegistryError {
+            if error.code.status >= 500 { request.logger.error("request refused", metadata: ["error": .string(error.description)]) }
+            response = try .refusal(error)
+        } catch let error as OCIParseError {
+            response = try .refusal(error.subject == .digest ? .digestInvalid : error.subject == .byteRange ? .blobUploadInvalid : .nameInvalid, error.description)
+        } catch let error as BodyTooLarge {
+            response = try .refusal(.manifestInvalid, "the manifest is larger than \(error.limit) bytes", status: 413)
+        }
+        response.headers[.dockerDistributionAPIVersion] = "registry/2.0"
+        return response
+    }
+
+    private func answer(_ route: Route, _ request: ServerRequest) async throws -> ServerResponse {
+        guard let (registry, host) = try await self.directory.registry(for: request.host) else {
+            return try .refusal(.nameUnknown, "there is no registry at \(request.host?.description ?? "this address")")
+        }
+        let permission = Self.permission(route, request.method)
+        let caller: Caller
+        do {
+            guard let found = try await self.access.caller(of: request, registry: registry) else {
+                return try Self.challenge(route, permission, request, host, .unauthorized, "authentication required", error: nil)
+            }
+            caller = found
+        } catch let error as IdentityError {
+            return try Self.challenge(route, permission, request, host, .unauthorized, error.message, error: "invalid_token")
+        }
+        let isWrite = permission == .contentWrite || permission == .contentDelete
+        if isWrite, let refusal = registry.writeRefusal { return try .refusal(.unsupported, refusal) }
+        if let name = route.repository, let permission {
+            guard caller.may(permission, on: name) else {
+                return try Self.challenge(
+                    route, permission, request, host, .denied, "\(permission.scopeAction) access to repository \(name) is denied", error: "insufficient_scope")
+            }
+        }
+        if isWrite, let lease = caller.lease, try await self.access.leases?.isCurrent(lease, registry: registry.id) != true {
+            return try .refusal(.denied, "this instance of connected registry '\(lease.connectedRegistry)' is no longer active at the parent")
+        }
+        return try await self.dispatch(route, Call(request: request, registry: registry, caller: caller))
+    }
+
+    private func dispatch(_ route: Route, _ call: Call) async throws -> ServerResponse {
+        switch (route, call.request.method) {
+        case (.base, .get), (.base, .head):
+            return ServerResponse(.ok, headers: [.contentType: "application/json"], body: .bytes(ByteBuffer(string: "{}")))
+        case (.catalog, .get): return try await self.catalog(call)
+        case (.tags(let name), .get): return try await self.tags(name, call)
+        case (.manifest(let name, let reference), .get), (.manifest(let name, let reference), .head): return try await self.manifest(name, reference, call)
+        case (.manifest(let name, let reference), .put): return try await self.putManifest(name, reference, call)
+        case (.manifest(let name, let reference), .delete): return try await self.deleteManifest(name, reference, call)
+        case (.blob(let name, let digest), .get), (.blob(let name, let digest), .head): return try await self.blob(name, digest, call)
+        case (.blob(let name, let digest), .delete):
+            try await self.store.deleteBlob(digest, from: name, of: call.registry.id)
+            return ServerResponse(.accepted)
+        case (.uploads(let name), .post): return try await self.beginUpload(name, call)
+        case (.upload(let name, let id), .get): return try await self.uploadStatus(name, id, call)
+        case (.upload(let name, let id), .patch): return try await self.appendToUpload(name, id, call)
+        case (.upload(let name, let id), .put): return try await self.finishUpload(name, id, call)
+        case (.upload(let name, let id), .delete):
+            try await self.uploads.cancel(id, in: name, of: call.registry.id)
+            return ServerResponse(.noContent)
+        case (.referrers(let name, let digest), .get): return try await self.referrers(name, digest, call)
+        default: return try .refusal(.unsupported, "\(call.request.method) is not a method of \(call.request.path)")
+        }
+    }
+
+    /// What a request needs on its repository.
+    private static func permission(_ route: Route, _ method: HTTPRequest.Method) -> RepositoryPermission? {
+        switch route {
+        case .base, .catalog: nil
+        case .uploads, .upload: .contentWrite
+        case .tags: .contentRead
+        case .manifest, .blob, .referrers:
+            switch method {
+            case .get, .head: .contentRead
+            case .delete: .contentDelete
+            default: .contentWrite
+            }
+        }
+    }
+
+    /// A 401 with the challenge that tells the client where to get which token.
+    ///
+    /// There is no blank after the commas: some clients split there.
+    private static func challenge(
+        _ route: Route, _ permission: RepositoryPermission?, _ request: ServerRequest, _ host: HostAndPort, _ code: ErrorCode, _ message: String, error: String?
+    ) throws -> ServerResponse {
+        var text = "Bearer realm=\"\(request.isSecure ? "https" : "http")://\(host)/oauth2/token\",service=\"\(host)\""
+        if let name = route.repository, let permission {
+            let actions = permission == .contentWrite ? "pull,push" : permission.scopeAction
+            text += ",scope=\"repository:\(name):\(actions)\""
+        } else if route == .catalog {
+            text += ",scope=\"registry:catalog:*\""
+        }
+        if let error { text += ",error=\"\(error)\"" }
+        return try .refusal(code, message, status: 401, headers: [.wwwAuthenticate: text])
+    }
+}
+
+extension HTTPField.Name {
+    static let dockerDistributionAPIVersion = HTTPField.Name("Docker-Distribution-Api-Version")!
+    static let dockerContentDigest = HTTPField.Name("Docker-Content-Digest")!
+    static let dockerUploadUUID = HTTPField.Name("Docker-Upload-UUID")!
+    static let ociSubject = HTTPField.Name("OCI-Subject")!
+    static let ociFiltersApplied = HTTPField.Name("OCI-Filters-Applied")!
+    static let link = HTTPField.Name("Link")!
+}

@@ -1,0 +1,110 @@
+// The end-points of the distribution specification as values: a path is parsed once, into one of these.
+
+internal import HTTPServing
+package import OCI
+
+/// What a path below `/v2/` names (distribution specification 1.1, "Endpoints").
+enum Route: Sendable, Hashable {
+    case base
+    case catalog
+    case tags(RepositoryName)
+    case manifest(RepositoryName, Reference)
+    case blob(RepositoryName, Digest)
+    case uploads(RepositoryName)
+    case upload(RepositoryName, String)
+    case referrers(RepositoryName, Digest)
+
+    /// A path that names nothing, with the code that says why.
+    struct Refusal: Error {
+        let code: ErrorCode
+        let message: String
+    }
+
+    /// Parses a request path; `nil` when it is not below `/v2`.
+    ///
+    /// Repository names hold slashes, so a path is read from its end.
+    init?(path: String) throws(Refusal) {
+        guard path.hasPrefix("/v2") else { return nil }
+        let rest = path.dropFirst(3)
+        if rest.isEmpty || rest == "/" {
+            self = .base
+            return
+        }
+        guard rest.hasPrefix("/") else { return nil }
+        guard let decoded = PercentEncoding.decode(rest.dropFirst()) else {
+            throw Refusal(code: .nameInvalid, message: "the path has a broken percent-escape")
+        }
+        let parts = decoded.split(separator: "/", omittingEmptySubsequences: false)
+        if parts == ["_catalog"] {
+            self = .catalog
+            return
+        }
+        func name(_ dropping: Int) throws(Refusal) -> RepositoryName {
+            do {
+                return try RepositoryName(parts.dropLast(dropping).joined(separator: "/"))
+            } catch {
+                throw Refusal(code: .nameInvalid, message: error.description)
+            }
+        }
+        func digest(_ text: Substring) throws(Refusal) -> Digest {
+            do {
+                return try Digest(text)
+            } catch {
+                throw Refusal(code: .digestInvalid, message: error.description)
+            }
+        }
+        let count = parts.count
+        if count >= 3, parts[count - 2] == "tags", parts[count - 1] == "list" {
+            self = .tags(try name(2))
+        } else if count >= 4, parts[count - 3] == "blobs", parts[count - 2] == "uploads" {
+            self = parts[count - 1].isEmpty ? .uploads(try name(3)) : .upload(try name(3), String(parts[count - 1]))
+        } else if count >= 3, parts[count - 2] == "blobs", parts[count - 1] == "uploads" {
+            self = .uploads(try name(2))
+        } else if count >= 3, parts[count - 2] == "blobs" {
+            self = .blob(try name(2), try digest(parts[count - 1]))
+        } else if count >= 3, parts[count - 2] == "referrers" {
+            self = .referrers(try name(2), try digest(parts[count - 1]))
+        } else if count >= 3, parts[count - 2] == "manifests" {
+            let name = try name(2)
+            do {
+                self = .manifest(name, try Reference(parts[count - 1]))
+            } catch {
+                // A reference that is neither tag nor digest names no manifest.
+                throw Refusal(code: error.subject == .digest ? .digestInvalid : .tagInvalid, message: error.description)
+            }
+        } else {
+            throw Refusal(code: .nameUnknown, message: "there is no end-point at /v2/\(decoded.prefix(300))")
+        }
+    }
+
+    var repository: RepositoryName? {
+        switch self {
+        case .base, .catalog: nil
+        case .tags(let name), .manifest(let name, _), .blob(let name, _), .uploads(let name), .upload(let name, _), .referrers(let name, _): name
+        }
+    }
+}
+
+/// A single byte range (RFC 9110, section 14.2).
+enum ByteRange {
+    enum Outcome: Equatable {
+        case whole
+        case part(Range<Int64>)
+        case unsatisfiable
+    }
+
+    /// What a `Range` header asks of `size` bytes. Forms we do not serve (several ranges, other units) mean the whole, as the RFC allows.
+    static func parse(_ header: String?, size: Int64) -> Outcome {
+        guard let header, header.hasPrefix("bytes="), !header.contains(",") else { return .whole }
+        let parts = header.dropFirst(6).split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts.allSatisfy({ $0.utf8.count <= 18 && $0.utf8.allSatisfy(ASCII.isDigit) }) else { return .whole }
+        switch (Int64(parts[0]), Int64(parts[1])) {
+        case (nil, nil): return .whole
+        case (nil, let suffix?): return suffix == 0 || size == 0 ? .unsatisfiable : .part(max(0, size - suffix)..<size)
+        case (let start?, nil): return start < size ? .part(start..<size) : .unsatisfiable
+        case (let start?, let end?):
+            guard start <= end else { return .whole }
+            return start < size ? .part(start..<min(end + 1, size)) : .unsatisfiable
+        }
+    }
+}

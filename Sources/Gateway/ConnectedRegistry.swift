@@ -1,0 +1,148 @@
+// A connected registry as its parent knows it: what was configured, and what its instance reported.
+
+package import GatewayProtocol
+package import OCI
+package import Schedule
+
+/// A refusal of a change to a connected registry.
+package struct ConnectedRegistryError: Error, Sendable, CustomStringConvertible {
+    package enum Code: String, Sendable {
+        case invalidName
+        case invalidField
+        case notFound
+        case conflict
+        case limitReached
+    }
+
+    package let code: Code
+    /// The member of the resource that is wrong, as ARM names it.
+    package let field: String?
+    package let message: String
+
+    package init(_ code: Code, field: String? = nil, _ message: String) {
+        self.code = code
+        self.field = field
+        self.message = message
+    }
+
+    package var description: String { self.message }
+}
+
+/// Whether clients of a connected registry may write.
+package enum ConnectedRegistryMode: String, Sendable, Codable, CaseIterable {
+    case readOnly = "ReadOnly"
+    case readWrite = "ReadWrite"
+
+    /// Any letter case, as `az` sends it.
+    package init?(_ text: String) {
+        guard let match = Self.allCases.first(where: { $0.rawValue.lowercased() == text.lowercased() }) else { return nil }
+        self = match
+    }
+}
+
+/// What an operator has set.
+package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
+    package static let maximumClientTokens = 20
+
+    package var mode: ConnectedRegistryMode
+    /// The name of the parent connected registry; `nil` below the root.
+    package var parent: String?
+    package var schedule: CronSchedule
+    package var syncWindow: ISODuration?
+    package var messageTtl: MessageTTL
+    /// Names of attached client tokens.
+    package var clientTokens: [String]
+    package var notifications: [String]
+    package var logLevel: String
+    package var auditLogsEnabled: Bool
+    package var garbageCollectionEnabled: Bool
+    package var garbageCollectionSchedule: CronSchedule
+
+    package static let logLevels = ["Debug", "Information", "Warning", "Error", "None"]
+
+    package init(
+        mode: ConnectedRegistryMode = .readOnly, parent: String? = nil, schedule: CronSchedule = .continuous, syncWindow: ISODuration? = nil,
+        messageTtl: MessageTTL = .default, clientTokens: [String] = [], notifications: [String] = [], logLevel: String = "Information",
+        auditLogsEnabled: Bool = false, garbageCollectionEnabled: Bool = true, garbageCollectionSchedule: CronSchedule
+    ) {
+        self.mode = mode
+        self.parent = parent
+        self.schedule = schedule
+        self.syncWindow = syncWindow
+        self.messageTtl = messageTtl
+        self.clientTokens = clientTokens
+        self.notifications = notifications
+        self.logLevel = logLevel
+        self.auditLogsEnabled = auditLogsEnabled
+        self.garbageCollectionEnabled = garbageCollectionEnabled
+        self.garbageCollectionSchedule = garbageCollectionSchedule
+    }
+
+    /// - Throws: ``ConnectedRegistryError`` naming the field.
+    func validate() throws(ConnectedRegistryError) {
+        do {
+            // Also checks that a window is there exactly where the schedule is not continuous.
+            _ = try SyncWindow(schedule: self.schedule, duration: self.syncWindow)
+        } catch {
+            throw .init(.invalidField, field: "properties.parent.syncProperties.syncWindow", error.description)
+        }
+        guard self.clientTokens.count <= Self.maximumClientTokens else {
+            throw .init(
+                .limitReached, field: "properties.clientTokenIds",
+                "\(self.clientTokens.count) client tokens are attached; the limit is \(Self.maximumClientTokens)")
+        }
+        guard Self.logLevels.contains(self.logLevel) else {
+            throw .init(
+                .invalidField, field: "properties.logging.logLevel", "log level '\(self.logLevel)' is none of \(Self.logLevels.joined(separator: ", "))")
+        }
+    }
+}
+
+/// A connected registry with what its instance last reported.
+package struct ConnectedRegistry: Sendable {
+    package let name: String
+    package let syncToken: String
+    package let configuration: ConnectedRegistryConfiguration
+    /// Milliseconds since 1970.
+    package let created: Int64
+    /// The instance that is active.
+    package let instance: String?
+    package let epoch: Int64
+    package let report: Report?
+    package let lastActivity: Int64?
+
+    /// The last heartbeat and what was said at activation.
+    package struct Report: Sendable, Hashable, Codable {
+        package var version: String
+        package var loginServer: String?
+        package var status: StatusReport?
+    }
+
+    package var isActive: Bool { self.instance != nil }
+
+    /// Connection states as `az` prints them.
+    package enum ConnectionState: String, Sendable {
+        case online = "Online"
+        case offline = "Offline"
+        case syncing = "Syncing"
+        case unhealthy = "Unhealthy"
+    }
+
+    /// Milliseconds without a sign of life after which a connected registry counts as offline: three missed long polls.
+    package static let offlineAfter: Int64 = 90_000
+
+    /// Derived from the last sign of life and the last report, never stored.
+    package func connectionState(now: Int64) -> ConnectionState {
+        guard self.isActive, let lastActivity, now - lastActivity <= Self.offlineAfter, let status = self.report?.status, status.phase != .stopping else {
+            return .offline
+        }
+        if status.details.contains(where: { $0.type == "Error" }) { return .unhealthy }
+        return status.phase == .syncing ? .syncing : .online
+    }
+
+    /// 5 to 40 characters: a letter, then letters, digits, `-` and `_`.
+    package static func isValidName(_ name: String) -> Bool {
+        guard (5...40).contains(name.utf8.count), let first = name.utf8.first, ASCII.isLetter(first) else { return false }
+        return name.utf8.allSatisfy { ASCII.isLetter($0) || ASCII.isDigit($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") }
+    }
+}

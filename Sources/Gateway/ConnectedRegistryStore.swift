@@ -1,0 +1,302 @@
+// Connected registries over the database: configuration, activation and reports.
+
+package import GatewayProtocol
+package import Identity
+package import Persistence
+package import RegistryCore
+
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
+/// Connected registries of every registry of this server.
+package final class ConnectedRegistryStore: SyncLeaseAuthority {
+    private let database: any Database
+    private let clock: WallClock
+    /// Moves when settings change, so that children's long polls look again.
+    private let activity: Activity
+
+    package init(database: any Database, activity: Activity, clock: WallClock = .system) {
+        self.database = database
+        self.activity = activity
+        self.clock = clock
+    }
+
+    private static let select = "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity FROM connected_registry"
+
+    private static func decode(_ row: SQLRow) throws -> ConnectedRegistry {
+        let decoder = JSONDecoder()
+        return ConnectedRegistry(
+            name: row.text(0), syncToken: row.text(1),
+            configuration: try decoder.decode(ConnectedRegistryConfiguration.self, from: Data(row.text(2).utf8)), created: row.integer(3),
+            instance: row.optionalText(4), epoch: row.integer(5),
+            report: try row.optionalText(6).map { try decoder.decode(ConnectedRegistry.Report.self, from: Data($0.utf8)) },
+            lastActivity: row.optionalInteger(7))
+    }
+
+    private static func encode(_ value: some Encodable) throws -> String { String(decoding: try JSONEncoder().encode(value), as: UTF8.self) }
+
+    private static func find(_ name: String, in registry: RegistryID, _ session: any SQLReader) throws -> ConnectedRegistry? {
+        try session.row("\(self.select) WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)).map(self.decode)
+    }
+
+    // MARK: Configuration
+
+    package func list(in registry: RegistryID) async throws -> [ConnectedRegistry] {
+        try await self.database.read { try $0.rows("\(Self.select) WHERE registry = ? ORDER BY name", .integer(registry.value)).map(Self.decode) }
+    }
+
+    package func find(_ name: String, in registry: RegistryID) async throws -> ConnectedRegistry? {
+        try await self.database.read { try Self.find(name, in: registry, $0) }
+    }
+
+    /// The connected registry whose sync token is `token`.
+    package func find(syncToken token: String, in registry: RegistryID) async throws -> ConnectedRegistry? {
+        try await self.database.read {
+            try $0.row("\(Self.select) WHERE registry = ? AND sync_token = ?", .integer(registry.value), SQLValue(token)).map(Self.decode)
+        }
+    }
+
+    /// Creates a connected registry or changes its configuration.
+    ///
+    /// Sync token, parent and mode are settled at creation and cannot be changed afterwards.
+    /// - Returns: the connected registry, and whether it was created.
+    /// - Throws: ``ConnectedRegistryError`` naming the field: name (C2), unknown tokens or parent, schedule and window,
+    ///   a sync token that serves another connected registry or is a client token, a ReadWrite child of a ReadOnly parent.
+    @discardableResult
+    package func put(
+        _ name: String, syncToken: String, configuration: ConnectedRegistryConfiguration, in registry: RegistryID
+    ) async throws -> (connectedRegistry: ConnectedRegistry, isNew: Bool) {
+        guard ConnectedRegistry.isValidName(name) else {
+            throw ConnectedRegistryError(
+                .invalidName, field: "name",
+                "connected registry name '\(name.prefix(60))' is not valid: use 5 to 40 characters, a letter first, then letters, digits, '-' and '_'")
+        }
+        try configuration.validate()
+        let now = self.clock.milliseconds()
+        let result = try await self.database.write { session -> (ConnectedRegistry, Bool) in
+            let existing = try Self.find(name, in: registry, session)
+            try Self.check(name, syncToken: syncToken, configuration, existing: existing, in: registry, session)
+            try session.execute(
+                """
+                INSERT INTO connected_registry (registry, name, sync_token, configuration, created) VALUES (?, ?, ?, ?, ?)
+                ON CONFLICT (registry, name) DO UPDATE SET configuration = excluded.configuration
+                """, .integer(registry.value), SQLValue(name), SQLValue(syncToken), SQLValue(try Self.encode(configuration)), .integer(now))
+            guard let stored = try Self.find(name, in: registry, session) else {
+                throw ConnectedRegistryError(.notFound, "connected registry '\(name)' is gone")
+            }
+            return (stored, existing == nil)
+        }
+        self.activity.signal()
+        return result
+    }
+
+    private static func check(
+        _ name: String, syncToken: String, _ configuration: ConnectedRegistryConfiguration, existing: ConnectedRegistry?, in registry: RegistryID,
+        _ session: any SQLReader
+    ) throws {
+        func tokenExists(_ token: String) throws -> Bool {
+            try session.row("SELECT 1 FROM token WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(token)) != nil
+        }
+        let tokenField = "properties.parent.syncProperties.tokenId"
+        guard try tokenExists(syncToken) else {
+            throw ConnectedRegistryError(.invalidField, field: tokenField, "sync token '\(syncToken)' is not in this registry; create it first")
+        }
+        if let existing {
+            guard existing.syncToken.lowercased() == syncToken.lowercased() else {
+                throw ConnectedRegistryError(.conflict, field: tokenField, "the sync token of connected registry '\(name)' cannot be changed")
+            }
+            guard existing.configuration.mode == configuration.mode else {
+                throw ConnectedRegistryError(.conflict, field: "properties.mode", "the mode of connected registry '\(name)' cannot be changed")
+            }
+            guard existing.configuration.parent?.lowercased() == configuration.parent?.lowercased() else {
+                throw ConnectedRegistryError(.conflict, field: "properties.parent.id", "the parent of connected registry '\(name)' cannot be changed")
+            }
+        } else if let user = try session.row(
+            "SELECT name FROM connected_registry WHERE registry = ? AND sync_token = ?", .integer(registry.value), SQLValue(syncToken))
+        {
+            throw ConnectedRegistryError(
+                .conflict, field: tokenField, "sync token '\(syncToken)' already serves connected registry '\(user.text(0))'; each needs its own")
+        }
+        for token in configuration.clientTokens {
+            guard try tokenExists(token) else {
+                throw ConnectedRegistryError(
+                    .invalidField, field: "properties.clientTokenIds", "client token '\(token)' is not in this registry; create it first")
+            }
+            guard token.lowercased() != syncToken.lowercased() else {
+                throw ConnectedRegistryError(.invalidField, field: "properties.clientTokenIds", "'\(token)' is the sync token and cannot be a client token too")
+            }
+        }
+        if let parentName = configuration.parent {
+            guard parentName.lowercased() != name.lowercased(), let parent = try self.find(parentName, in: registry, session) else {
+                throw ConnectedRegistryError(
+                    .invalidField, field: "properties.parent.id", "the parent connected registry '\(parentName)' could not be found")
+            }
+            guard parent.configuration.mode == .readWrite || configuration.mode == .readOnly else {
+                throw ConnectedRegistryError(
+                    .invalidField, field: "properties.mode", "a ReadWrite connected registry cannot have the ReadOnly parent '\(parent.name)'")
+            }
+        }
+    }
+
+    /// Removes a connected registry. Its tokens stay.
+    ///
+    /// - Returns: whether there was one.
+    /// - Throws: ``ConnectedRegistryError`` with code `conflict` while it has children.
+    @discardableResult
+    package func delete(_ name: String, in registry: RegistryID) async throws -> Bool {
+        let removed = try await self.database.write { session in
+            for other in try session.rows("\(Self.select) WHERE registry = ?", .integer(registry.value)).map(Self.decode)
+            where other.configuration.parent?.lowercased() == name.lowercased() {
+                throw ConnectedRegistryError(.conflict, "connected registry '\(name)' is the parent of '\(other.name)'; delete its children first")
+            }
+            return try session.execute("DELETE FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
+        }
+        self.activity.signal()
+        return removed
+    }
+
+    /// Wakes children whose settings may have changed (tokens, scope maps).
+    package func settingsChanged() { self.activity.signal() }
+
+    // MARK: Activation
+
+    /// Makes `instance` the active one, or confirms it.
+    ///
+    /// - Throws: ``LeaseRefusal``: `ALREADY_ACTIVATED` when another instance is active or the nonce is that of a copied
+    ///   disk, `DEACTIVATED` when this instance was deactivated.
+    package func activate(
+        _ name: String, instance: String, nonce: String?, version: String, loginServer: String?, in registry: RegistryID
+    ) async throws -> (connectedRegistry: ConnectedRegistry, nonce: String) {
+        let now = self.clock.milliseconds()
+        let offered = Secret.generate()
+        return try await self.database.write { session in
+            guard let current = try Self.find(name, in: registry, session),
+                let row = try session.row(
+                    "SELECT nonce, offered_nonce, fenced FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value),
+                    SQLValue(name))
+            else { throw Self.unknown(name) }
+            if row.text(2).split(separator: "\n").contains(Substring(instance)) { throw Self.deactivated(name) }
+            var report = current.report ?? ConnectedRegistry.Report(version: version, loginServer: loginServer, status: nil)
+            report.version = version
+            report.loginServer = loginServer
+            var epoch = current.epoch
+            var confirmed = row.optionalText(0)
+            switch current.instance {
+            case nil:
+                epoch += 1
+                confirmed = nil
+            case instance:
+                guard nonce == row.optionalText(0) || (nonce != nil && nonce == row.optionalText(1)) else { throw Self.copied(name) }
+                confirmed = nonce
+            default:
+                throw LeaseRefusal(
+                    .alreadyActivated,
+                    "connected registry '\(name)' is active in another instance: stop that one and run 'outport acr connected-registry deactivate --name \(name)' at the parent, or start that instance's data folder again")
+            }
+            try session.execute(
+                """
+                UPDATE connected_registry SET instance = ?, epoch = ?, nonce = ?, offered_nonce = ?, report = ?, last_activity = ?
+                WHERE registry = ? AND name = ?
+                """, SQLValue(instance), .integer(epoch), SQLValue(confirmed), SQLValue(offered), SQLValue(try Self.encode(report)), .integer(now),
+                .integer(registry.value), SQLValue(name))
+            guard let stored = try Self.find(name, in: registry, session) else { throw Self.unknown(name) }
+            return (stored, offered)
+        }
+    }
+
+    /// Frees the activation and fences the instance that had it.
+    ///
+    /// - Returns: `nil` when there is no such connected registry.
+    @discardableResult
+    package func deactivate(_ name: String, in registry: RegistryID) async throws -> ConnectedRegistry? {
+        let result = try await self.database.write { session -> ConnectedRegistry? in
+            guard let current = try Self.find(name, in: registry, session) else { return nil }
+            if let instance = current.instance {
+                let fenced = try session.row("SELECT fenced FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))?.text(0) ?? ""
+                // The newest fifty are remembered: an instance older than that has long lost its password.
+                let list = (fenced.split(separator: "\n").map(String.init) + [instance]).suffix(50).joined(separator: "\n")
+                try session.execute(
+                    """
+                    UPDATE connected_registry SET instance = NULL, epoch = epoch + 1, nonce = NULL, offered_nonce = NULL, fenced = ?
+                    WHERE registry = ? AND name = ?
+                    """, SQLValue(list), .integer(registry.value), SQLValue(name))
+            }
+            return try Self.find(name, in: registry, session)
+        }
+        self.activity.signal()
+        return result
+    }
+
+    /// Records a heartbeat and offers the next nonce.
+    ///
+    /// The offered nonce counts once it comes back, so an answer that is lost locks nobody out.
+    /// - Throws: ``LeaseRefusal``.
+    package func report(_ status: StatusReport, lease: SyncLease, in registry: RegistryID) async throws -> String {
+        let now = self.clock.milliseconds()
+        let offered = Secret.generate()
+        let name = lease.connectedRegistry
+        return try await self.database.write { session in
+            guard let current = try Self.find(name, in: registry, session),
+                let row = try session.row(
+                    "SELECT nonce, offered_nonce FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))
+            else { throw Self.unknown(name) }
+            guard current.instance == lease.instance, current.epoch == lease.epoch else { throw Self.deactivated(name) }
+            guard status.nonce == row.text(1) || status.nonce == row.optionalText(0) else { throw Self.copied(name) }
+            var report = current.report ?? ConnectedRegistry.Report(version: status.version, loginServer: nil, status: nil)
+            report.version = status.version
+            report.status = status
+            try session.execute(
+                "UPDATE connected_registry SET nonce = ?, offered_nonce = ?, report = ?, last_activity = ? WHERE registry = ? AND name = ?",
+                SQLValue(status.nonce), SQLValue(offered), SQLValue(try Self.encode(report)), .integer(now), .integer(registry.value), SQLValue(name))
+            return offered
+        }
+    }
+
+    /// Records a sign of life.
+    package func touch(_ name: String, in registry: RegistryID) async throws {
+        let now = self.clock.milliseconds()
+        _ = try await self.database.write { session in
+            try session.execute(
+                "UPDATE connected_registry SET last_activity = ? WHERE registry = ? AND name = ?", .integer(now), .integer(registry.value), SQLValue(name))
+        }
+    }
+
+    private static func unknown(_ name: String) -> LeaseRefusal {
+        .init(.notFound, "there is no connected registry '\(name)' for this sync token; check the connection string, or create it again")
+    }
+
+    private static func deactivated(_ name: String) -> LeaseRefusal {
+        .init(.deactivated, "this instance of connected registry '\(name)' was deactivated at the parent: start again with an empty data folder to activate anew")
+    }
+
+    private static func copied(_ name: String) -> LeaseRefusal {
+        .init(
+            .alreadyActivated,
+            "another copy of this data folder is active as connected registry '\(name)': stop one of the two; to move the connected registry, stop it before copying, or deactivate it at the parent and start with an empty folder")
+    }
+
+    // MARK: SyncLeaseAuthority
+
+    package func lease(
+        connectedRegistry: String, token: String, instance: String?, epoch: Int64?, registry: RegistryID
+    ) async throws -> SyncLease {
+        guard let found = try await self.find(connectedRegistry, in: registry), found.syncToken.lowercased() == token.lowercased() else {
+            throw Self.unknown(connectedRegistry)
+        }
+        guard let instance, let epoch else { return SyncLease(connectedRegistry: found.name, instance: nil, epoch: nil) }
+        guard found.instance == instance, found.epoch == epoch else {
+            throw found.instance == nil || found.instance == instance
+                ? Self.deactivated(found.name) : LeaseRefusal(.alreadyActivated, "connected registry '\(found.name)' is active in another instance")
+        }
+        return SyncLease(connectedRegistry: found.name, instance: instance, epoch: epoch)
+    }
+
+    package func isCurrent(_ lease: SyncLease, registry: RegistryID) async throws -> Bool {
+        guard let epoch = lease.epoch, let instance = lease.instance else { return false }
+        let found = try await self.find(lease.connectedRegistry, in: registry)
+        return found?.epoch == epoch && found?.instance == instance
+    }
+}

@@ -1,0 +1,316 @@
+// The parent's side of the sync protocol: `/gateway/v1/{connected registry}/…`.
+
+package import GatewayProtocol
+package import HTTPServing
+package import Identity
+internal import NIOCore
+package import OCI
+package import Persistence
+package import RegistryCore
+internal import Synchronization
+
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
+/// What the gateway must know of the registry a request is for.
+package struct GatewayRegistry: Sendable {
+    package let id: RegistryID
+    package let name: String
+    /// What sync tokens of this registry are issued for.
+    package let audience: String
+    /// Hosts and ports under which children reach this gateway.
+    package let endpoints: [String]
+
+    package init(id: RegistryID, name: String, audience: String, endpoints: [String]) {
+        self.id = id
+        self.name = name
+        self.audience = audience
+        self.endpoints = endpoints
+    }
+}
+
+/// Answers children.
+package final class GatewayHandler: RequestHandler {
+    private let connectedRegistries: ConnectedRegistryStore
+    private let registries: RegistryStore
+    private let identities: IdentityStore
+    private let tokens: TokenAuthority
+    private let trustRoot: String?
+    private let lookup: @Sendable (HostAndPort?) async throws -> GatewayRegistry?
+    private let isStopping = Atomic<Bool>(false)
+
+    /// - Parameters:
+    ///   - trustRoot: the own CA in PEM; `nil` when the server has a given certificate.
+    ///   - lookup: the registry a host name means.
+    package init(
+        connectedRegistries: ConnectedRegistryStore, registries: RegistryStore, identities: IdentityStore, tokens: TokenAuthority, trustRoot: String?,
+        lookup: @escaping @Sendable (HostAndPort?) async throws -> GatewayRegistry?
+    ) {
+        self.connectedRegistries = connectedRegistries
+        self.registries = registries
+        self.identities = identities
+        self.tokens = tokens
+        self.trustRoot = trustRoot
+        self.lookup = lookup
+    }
+
+    /// Ends long polls, so that the listener can finish.
+    package func stop() {
+        self.isStopping.store(true, ordering: .relaxed)
+        self.registries.activity.signal()
+    }
+
+    package func respond(to request: ServerRequest) async throws -> ServerResponse? {
+        guard request.path.hasPrefix("/gateway/v1/") else { return nil }
+        do {
+            return try await self.route(request)
+        } catch let error as Refusal {
+            return try error.response()
+        } catch let error as LeaseRefusal {
+            return try Refusal(error).response()
+        } catch let error as IdentityError {
+            return try Refusal(.unauthorized, 401, error.message).response()
+        } catch let error as BodyTooLarge {
+            return try Refusal(.invalid, 413, "the body is larger than \(error.limit) bytes").response()
+        } catch is DecodingError {
+            return try Refusal(.invalid, 400, "the body is not the JSON this call takes").response()
+        }
+    }
+
+    /// A refusal on the wire.
+    private struct Refusal: Error {
+        let body: GatewayErrorBody
+        let status: Int
+
+        init(_ code: GatewayErrorCode, _ status: Int, _ message: String) {
+            self.body = GatewayErrorBody(code: code.rawValue, message: message)
+            self.status = status
+        }
+
+        init(_ error: LeaseRefusal) {
+            self.body = GatewayErrorBody(code: error.code.rawValue, message: error.message)
+            self.status =
+                switch error.code {
+                case .alreadyActivated: 409
+                case .deactivated: 403
+                case .notFound: 404
+                }
+        }
+
+        func response() throws -> ServerResponse { try .json(.init(code: self.status), self.body) }
+    }
+
+    /// A call whose token has been checked.
+    private struct Call {
+        let registry: GatewayRegistry
+        let connectedRegistry: ConnectedRegistry
+        let map: ScopeMap
+        let lease: SyncLease
+    }
+
+    private func route(_ request: ServerRequest) async throws -> ServerResponse {
+        let parts = request.path.split(separator: "/", omittingEmptySubsequences: true).dropFirst(2).map(String.init)
+        guard let registry = try await self.lookup(request.host), let name = parts.first, parts.count >= 2 else {
+            throw Refusal(.notFound, 404, "there is no such registry or call at \(request.path)")
+        }
+        let rest = parts[2...]
+        switch (request.method, parts[1], rest.count) {
+        case (.get, "trust", 0): return try self.trust()
+        case (.post, "activate", 0):
+            return try await self.activate(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite], needsLease: false))
+        case (.post, "deactivate", 0):
+            let call = try await self.admit(request, name, registry, [.configWrite])
+            try await self.connectedRegistries.deactivate(call.connectedRegistry.name, in: registry.id)
+            return ServerResponse(.noContent)
+        case (.get, "settings", 0): return try await self.settings(request, try await self.admit(request, name, registry, [.configRead]))
+        case (.get, "changes", 0): return try await self.changes(request, try await self.admit(request, name, registry, [.messageRead]))
+        case (.get, "state", 0): return try await self.state(try await self.admit(request, name, registry, [.messageRead]))
+        case (.get, "state", _):
+            let call = try await self.admit(request, name, registry, [.messageRead])
+            return try await self.state(of: rest.joined(separator: "/"), request, call)
+        case (.post, "status", 0):
+            return try await self.status(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
+        default: throw Refusal(.notFound, 404, "there is no call \(request.method) \(request.path)")
+        }
+    }
+
+    /// Checks token, lease and scope map.
+    private func admit(
+        _ request: ServerRequest, _ name: String, _ registry: GatewayRegistry, _ permissions: [GatewayPermission], needsLease: Bool = true
+    ) async throws -> Call {
+        guard case .bearer(let text) = request.authorization else {
+            throw Refusal(.unauthorized, 401, "this call needs a sync token; request one at /oauth2/token with scope \(GatewayScope.text(name))")
+        }
+        let token = try await self.tokens.verify(text, as: [.sync], audience: registry.audience)
+        guard let lease = token.lease, lease.connectedRegistry.lowercased() == name.lowercased(), case .token(let tokenName) = token.subject else {
+            throw Refusal(.denied, 403, "this sync token is not for connected registry '\(name)'")
+        }
+        guard let found = try await self.connectedRegistries.find(name, in: registry.id), found.syncToken.lowercased() == tokenName.lowercased() else {
+            throw LeaseRefusal(.notFound, "connected registry '\(name)' has been deleted at the parent, or has another sync token now")
+        }
+        if needsLease, found.epoch != lease.epoch || found.instance != lease.instance {
+            throw found.instance == nil || found.instance == lease.instance
+                ? LeaseRefusal(.deactivated, "this instance of connected registry '\(name)' was deactivated at the parent")
+                : LeaseRefusal(.alreadyActivated, "connected registry '\(name)' is active in another instance")
+        }
+        guard let record = try await self.identities.token(tokenName, in: registry.id), record.isEnabled,
+            let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
+        else { throw Refusal(.unauthorized, 401, "sync token '\(tokenName)' is disabled or deleted at the parent; enable it there") }
+        for permission in permissions where !map.permits(permission, gateway: name) {
+            throw Refusal(.denied, 403, "scope map '\(map.name)' of the sync token lacks gateway/\(name.lowercased())/\(permission.rawValue); add it at the parent")
+        }
+        return Call(registry: registry, connectedRegistry: found, map: map, lease: lease)
+    }
+
+    private func trust() throws -> ServerResponse {
+        guard let trustRoot else { throw Refusal(.notFound, 404, "this gateway has a certificate of a public or given authority; there is none to fetch") }
+        return ServerResponse(.ok, headers: [.contentType: "application/x-pem-file"], body: .bytes(ByteBuffer(string: trustRoot)))
+    }
+
+    private func activate(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
+        let body: ActivateRequest = try await self.decode(request)
+        guard (8...128).contains(body.instanceId.utf8.count), body.instanceId.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+            throw Refusal(.invalid, 400, "instanceId must have 8 to 128 printable characters")
+        }
+        let (connectedRegistry, nonce) = try await self.connectedRegistries.activate(
+            call.connectedRegistry.name, instance: body.instanceId, nonce: body.nonce, version: body.version, loginServer: body.loginServer,
+            in: call.registry.id)
+        request.logger.notice("connected registry activated", metadata: ["name": .string(connectedRegistry.name), "epoch": .stringConvertible(connectedRegistry.epoch)])
+        return try .json(
+            .ok,
+            ActivateResponse(epoch: connectedRegistry.epoch, nonce: nonce, registry: call.registry.name, connectedRegistry: connectedRegistry.name))
+    }
+
+    private func settings(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
+        let settings = try await self.settings(for: call)
+        let etag = try Self.etag(settings)
+        try await self.connectedRegistries.touch(call.connectedRegistry.name, in: call.registry.id)
+        if request.headers[.ifNoneMatch] == etag { return ServerResponse(.notModified, headers: [.eTag: etag]) }
+        return try .json(.ok, settings, headers: [.eTag: etag])
+    }
+
+    private func settings(for call: Call) async throws -> GatewaySettings {
+        let configuration = call.connectedRegistry.configuration
+        var clients: [GatewaySettings.ClientToken] = []
+        var maps: [String: GatewaySettings.ScopeMap] = [:]
+        for name in configuration.clientTokens.sorted() {
+            // A client token that is gone simply no longer travels.
+            guard let token = try await self.identities.token(name, in: call.registry.id),
+                let map = try await self.identities.scopeMap(token.scopeMap, in: call.registry.id)
+            else { continue }
+            clients.append(
+                .init(
+                    name: token.name, enabled: token.isEnabled, created: token.created, scopeMap: map.name,
+                    passwords: token.passwords.map { .init(slot: $0.slot.rawValue, verifier: $0.verifier, created: $0.created, expiry: $0.expiry) }))
+            maps[map.name] = .init(name: map.name, system: map.isSystemDefined, actions: map.actions.map(\.description), created: map.created)
+        }
+        return GatewaySettings(
+            mode: configuration.mode.rawValue, repositories: call.map.repositories(.contentRead).map(\.description),
+            schedule: configuration.schedule.description, syncWindow: configuration.syncWindow?.description,
+            messageTtl: configuration.messageTtl.description,
+            garbageCollection: .init(enabled: configuration.garbageCollectionEnabled, schedule: configuration.garbageCollectionSchedule.description),
+            logLevel: configuration.logLevel, notifications: configuration.notifications, clientTokens: clients,
+            scopeMaps: maps.values.sorted { $0.name < $1.name }, trustRoots: self.trustRoot.map { [$0] } ?? [],
+            parentEndpoints: call.registry.endpoints)
+    }
+
+    private static func etag(_ settings: GatewaySettings) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        return "\"\(Digest.of(try encoder.encode(settings)).hex.prefix(32))\""
+    }
+
+    /// Long poll: answers when there is something for this child, when its settings differ, or when the wait is over.
+    private func changes(_ request: ServerRequest, _ first: Call) async throws -> ServerResponse {
+        guard let log = request.query("log"), let after = request.query("after").flatMap(Int64.init), after >= 0 else {
+            throw Refusal(.invalid, 400, "changes needs log and after, the cursor to go on from")
+        }
+        let wait = min(request.query("wait").flatMap(Int.init) ?? 0, GatewayLimits.maximumWait)
+        let limit = max(1, min(request.query("limit").flatMap(Int.init) ?? 500, GatewayLimits.maximumPage))
+        let known = request.query("settings")
+        let deadline = ContinuousClock.now + .seconds(wait)
+        var cursor = ChangeCursor(log: log, sequence: after)
+        try await self.connectedRegistries.touch(first.connectedRegistry.name, in: first.registry.id)
+        var call = first
+        while true {
+            let seen = self.registries.activity.count
+            let selection = call.map.repositories(.contentRead)
+            let page: ChangePage
+            do {
+                page = try await self.registries.changes(of: call.registry.id, after: cursor, limit: limit) { name in
+                    selection.contains { $0.matches(name) }
+                }
+            } catch let problem as CursorProblem {
+                throw Refusal(.cursorGone, 410, "the cursor cannot be followed (\(problem.rawValue)); compare state")
+            }
+            let etag = try Self.etag(try await self.settings(for: call))
+            let remaining = deadline - ContinuousClock.now
+            // Replicas hold what tags and referrers reach; a manifest that is neither comes with the index that lists it.
+            let changes = page.changes.filter { $0.kind != .manifestPut || $0.isReferrer }
+            if !changes.isEmpty || (known != nil && known != etag) || remaining <= .zero || self.isStopping.load(ordering: .relaxed) {
+                return try .json(
+                    .ok,
+                    ChangesPage(
+                        changes: changes.map {
+                            .init(sequence: $0.sequence, repository: $0.repository, kind: $0.kind.rawValue, tag: $0.tag, digest: $0.digest, time: $0.time)
+                        }, next: GatewayCursor(log: page.next.log, sequence: page.next.sequence), atHead: page.isAtHead, settings: etag))
+            }
+            cursor = page.next
+            if page.isAtHead { await self.registries.activity.wait(beyond: seen, atMost: remaining) }
+            // Token, lease and scope map may have changed while we waited.
+            call = try await self.admit(request, first.connectedRegistry.name, first.registry, [.messageRead])
+        }
+    }
+
+    private func state(_ call: Call) async throws -> ServerResponse {
+        // The cursor is taken first: what changes while the list is read is found again in the log.
+        let head = try await self.registries.head()
+        let selection = call.map.repositories(.contentRead)
+        var repositories: [RepositoryName] = []
+        var last: String?
+        while true {
+            let page = try await self.registries.repositories(in: call.registry.id, after: last, limit: 1000)
+            repositories += page.filter { name in selection.contains { $0.matches(name) } }
+            guard page.count == 1000, let end = page.last else { break }
+            last = end.description
+        }
+        return try .json(
+            .ok, StateSummary(repositories: repositories, cursor: GatewayCursor(log: head.log, sequence: head.sequence)))
+    }
+
+    private func state(of text: String, _ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
+        let name: RepositoryName
+        let last: Tag?
+        do {
+            name = try RepositoryName(text)
+            last = try request.query("last").map { try Tag($0) }
+        } catch {
+            throw Refusal(.invalid, 400, "\(error)")
+        }
+        guard call.map.permits(.contentRead, on: name) else {
+            throw Refusal(.denied, 403, "repository \(name) is not selected for connected registry '\(call.connectedRegistry.name)'")
+        }
+        let limit = max(1, min(request.query("limit").flatMap(Int.init) ?? GatewayLimits.maximumPage, GatewayLimits.maximumPage))
+        let (state, _) = try await self.registries.state(of: name, in: call.registry.id, after: last, limit: limit)
+        return try .json(
+            .ok,
+            RepositoryStatePage(
+                tags: state.tags.map { .init(tag: $0.tag, digest: $0.digest) }, referrers: state.referrers,
+                next: state.tags.count == limit ? state.tags.last?.tag : nil))
+    }
+
+    private func status(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
+        let report: StatusReport = try await self.decode(request)
+        let nonce = try await self.connectedRegistries.report(report, lease: call.lease, in: call.registry.id)
+        return try .json(.ok, StatusResponse(nonce: nonce, settings: Self.etag(try await self.settings(for: call))))
+    }
+
+    private func decode<Body: Decodable>(_ request: ServerRequest) async throws -> Body {
+        let bytes = try await request.collectBody(limit: GatewayLimits.maximumBody)
+        guard JSONDepth.measure(bytes.readableBytesView, limit: 16) else { throw Refusal(.invalid, 400, "the JSON is nested too deeply") }
+        return try JSONDecoder().decode(Body.self, from: Data(bytes.readableBytesView))
+    }
+}

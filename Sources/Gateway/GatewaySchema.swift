@@ -1,0 +1,21 @@
+// The tables of this target.
+
+package import Persistence
+
+/// Migrations of the gateway's tables; the registry's and the identity's come first.
+package enum GatewaySchema {
+    package static let migrations: [Migration] = [
+        Migration(
+            "gateway-1",
+            [
+                """
+                CREATE TABLE connected_registry (
+                    registry INTEGER NOT NULL REFERENCES registry ON DELETE CASCADE, name TEXT NOT NULL COLLATE NOCASE,
+                    sync_token TEXT NOT NULL COLLATE NOCASE, configuration TEXT NOT NULL, created INTEGER NOT NULL,
+                    instance TEXT, epoch INTEGER NOT NULL DEFAULT 0, nonce TEXT, offered_nonce TEXT, fenced TEXT NOT NULL DEFAULT '',
+                    report TEXT, last_activity INTEGER, PRIMARY KEY (registry, name)) WITHOUT ROWID
+                """,
+                "CREATE UNIQUE INDEX connected_registry_token ON connected_registry (registry, sync_token)",
+            ])
+    ]
+}

@@ -1,0 +1,337 @@
+// The messages of the sync protocol, gateway v1, as both ends encode them. Fields are only ever added; an unknown
+// field is ignored, so that parent and child may differ in version.
+
+package import OCI
+
+/// Limits both ends keep.
+package enum GatewayLimits {
+    /// Seconds a long poll may wait at most.
+    package static let maximumWait = 55
+    /// Rows of a page.
+    package static let maximumPage = 1000
+    /// The largest request body, in bytes.
+    package static let maximumBody = 1 << 20
+}
+
+/// `POST activate`
+package struct ActivateRequest: Codable, Sendable, Hashable {
+    package var instanceId: String
+    /// The nonce of the last heartbeat; a copied disk gives itself away by an old one.
+    package var nonce: String?
+    package var version: String
+    package var loginServer: String?
+    package var caPin: String?
+    package var gatewayAddress: String?
+
+    package init(instanceId: String, nonce: String?, version: String, loginServer: String?, caPin: String?, gatewayAddress: String?) {
+        self.instanceId = instanceId
+        self.nonce = nonce
+        self.version = version
+        self.loginServer = loginServer
+        self.caPin = caPin
+        self.gatewayAddress = gatewayAddress
+    }
+}
+
+package struct ActivateResponse: Codable, Sendable, Hashable {
+    package var epoch: Int64
+    package var nonce: String
+    /// Registry and name as the parent writes them.
+    package var registry: String
+    package var connectedRegistry: String
+
+    package init(epoch: Int64, nonce: String, registry: String, connectedRegistry: String) {
+        self.epoch = epoch
+        self.nonce = nonce
+        self.registry = registry
+        self.connectedRegistry = connectedRegistry
+    }
+}
+
+/// `GET settings`
+package struct GatewaySettings: Codable, Sendable, Hashable {
+    package struct GarbageCollection: Codable, Sendable, Hashable {
+        package var enabled: Bool
+        package var schedule: String
+
+        package init(enabled: Bool, schedule: String) {
+            self.enabled = enabled
+            self.schedule = schedule
+        }
+    }
+
+    package struct ClientToken: Codable, Sendable, Hashable {
+        package struct Password: Codable, Sendable, Hashable {
+            package var slot: String
+            /// SHA-256 of the password; the value itself is known to nobody but its user.
+            package var verifier: String
+            package var created: Int64
+            package var expiry: Int64?
+
+            package init(slot: String, verifier: String, created: Int64, expiry: Int64?) {
+                self.slot = slot
+                self.verifier = verifier
+                self.created = created
+                self.expiry = expiry
+            }
+        }
+
+        package var name: String
+        package var enabled: Bool
+        package var created: Int64
+        package var scopeMap: String
+        package var passwords: [Password]
+
+        package init(name: String, enabled: Bool, created: Int64, scopeMap: String, passwords: [Password]) {
+            self.name = name
+            self.enabled = enabled
+            self.created = created
+            self.scopeMap = scopeMap
+            self.passwords = passwords
+        }
+    }
+
+    package struct ScopeMap: Codable, Sendable, Hashable {
+        package var name: String
+        package var system: Bool
+        package var actions: [String]
+        package var created: Int64
+
+        package init(name: String, system: Bool, actions: [String], created: Int64) {
+            self.name = name
+            self.system = system
+            self.actions = actions
+            self.created = created
+        }
+    }
+
+    package var mode: String
+    /// Names and prefix wildcards.
+    package var repositories: [String]
+    package var schedule: String
+    package var syncWindow: String?
+    package var messageTtl: String
+    package var garbageCollection: GarbageCollection
+    package var logLevel: String
+    package var notifications: [String]
+    package var clientTokens: [ClientToken]
+    package var scopeMaps: [ScopeMap]
+    /// PEM certificates to trust for this gateway from now on, beside the pinned key.
+    package var trustRoots: [String]
+    package var parentEndpoints: [String]
+
+    package init(
+        mode: String, repositories: [String], schedule: String, syncWindow: String?, messageTtl: String, garbageCollection: GarbageCollection,
+        logLevel: String, notifications: [String], clientTokens: [ClientToken], scopeMaps: [ScopeMap], trustRoots: [String], parentEndpoints: [String]
+    ) {
+        self.mode = mode
+        self.repositories = repositories
+        self.schedule = schedule
+        self.syncWindow = syncWindow
+        self.messageTtl = messageTtl
+        self.garbageCollection = garbageCollection
+        self.logLevel = logLevel
+        self.notifications = notifications
+        self.clientTokens = clientTokens
+        self.scopeMaps = scopeMaps
+        self.trustRoots = trustRoots
+        self.parentEndpoints = parentEndpoints
+    }
+}
+
+/// A place in the parent's log.
+package struct GatewayCursor: Codable, Sendable, Hashable {
+    package var log: String
+    package var sequence: Int64
+
+    package init(log: String, sequence: Int64) {
+        self.log = log
+        self.sequence = sequence
+    }
+}
+
+/// `GET changes`
+package struct ChangesPage: Codable, Sendable, Hashable {
+    package struct Change: Codable, Sendable, Hashable {
+        package var sequence: Int64
+        package var repository: RepositoryName
+        package var kind: String
+        package var tag: Tag?
+        package var digest: Digest?
+        /// Milliseconds since 1970, by the parent's clock.
+        package var time: Int64
+
+        package init(sequence: Int64, repository: RepositoryName, kind: String, tag: Tag?, digest: Digest?, time: Int64) {
+            self.sequence = sequence
+            self.repository = repository
+            self.kind = kind
+            self.tag = tag
+            self.digest = digest
+            self.time = time
+        }
+    }
+
+    package var changes: [Change]
+    package var next: GatewayCursor
+    package var atHead: Bool
+    /// ETag of the settings: another one than the child has means fetch them first.
+    package var settings: String
+
+    package init(changes: [Change], next: GatewayCursor, atHead: Bool, settings: String) {
+        self.changes = changes
+        self.next = next
+        self.atHead = atHead
+        self.settings = settings
+    }
+}
+
+/// `GET state`: the selected repositories that exist, and where the log stood.
+package struct StateSummary: Codable, Sendable, Hashable {
+    package var repositories: [RepositoryName]
+    package var cursor: GatewayCursor
+
+    package init(repositories: [RepositoryName], cursor: GatewayCursor) {
+        self.repositories = repositories
+        self.cursor = cursor
+    }
+}
+
+/// `GET state/{repository}`
+package struct RepositoryStatePage: Codable, Sendable, Hashable {
+    package struct Entry: Codable, Sendable, Hashable {
+        package var tag: Tag
+        package var digest: Digest
+
+        package init(tag: Tag, digest: Digest) {
+            self.tag = tag
+            self.digest = digest
+        }
+    }
+
+    package var tags: [Entry]
+    /// With the first page: manifests that refer to a subject.
+    package var referrers: [Digest]
+    /// Ask again after this tag; absent on the last page.
+    package var next: Tag?
+
+    package init(tags: [Entry], referrers: [Digest], next: Tag?) {
+        self.tags = tags
+        self.referrers = referrers
+        self.next = next
+    }
+}
+
+/// How a synchronisation went; values are those of `registrySyncResult` of the resource.
+package struct SyncResult: Codable, Sendable, Hashable {
+    /// `InitialSync`, `ManualResync`, `RecoveryService`, `SyncTokenUpdate`.
+    package var trigger: String
+    /// `Syncing`, `Succeeded`, `Failed`, `Pending`.
+    package var state: String
+    /// Milliseconds since 1970.
+    package var started: Int64
+    package var ended: Int64?
+    package var lastSuccess: Int64?
+
+    package init(trigger: String, state: String, started: Int64, ended: Int64?, lastSuccess: Int64?) {
+        self.trigger = trigger
+        self.state = state
+        self.started = started
+        self.ended = ended
+        self.lastSuccess = lastSuccess
+    }
+}
+
+/// One entry of `statusDetails`.
+package struct StatusDetail: Codable, Sendable, Hashable {
+    package var type: String
+    package var code: String
+    package var description: String
+    /// Milliseconds since 1970.
+    package var timestamp: Int64
+
+    package init(type: String, code: String, description: String, timestamp: Int64) {
+        self.type = type
+        self.code = code
+        self.description = description
+        self.timestamp = timestamp
+    }
+}
+
+/// `POST status`: a heartbeat.
+package struct StatusReport: Codable, Sendable, Hashable {
+    package enum Phase: String, Codable, Sendable {
+        case idle, syncing
+        /// The child is about to end.
+        case stopping
+    }
+
+    package var nonce: String
+    package var phase: Phase
+    package var version: String
+    package var cursor: GatewayCursor?
+    package var result: SyncResult?
+    package var details: [StatusDetail]
+    /// Bytes of content received from the parent since activation.
+    package var bytesReceived: Int64
+    package var diskFree: Int64?
+    package var diskTotal: Int64?
+
+    package init(
+        nonce: String, phase: Phase, version: String, cursor: GatewayCursor?, result: SyncResult?, details: [StatusDetail], bytesReceived: Int64,
+        diskFree: Int64?, diskTotal: Int64?
+    ) {
+        self.nonce = nonce
+        self.phase = phase
+        self.version = version
+        self.cursor = cursor
+        self.result = result
+        self.details = details
+        self.bytesReceived = bytesReceived
+        self.diskFree = diskFree
+        self.diskTotal = diskTotal
+    }
+}
+
+package struct StatusResponse: Codable, Sendable, Hashable {
+    /// To be kept and sent with the next heartbeat.
+    package var nonce: String
+    package var settings: String
+
+    package init(nonce: String, settings: String) {
+        self.nonce = nonce
+        self.settings = settings
+    }
+}
+
+/// A refusal.
+package struct GatewayErrorBody: Codable, Sendable, Hashable {
+    package struct Content: Codable, Sendable, Hashable {
+        package var code: String
+        package var message: String
+
+        package init(code: String, message: String) {
+            self.code = code
+            self.message = message
+        }
+    }
+
+    package var error: Content
+
+    package init(code: String, message: String) { self.error = Content(code: code, message: message) }
+}
+
+/// Codes of ``GatewayErrorBody``.
+package enum GatewayErrorCode: String, Sendable {
+    case alreadyActivated = "ALREADY_ACTIVATED"
+    case deactivated = "DEACTIVATED"
+    case notFound = "CONNECTED_REGISTRY_NOT_FOUND"
+    case unauthorized = "UNAUTHORIZED"
+    case denied = "DENIED"
+    case cursorGone = "COMPARE_STATE"
+    case invalid = "INVALID_REQUEST"
+}
+
+/// The scope with which a child asks the token endpoint for a sync token.
+package enum GatewayScope {
+    package static func text(_ connectedRegistry: String) -> String { "gateway:\(connectedRegistry):sync" }
+}

@@ -1,0 +1,121 @@
+// The own certificate authority: made once, so that a server is private and verifiable from its first start.
+
+internal import Crypto
+package import OCI
+package import Persistence
+internal import SwiftASN1
+internal import X509
+
+#if canImport(FoundationEssentials)
+package import FoundationEssentials
+#else
+package import Foundation
+#endif
+
+/// What went wrong with certificates.
+package struct CertificateError: Error, Sendable, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+}
+
+/// A certificate authority in a folder: `ca.pem` (to hand out) and `ca.key` (0600).
+package struct CertificateAuthority: Sendable {
+    /// Years a new authority is valid.
+    static let years = 20
+    /// Days a leaf is valid.
+    static let leafDays = 397
+
+    private let certificate: Certificate
+    private let key: P256.Signing.PrivateKey
+    /// The authority's certificate.
+    package let pem: String
+
+    /// Opens the authority in `folder`, making it when there is none.
+    package init(folder: String, commonName: String, now: Date) throws {
+        let (certificatePath, keyPath) = (folder + "/ca.pem", folder + "/ca.key")
+        if FileSystem.exists(certificatePath), FileSystem.exists(keyPath) {
+            self.pem = String(decoding: try FileSystem.read(certificatePath), as: UTF8.self)
+            self.key = try P256.Signing.PrivateKey(pemRepresentation: String(decoding: FileSystem.read(keyPath), as: UTF8.self))
+            self.certificate = try Certificate(pemEncoded: self.pem)
+            return
+        }
+        let key = P256.Signing.PrivateKey()
+        let name = try DistinguishedName {
+            OrganizationName("Outport")
+            CommonName(commonName)
+        }
+        // Valid from well before now: the clock of a site, or of this machine at its first start, may be wrong.
+        let certificate = try Certificate(
+            version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: .init(key.publicKey),
+            notValidBefore: now - 365 * 86_400, notValidAfter: now + Double(Self.years * 365) * 86_400, issuer: name, subject: name,
+            signatureAlgorithm: .ecdsaWithSHA256,
+            extensions: Certificate.Extensions {
+                Critical(BasicConstraints.isCertificateAuthority(maxPathLength: 0))
+                Critical(KeyUsage(keyCertSign: true, cRLSign: true))
+                SubjectKeyIdentifier(hash: .init(key.publicKey))
+            }, issuerPrivateKey: .init(key))
+        let pem = try certificate.serializeAsPEM().pemString + "\n"
+        // The key first: a certificate without its key would be found complete at the next start.
+        try FileSystem.replace(keyPath, with: (key.pemRepresentation + "\n").utf8)
+        try FileSystem.replace(certificatePath, with: pem.utf8, mode: 0o644)
+        self.certificate = certificate
+        self.key = key
+        self.pem = pem
+    }
+
+    /// SHA-256 of the public key (SubjectPublicKeyInfo, DER), in hexadecimal: the pin in a sync password. It outlives renewals of the certificate.
+    package var pin: String { Digest.of(self.certificate.publicKey.subjectPublicKeyInfoBytes).hex }
+
+    /// The pin of the first certificate of a PEM text.
+    package static func pin(ofPEM pem: String) throws -> String {
+        Digest.of(try Certificate(pemEncoded: pem).publicKey.subjectPublicKeyInfoBytes).hex
+    }
+
+    /// A server certificate for `names`, kept in `folder` as `server.pem` and `server.key` and renewed when it does not cover them or nears its end.
+    ///
+    /// - Parameter names: host names, wildcards and address literals.
+    package func leaf(folder: String, names: [String], now: Date) throws -> (certificatePEM: String, keyPEM: String) {
+        let (certificatePath, keyPath) = (folder + "/server.pem", folder + "/server.key")
+        if FileSystem.exists(certificatePath), FileSystem.exists(keyPath) {
+            let pem = String(decoding: try FileSystem.read(certificatePath), as: UTF8.self)
+            let keyPEM = String(decoding: try FileSystem.read(keyPath), as: UTF8.self)
+            if let current = try? Certificate(pemEncoded: pem), current.issuer == self.certificate.subject, current.covers(names),
+                current.notValidAfter.timeIntervalSince(now) > Double(Self.leafDays) * 86_400 / 3, current.notValidBefore <= now,
+                let key = try? P256.Signing.PrivateKey(pemRepresentation: keyPEM), Certificate.PublicKey(key.publicKey) == current.publicKey
+            {
+                return (pem, keyPEM)
+            }
+        }
+        let key = P256.Signing.PrivateKey()
+        let certificate = try Certificate(
+            version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: .init(key.publicKey), notValidBefore: now - 86_400,
+            notValidAfter: now + Double(Self.leafDays) * 86_400, issuer: self.certificate.subject,
+            subject: try DistinguishedName { CommonName(String((names.first ?? "outport").prefix(64))) }, signatureAlgorithm: .ecdsaWithSHA256,
+            extensions: Certificate.Extensions {
+                Critical(BasicConstraints.notCertificateAuthority)
+                Critical(KeyUsage(digitalSignature: true))
+                try ExtendedKeyUsage([.serverAuth])
+                SubjectAlternativeNames(names.map(GeneralName.init(host:)))
+                AuthorityKeyIdentifier(keyIdentifier: SubjectKeyIdentifier(hash: self.certificate.publicKey).keyIdentifier)
+            }, issuerPrivateKey: .init(self.key))
+        let pem = try certificate.serializeAsPEM().pemString + "\n"
+        let keyPEM = key.pemRepresentation + "\n"
+        try FileSystem.replace(keyPath, with: keyPEM.utf8)
+        try FileSystem.replace(certificatePath, with: pem.utf8, mode: 0o644)
+        return (pem, keyPEM)
+    }
+}
+
+extension GeneralName {
+    /// A name or, for an address literal, an address.
+    fileprivate init(host: String) {
+        self = AddressLiteral.bytes(host).map { .ipAddress(ASN1OctetString(contentBytes: $0[...])) } ?? .dnsName(host)
+    }
+}
+
+extension Certificate {
+    fileprivate func covers(_ names: [String]) -> Bool {
+        guard let present = try? self.extensions.subjectAlternativeNames else { return false }
+        return names.allSatisfy { present.contains(GeneralName(host: $0)) }
+    }
+}

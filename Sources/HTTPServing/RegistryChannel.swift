@@ -1,0 +1,45 @@
+// The child channel of our listeners: TLS with a context that may change, NIO's HTTP decoder, the hot path, Hummingbird.
+
+internal import HummingbirdCore
+internal import Logging
+internal import NIOCore
+internal import NIOHTTPTypes
+internal import NIOHTTPTypesHTTP1
+internal import NIOSSL
+
+/// Sets up accepted connections.
+struct RegistryChannel: HTTPChannelHandler {
+    typealias Value = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
+
+    /// The largest request head, in bytes.
+    static let maximumHeadSize = 16 << 10
+
+    private let base: HTTP1Channel
+    private let tls: TLSContextSource?
+
+    init(tls: TLSContextSource?, responder: @escaping HTTPChannelHandler.Responder) {
+        self.tls = tls
+        self.base = HTTP1Channel(
+            responder: responder,
+            configuration: .init(
+                idleTimeout: .seconds(75),
+                httpDecoderConfiguration: .init(
+                    maxHeaderFieldSize: Self.maximumHeadSize, maxHeaderListSize: Self.maximumHeadSize, maxHeaderFieldCount: 100)))
+    }
+
+    var responder: HTTPChannelHandler.Responder { self.base.responder }
+
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+        channel.eventLoop.makeCompletedFuture {
+            if let tls = self.tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.current)) }
+        }.flatMap {
+            self.base.setup(channel: channel, logger: logger)
+        }.flatMapThrowing { value in
+            let codec = try channel.pipeline.syncOperations.handler(type: HTTP1ToHTTPServerCodec.self)
+            try channel.pipeline.syncOperations.addHandler(HotPathHandler(), position: .before(codec))
+            return value
+        }
+    }
+
+    func handle(value: Value, logger: Logger) async { await self.base.handle(value: value, logger: logger) }
+}

@@ -1,0 +1,100 @@
+// Issues and verifies tokens.
+
+internal import Crypto
+internal import JWTKit
+internal import OCI
+package import Persistence
+internal import Synchronization
+
+/// Issues tokens and verifies them; remembers what it has verified until it expires.
+package final class TokenAuthority: Sendable {
+    /// Verified tokens remembered at most.
+    private static let cacheLimit = 16_384
+    /// The longest token looked at, in bytes.
+    private static let maximumLength = 8192
+    private static let issuer = "outport"
+
+    private let keys: [TokenKind: JWTKeyCollection]
+    private let clock: WallClock
+    private let verified = Mutex<[String: VerifiedToken]>([:])
+    package let tenantID: String
+
+    /// - Parameter folder: where signing keys lie; missing ones are made.
+    package init(folder: String, tenantID: String, clock: WallClock = .system) async throws {
+        var keys: [TokenKind: JWTKeyCollection] = [:]
+        for kind in TokenKind.allCases {
+            let path = "\(folder)/\(kind.rawValue).key"
+            if !FileSystem.exists(path) {
+                let fresh = SymmetricKey(size: .bits256).withUnsafeBytes { Array($0) }
+                try FileSystem.replace(path, with: fresh)
+            }
+            let bytes = try FileSystem.read(path, limit: 1024)
+            guard bytes.count >= 32 else {
+                throw PersistenceError(.io, tried: "read the signing key \(path)", cause: "it has \(bytes.count) bytes", advice: "remove it; a new one is made at the next start")
+            }
+            let collection = JWTKeyCollection()
+            await collection.add(hmac: HMACKey(key: SymmetricKey(data: bytes)), digestAlgorithm: .sha256)
+            keys[kind] = collection
+        }
+        self.keys = keys
+        self.clock = clock
+        self.tenantID = tenantID
+    }
+
+    /// Issues a token.
+    ///
+    /// - Parameters:
+    ///   - audience: what the token is for: a registry's identity, or the resource a client asked for.
+    ///   - appID: shown to clients that look into management tokens.
+    package func issue(
+        _ kind: TokenKind, subject: Subject, audience: String, access: [AccessEntry] = [], lease: SyncLease? = nil, appID: String? = nil
+    ) async throws -> (token: String, lifetime: Int64, issued: Int64) {
+        let now = self.clock.seconds
+        let objectID: String? = if case .servicePrincipal(let id) = subject { id } else { nil }
+        let claims = Claims(
+            iss: Self.issuer, sub: subject.text, aud: audience, iat: now, nbf: now, exp: now + kind.lifetime,
+            jti: String(UInt64.random(in: .min ... .max), radix: 36), typ: kind.rawValue, access: access.isEmpty ? nil : access, lease: lease,
+            tid: objectID.map { _ in self.tenantID }, oid: objectID, appid: appID)
+        guard let key = self.keys[kind] else { throw IdentityError(.invalidToken, "there is no key for \(kind.rawValue) tokens") }
+        return (try await key.sign(claims), kind.lifetime, now)
+    }
+
+    /// Verifies a token of one of `kinds` for `audience`.
+    ///
+    /// - Throws: ``IdentityError`` with code `invalidToken`: wrong signature, kind, audience, or expired.
+    package func verify(_ token: String, as kinds: [TokenKind], audience: String?) async throws -> VerifiedToken {
+        let now = self.clock.seconds
+        let known: VerifiedToken
+        if let cached = self.verified.withLock({ $0[token] }) {
+            known = cached
+        } else {
+            known = try await self.check(token, kinds)
+            self.verified.withLock { cache in
+                if cache.count >= Self.cacheLimit {
+                    cache = cache.filter { $0.value.expires > now }
+                    if cache.count >= Self.cacheLimit { cache.removeAll(keepingCapacity: true) }
+                }
+                cache[token] = known
+            }
+        }
+        guard kinds.contains(known.kind) else { throw IdentityError(.invalidToken, "this is a \(known.kind.rawValue) token, which is not accepted here") }
+        guard known.expires > now else { throw IdentityError(.invalidToken, "the token has expired; request a new one") }
+        if let audience, known.audience != audience {
+            throw IdentityError(.invalidToken, "the token was issued for \(known.audience), not for \(audience)")
+        }
+        return known
+    }
+
+    private func check(_ token: String, _ kinds: [TokenKind]) async throws -> VerifiedToken {
+        guard token.utf8.count <= Self.maximumLength, token.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+            throw IdentityError(.invalidToken, "the token is not well formed")
+        }
+        for kind in kinds {
+            guard let key = self.keys[kind], let claims = try? await key.verify(token, as: Claims.self) else { continue }
+            guard claims.typ == kind.rawValue, claims.iss == Self.issuer, let subject = Subject(claims.sub) else { break }
+            return VerifiedToken(
+                kind: kind, subject: subject, audience: claims.aud, access: claims.access ?? [], lease: claims.lease, expires: claims.exp)
+        }
+        throw IdentityError(.invalidToken, "the token was not issued by this server for this use; request a new one")
+    }
+}

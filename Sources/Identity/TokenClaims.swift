@@ -1,0 +1,97 @@
+// The claims of every token Outport issues.
+
+internal import JWTKit
+
+/// The kinds of tokens. Each kind has its own key, so one can never stand in for another.
+package enum TokenKind: String, Sendable, CaseIterable, Codable {
+    /// Management calls (ARM).
+    case management
+    /// Directory calls (Graph).
+    case directory
+    /// `/v2` and `/acr/v1` of one registry.
+    case registryAccess = "registry-access"
+    /// Exchanged for access tokens.
+    case registryRefresh = "registry-refresh"
+    /// The gateway and content for one connected registry.
+    case sync
+
+    /// Seconds a token of this kind lives. Access tokens live five minutes: the revocation bound.
+    package var lifetime: Int64 {
+        switch self {
+        case .management, .directory: 3600
+        case .registryAccess, .sync: 300
+        case .registryRefresh: 10_800
+        }
+    }
+}
+
+/// Who a token speaks for.
+package enum Subject: Sendable, Hashable {
+    /// A service principal of the directory, by object identifier.
+    case servicePrincipal(String)
+    /// A repository-scoped token of the registry, by name.
+    case token(String)
+
+    var text: String {
+        switch self {
+        case .servicePrincipal(let id): "sp:\(id)"
+        case .token(let name): "token:\(name)"
+        }
+    }
+
+    init?(_ text: String) {
+        if text.hasPrefix("sp:") {
+            self = .servicePrincipal(String(text.dropFirst(3)))
+        } else if text.hasPrefix("token:") {
+            self = .token(String(text.dropFirst(6)))
+        } else {
+            return nil
+        }
+    }
+}
+
+/// The lease a sync token was issued under.
+package struct SyncLease: Sendable, Hashable, Codable {
+    package let connectedRegistry: String
+    /// The instance that is active; `nil` before activation.
+    package let instance: String?
+    package let epoch: Int64?
+
+    package init(connectedRegistry: String, instance: String?, epoch: Int64?) {
+        self.connectedRegistry = connectedRegistry
+        self.instance = instance
+        self.epoch = epoch
+    }
+}
+
+/// A verified token.
+package struct VerifiedToken: Sendable, Hashable {
+    package let kind: TokenKind
+    package let subject: Subject
+    package let audience: String
+    package let access: [AccessEntry]
+    package let lease: SyncLease?
+    /// Seconds since 1970.
+    package let expires: Int64
+}
+
+/// The claims as they travel.
+struct Claims: JWTPayload {
+    var iss: String
+    var sub: String
+    var aud: String
+    var iat: Int64
+    var nbf: Int64
+    var exp: Int64
+    var jti: String
+    var typ: String
+    var access: [AccessEntry]?
+    var lease: SyncLease?
+    // Read by clients that look into management tokens.
+    var tid: String?
+    var oid: String?
+    var appid: String?
+
+    // Times are checked by ``TokenAuthority`` against its own clock.
+    func verify(using algorithm: some JWTAlgorithm) async throws {}
+}

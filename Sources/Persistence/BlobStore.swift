@@ -1,0 +1,84 @@
+// Where blob content lives: behind one protocol, so that another store can stand in for the file system.
+
+package import NIOCore
+package import OCI
+
+/// Where content under way is kept.
+package enum StagingArea: String, Sendable, CaseIterable {
+    /// From clients.
+    case uploads
+    /// From the parent registry.
+    case transfers
+}
+
+/// The name of content under way: hexadecimal characters, dashes and a digest's algorithm only, so it can be a file name.
+package struct StagingName: Hashable, Sendable {
+    package let area: StagingArea
+    package let text: String
+
+    /// An upload's name binds it to its repository: another repository's URL for the same identifier names nothing.
+    package static func upload(_ identifier: String, repository: RepositoryName, registry: Int64) -> StagingName? {
+        guard identifier.utf8.count == 32, identifier.utf8.allSatisfy(ASCII.isLowerHex) else { return nil }
+        let owner = Digest.of("\(registry)/\(repository)".utf8).hex.prefix(16)
+        return StagingName(area: .uploads, text: "\(identifier)-\(owner)")
+    }
+
+    package static func transfer(_ digest: Digest) -> StagingName {
+        StagingName(area: .transfers, text: "\(digest.algorithm.rawValue)-\(digest.hex)")
+    }
+}
+
+/// Content that is being received.
+///
+/// Calls come one after another; the store refuses nothing but what the disk refuses.
+package protocol StagedBlob: Sendable {
+    var name: StagingName { get }
+    /// Bytes received so far, all of them written.
+    var size: Int64 { get }
+    /// Appends and hashes `segment`.
+    func append(_ segment: ByteBuffer) async throws
+    /// Makes what was appended durable.
+    func synchronize() async throws
+}
+
+/// Committed content, as the database names it.
+package struct StoredBlob: Hashable, Sendable {
+    package let digest: Digest
+    package let size: Int64
+    /// Distinguishes this file from an earlier or later one of the same digest (DESIGN: garbage collection cannot meet an upload).
+    package let generation: String
+
+    package init(digest: Digest, size: Int64, generation: String) {
+        self.digest = digest
+        self.size = size
+        self.generation = generation
+    }
+}
+
+/// Committed content, open for reading.
+package protocol BlobReader: Sendable {
+    var size: Int64 { get }
+    /// The open file where the content is a plain file, for `sendfile`.
+    var file: File? { get }
+    /// Up to `count` bytes from `offset`.
+    func read(at offset: Int64, count: Int) async throws -> ByteBuffer
+}
+
+/// A store of immutable content.
+package protocol BlobStore: Sendable {
+    /// Creates content under way.
+    func stage(_ name: StagingName) async throws -> any StagedBlob
+    /// Finds content under way that an earlier request or process has begun; its prefix is hashed again.
+    func resume(_ name: StagingName) async throws -> (any StagedBlob)?
+    /// Gives content under way up.
+    func discard(_ name: StagingName) async throws
+    func staged(in area: StagingArea) async throws -> [StagingName]
+
+    /// Makes content under way permanent: durable first, then verified, then visible under its name.
+    ///
+    /// - Throws: ``PersistenceError`` with `digestMismatch` or `sizeMismatch`; the content under way is then gone.
+    func commit(_ staged: any StagedBlob, as digest: Digest, size: Int64?) async throws -> StoredBlob
+
+    func open(_ blob: StoredBlob) async throws -> any BlobReader
+    func delete(_ blob: StoredBlob) async throws
+}

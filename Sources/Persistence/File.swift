@@ -1,0 +1,173 @@
+// The few system calls that durability is made of, each turned into an error one can act on.
+
+package import NIOCore
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#else
+internal import Darwin
+#endif
+
+/// An open file descriptor, closed when the value is given up.
+package final class File: Sendable {
+    package let descriptor: CInt
+    package let path: String
+
+    package enum Mode: Sendable {
+        case read
+        /// Reads and writes, created when absent, never truncated.
+        case readWrite
+    }
+
+    package init(_ path: String, _ mode: Mode) throws(PersistenceError) {
+        let flags = mode == .read ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC
+        let descriptor = open(path, flags, 0o600)
+        guard descriptor >= 0 else { throw .systemCall("open \(path)") }
+        self.descriptor = descriptor
+        self.path = path
+    }
+
+    deinit { _ = close(self.descriptor) }
+
+    /// The file's size in bytes.
+    package func size() throws(PersistenceError) -> Int64 {
+        var status = stat()
+        guard fstat(self.descriptor, &status) == 0 else { throw .systemCall("read the size of \(self.path)") }
+        return Int64(status.st_size)
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(PersistenceError) {
+        guard let base = bytes.baseAddress else { return }
+        var done = 0
+        while done < bytes.count {
+            let written = pwrite(self.descriptor, base + done, bytes.count - done, off_t(offset) + off_t(done))
+            if written < 0 {
+                if errno == EINTR { continue }
+                throw .systemCall("write \(self.path)")
+            }
+            done += written
+        }
+    }
+
+    /// Reads up to `count` bytes at `offset`; fewer only at the end of the file.
+    package func read(into buffer: inout ByteBuffer, count: Int, at offset: Int64) throws(PersistenceError) {
+        var failure: PersistenceError?
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { target in
+            var done = 0
+            while done < count {
+                let got = pread(self.descriptor, target.baseAddress.map { $0 + done }, count - done, off_t(offset) + off_t(done))
+                if got < 0 {
+                    if errno == EINTR { continue }
+                    failure = .systemCall("read \(self.path)")
+                    break
+                }
+                if got == 0 { break }
+                done += got
+            }
+            return done
+        }
+        if let failure { throw failure }
+    }
+
+    package func truncate(to size: Int64) throws(PersistenceError) {
+        guard ftruncate(self.descriptor, off_t(size)) == 0 else { throw .systemCall("shorten \(self.path)") }
+    }
+
+    /// Returns when the file's content would survive power loss.
+    package func synchronize() throws(PersistenceError) {
+        guard fsync(self.descriptor) == 0 else { throw .systemCall("flush \(self.path) to disk") }
+    }
+}
+
+/// Operations on names in the file system.
+package enum FileSystem {
+    /// Creates a folder and its missing parents, readable by its owner only, durably.
+    package static func createFolder(_ path: String) throws(PersistenceError) {
+        let parent = self.parent(of: path)
+        if mkdir(path, 0o700) != 0 {
+            if errno == EEXIST { return }
+            guard errno == ENOENT, parent != path, parent != "." else { throw .systemCall("create the folder \(path)") }
+            try self.createFolder(parent)
+            guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw .systemCall("create the folder \(path)") }
+        }
+        try self.synchronizeFolder(parent)
+    }
+
+    private static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
+    /// Makes creations, renames and removals in a folder durable.
+    package static func synchronizeFolder(_ path: String) throws(PersistenceError) {
+        let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .systemCall("open the folder \(path)") }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw .systemCall("flush the folder \(path) to disk") }
+    }
+
+    package static func rename(_ old: String, to new: String) throws(PersistenceError) {
+        #if canImport(Glibc)
+        let result = Glibc.rename(old, new)
+        #elseif canImport(Musl)
+        let result = Musl.rename(old, new)
+        #else
+        let result = Darwin.rename(old, new)
+        #endif
+        guard result == 0 else { throw .systemCall("rename \(old) to \(new)") }
+    }
+
+    /// Removes a file; one that is not there is no error.
+    package static func remove(_ path: String) throws(PersistenceError) {
+        guard unlink(path) == 0 || errno == ENOENT else { throw .systemCall("remove \(path)") }
+    }
+
+    package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    /// The names in a folder, without `.` and `..`, sorted.
+    package static func names(in path: String) throws(PersistenceError) -> [String] {
+        guard let folder = opendir(path) else { throw .systemCall("list the folder \(path)") }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while let entry = readdir(folder) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    /// The whole content of a small file, at most `limit` bytes.
+    package static func read(_ path: String, limit: Int = 1 << 20) throws(PersistenceError) -> [UInt8] {
+        let file = try File(path, .read)
+        let size = Int(try file.size())
+        guard size <= limit else { throw .init(.sizeMismatch, tried: "read \(path)", cause: "it has \(size) bytes, \(limit) are allowed") }
+        var buffer = ByteBuffer()
+        try file.read(into: &buffer, count: size, at: 0)
+        return Array(buffer.readableBytesView)
+    }
+
+    /// Replaces a small file as a whole: after a crash the old or the new content is there, never a part.
+    ///
+    /// - Parameter mode: permissions of the new file; secrets use the default, 0600.
+    package static func replace(_ path: String, with bytes: some Sequence<UInt8>, mode: UInt32 = 0o600) throws(PersistenceError) {
+        let temporary = path + ".new"
+        try self.remove(temporary)
+        do {
+            let file = try File(temporary, .readWrite)
+            guard fchmod(file.descriptor, mode_t(mode)) == 0 else { throw PersistenceError.systemCall("set permissions of \(temporary)") }
+            var failure: PersistenceError?
+            Array(bytes).withUnsafeBytes {
+                do throws(PersistenceError) { try file.write($0, at: 0) } catch { failure = error }
+            }
+            if let failure { throw failure }
+            try file.synchronize()
+        }
+        try self.rename(temporary, to: path)
+        try self.synchronizeFolder(self.parent(of: path))
+    }
+}

@@ -1,0 +1,187 @@
+// Blob content as files: `blobs/<algorithm>/ab/abcd….<generation>`, one copy however many repositories hold it.
+
+internal import NIOCore
+package import NIOPosix
+package import OCI
+internal import Synchronization
+
+/// The file system implementation of ``BlobStore``.
+///
+/// Commit order: write → fsync file → verify digest and size → rename → fsync folder. The database row comes after
+/// that and is the caller's. What the database names therefore exists; the reverse is garbage for the collector.
+package final class FileBlobStore: BlobStore {
+    private let root: String
+    private let pool: NIOThreadPool
+    private let folders = Mutex<Set<String>>([])
+
+    /// - Parameters:
+    ///   - folder: the data folder.
+    ///   - pool: threads for blocking file operations, started.
+    package init(folder: DataFolder, pool: NIOThreadPool) {
+        self.root = folder.path
+        self.pool = pool
+    }
+
+    private func path(_ name: StagingName) -> String { "\(self.root)/\(name.area.rawValue)/\(name.text)" }
+
+    private func folder(of digest: Digest) -> String {
+        "\(self.root)/blobs/\(digest.algorithm.rawValue)/\(digest.hex.prefix(2))"
+    }
+
+    private func path(_ blob: StoredBlob) -> String {
+        "\(self.folder(of: blob.digest))/\(blob.digest.hex).\(blob.generation)"
+    }
+
+    package func stage(_ name: StagingName) async throws -> any StagedBlob {
+        let path = self.path(name)
+        return try await self.pool.runIfActive {
+            let file = try File(path, .readWrite)
+            try file.truncate(to: 0)
+            return Staged(name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool)
+        }
+    }
+
+    package func resume(_ name: StagingName) async throws -> (any StagedBlob)? {
+        let path = self.path(name)
+        return try await self.pool.runIfActive {
+            guard FileSystem.exists(path) else { return nil }
+            let file = try File(path, .readWrite)
+            let (size, hasher) = try Self.hash(file, .sha256)
+            return Staged(name: name, file: file, size: size, hasher: hasher, pool: self.pool)
+        }
+    }
+
+    package func discard(_ name: StagingName) async throws {
+        let path = self.path(name)
+        try await self.pool.runIfActive { try FileSystem.remove(path) }
+    }
+
+    package func staged(in area: StagingArea) async throws -> [StagingName] {
+        let folder = "\(self.root)/\(area.rawValue)"
+        return try await self.pool.runIfActive {
+            try FileSystem.names(in: folder).map { StagingName(area: area, text: $0) }
+        }
+    }
+
+    package func commit(_ staged: any StagedBlob, as digest: Digest, size: Int64?) async throws -> StoredBlob {
+        guard let staged = staged as? Staged else {
+            throw PersistenceError(.io, tried: "commit content", cause: "it belongs to another store")
+        }
+        return try await self.pool.runIfActive { try self.commitNow(staged, as: digest, size: size) }
+    }
+
+    private func commitNow(_ staged: Staged, as digest: Digest, size: Int64?) throws(PersistenceError) -> StoredBlob {
+        let source = self.path(staged.name)
+        let actualSize = staged.size
+        if let size, size != actualSize {
+            try FileSystem.remove(source)
+            throw .init(.sizeMismatch, tried: "store \(digest)", cause: "\(actualSize) bytes arrived, \(size) were announced")
+        }
+        try staged.file.synchronize()
+        let actual = digest.algorithm == .sha256 ? staged.digest() : try Self.hash(staged.file, digest.algorithm).hasher.finish()
+        guard actual == digest else {
+            try FileSystem.remove(source)
+            throw .init(.digestMismatch, tried: "store \(digest)", cause: "the content that arrived has digest \(actual)")
+        }
+        let blob = StoredBlob(digest: digest, size: actualSize, generation: Self.newGeneration())
+        let folder = self.folder(of: digest)
+        if !self.folders.withLock({ $0.contains(folder) }) {
+            try FileSystem.createFolder(folder)
+            _ = self.folders.withLock { $0.insert(folder) }
+        }
+        try FileSystem.rename(source, to: self.path(blob))
+        try FileSystem.synchronizeFolder(folder)
+        return blob
+    }
+
+    package func open(_ blob: StoredBlob) async throws -> any BlobReader {
+        let path = self.path(blob)
+        return try await self.pool.runIfActive { Reader(file: try File(path, .read), size: blob.size, pool: self.pool) }
+    }
+
+    package func delete(_ blob: StoredBlob) async throws {
+        let path = self.path(blob)
+        try await self.pool.runIfActive { try FileSystem.remove(path) }
+    }
+
+    /// Hashes a whole file.
+    private static func hash(_ file: File, _ algorithm: Digest.Algorithm) throws(PersistenceError) -> (size: Int64, hasher: Digest.Hasher) {
+        var hasher = Digest.Hasher(algorithm)
+        var offset: Int64 = 0
+        var buffer = ByteBufferAllocator().buffer(capacity: 1 << 20)
+        while true {
+            buffer.clear()
+            try file.read(into: &buffer, count: 1 << 20, at: offset)
+            if buffer.readableBytes == 0 { return (offset, hasher) }
+            buffer.withUnsafeReadableBytes { hasher.update($0) }
+            offset += Int64(buffer.readableBytes)
+        }
+    }
+
+    /// 64 random bits: no counter to keep, and no two commits of one digest share a file.
+    private static func newGeneration() -> String {
+        let text = String(UInt64.random(in: .min ... .max), radix: 16)
+        return String(repeating: "0", count: 16 - text.count) + text
+    }
+
+    /// A file under way with its running digest.
+    private final class Staged: StagedBlob {
+        let name: StagingName
+        let file: File
+        private let pool: NIOThreadPool
+        private let state: Mutex<(size: Int64, hasher: Digest.Hasher)>
+
+        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: NIOThreadPool) {
+            self.name = name
+            self.file = file
+            self.pool = pool
+            self.state = Mutex((size, hasher))
+        }
+
+        var size: Int64 { self.state.withLock { $0.size } }
+
+        func digest() -> Digest { self.state.withLock { $0.hasher.finish() } }
+
+        func append(_ segment: ByteBuffer) async throws {
+            try await self.pool.runIfActive {
+                try self.state.withLock { state in
+                    try segment.withUnsafeReadableBytes { bytes in
+                        try self.file.write(bytes, at: state.size)
+                        state.hasher.update(bytes)
+                    }
+                    state.size += Int64(segment.readableBytes)
+                }
+            }
+        }
+
+        func synchronize() async throws {
+            try await self.pool.runIfActive { try self.file.synchronize() }
+        }
+    }
+
+    private struct Reader: BlobReader {
+        let openFile: File
+        let size: Int64
+        let pool: NIOThreadPool
+
+        init(file: File, size: Int64, pool: NIOThreadPool) {
+            self.openFile = file
+            self.size = size
+            self.pool = pool
+        }
+
+        var file: File? { self.openFile }
+
+        func read(at offset: Int64, count: Int) async throws -> ByteBuffer {
+            let count = Int(max(0, min(Int64(count), self.size - offset)))
+            return try await self.pool.runIfActive {
+                var buffer = ByteBufferAllocator().buffer(capacity: count)
+                try self.openFile.read(into: &buffer, count: count, at: offset)
+                guard buffer.readableBytes == count else {
+                    throw PersistenceError(.io, tried: "read \(self.openFile.path)", cause: "the file is shorter than the database says")
+                }
+                return buffer
+            }
+        }
+    }
+}

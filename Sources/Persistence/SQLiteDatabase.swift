@@ -1,0 +1,208 @@
+// SQLite through GRDB: WAL, one writer that groups what is waiting into one commit, a few long-lived readers.
+
+internal import Dispatch
+internal import GRDB
+internal import Synchronization
+
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
+/// The SQLite implementation of ``Database``.
+///
+/// `synchronous` is FULL: in WAL mode a commit is then fsynced before it is acknowledged. (GRDB's own WAL set-up
+/// chooses NORMAL, which loses the last commits at power loss; that is why the pragmas are issued here.)
+package final class SQLiteDatabase: Database {
+    /// Operations that may share one commit.
+    private static let groupLimit = 32
+
+    private struct Operation: Sendable {
+        /// Runs the operation; returns what to do once the fate of the commit is known.
+        let run: @Sendable (GRDB.Database) -> @Sendable ((any Error)?) -> Void
+        /// Ends the operation without having run it.
+        let refuse: @Sendable (any Error) -> Void
+    }
+
+    private struct Queue {
+        var waiting: [Operation] = []
+        var draining = false
+    }
+
+    private let writer: DatabaseQueue
+    private let readers: [DatabaseQueue]
+    private let nextReader = Atomic<Int>(0)
+    private let queue = Mutex(Queue())
+
+    /// Opens or creates the database and brings its schema up to date.
+    ///
+    /// - Parameters:
+    ///   - path: the database file.
+    ///   - migrations: all migrations in order.
+    ///   - readers: read connections.
+    /// - Throws: ``PersistenceError`` with code `newerSchema` when a newer outport has changed the schema.
+    package init(path: String, migrations: [Migration], readers: Int = 2) throws {
+        var configuration = Configuration()
+        configuration.label = "outport.db.writer"
+        configuration.busyMode = .timeout(10)
+        configuration.foreignKeysEnabled = true
+        configuration.prepareDatabase { db in
+            try db.execute(sql: "PRAGMA journal_mode = WAL")
+            try db.execute(sql: "PRAGMA synchronous = FULL")
+            try db.execute(sql: "PRAGMA temp_store = MEMORY")
+            try db.execute(sql: "PRAGMA cache_size = -4096")
+        }
+        do {
+            self.writer = try DatabaseQueue(path: path, configuration: configuration)
+            try self.writer.writeWithoutTransaction { try Migration.apply(migrations, to: $0) }
+            var reading = Configuration()
+            reading.label = "outport.db.reader"
+            reading.readonly = true
+            reading.busyMode = .timeout(10)
+            reading.prepareDatabase { try $0.execute(sql: "PRAGMA cache_size = -2048") }
+            self.readers = try (0..<max(1, readers)).map { _ in try DatabaseQueue(path: path, configuration: reading) }
+        } catch let error as DatabaseError {
+            throw error.explained("open the database \(path)")
+        }
+    }
+
+    package func read<Value: Sendable>(_ body: @escaping @Sendable (any SQLReader) throws -> Value) async throws -> Value {
+        let index = self.nextReader.wrappingAdd(1, ordering: .relaxed).oldValue
+        let reader = self.readers[Int(UInt(bitPattern: index) % UInt(self.readers.count))]
+        do {
+            return try await reader.read { try body(Session(db: $0)) }
+        } catch let error as DatabaseError {
+            throw error.explained("read the database")
+        }
+    }
+
+    package func write<Value: Sendable>(_ body: @escaping @Sendable (any SQLWriter) throws -> Value) async throws -> Value {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
+            let operation = Operation(
+                run: { db in
+                    let outcome = Result { try Self.inSavepoint(db) { try body(Session(db: db)) } }
+                    return { commitError in
+                        if let commitError {
+                            continuation.resume(throwing: commitError)
+                        } else {
+                            continuation.resume(with: outcome)
+                        }
+                    }
+                },
+                refuse: { continuation.resume(throwing: $0) })
+            let mustDrain = self.queue.withLock { queue in
+                queue.waiting.append(operation)
+                defer { queue.draining = true }
+                return !queue.draining
+            }
+            if mustDrain { self.drain() }
+        }
+    }
+
+    package func close() async throws {
+        try self.readers.forEach { try $0.close() }
+        try self.writer.close()
+    }
+
+    private func drain() {
+        self.writer.asyncWriteWithoutTransaction { [self] db in
+            while true {
+                let group = self.queue.withLock { queue -> [Operation] in
+                    let group = Array(queue.waiting.prefix(Self.groupLimit))
+                    queue.waiting.removeFirst(group.count)
+                    if group.isEmpty { queue.draining = false }
+                    return group
+                }
+                if group.isEmpty { return }
+                Self.commit(group, db)
+            }
+        }
+    }
+
+    private static func commit(_ group: [Operation], _ db: GRDB.Database) {
+        func explain(_ error: any Error) -> any Error { (error as? DatabaseError)?.explained("commit a change") ?? error }
+        do {
+            try db.execute(sql: "BEGIN IMMEDIATE")
+        } catch {
+            group.forEach { $0.refuse(explain(error)) }
+            return
+        }
+        let completions = group.map { $0.run(db) }
+        do {
+            try db.execute(sql: "COMMIT")
+            completions.forEach { $0(nil) }
+        } catch {
+            if db.isInsideTransaction { try? db.execute(sql: "ROLLBACK") }
+            completions.forEach { $0(explain(error)) }
+        }
+    }
+
+    private static func inSavepoint<Value>(_ db: GRDB.Database, _ body: () throws -> Value) throws -> Value {
+        try db.execute(sql: "SAVEPOINT operation")
+        do {
+            let value = try body()
+            try db.execute(sql: "RELEASE operation")
+            return value
+        } catch {
+            // A full disk may have ended the whole transaction; then there is no savepoint left to go back to.
+            if db.isInsideTransaction {
+                try db.execute(sql: "ROLLBACK TO operation")
+                try db.execute(sql: "RELEASE operation")
+            }
+            throw (error as? DatabaseError)?.explained("change the database") ?? error
+        }
+    }
+
+    /// A GRDB connection behind the protocol.
+    struct Session: SQLWriter {
+        let db: GRDB.Database
+
+        func rows(_ sql: String, _ arguments: [SQLValue]) throws -> [SQLRow] {
+            let statement = try db.cachedStatement(sql: sql)
+            let cursor = try Row.fetchCursor(statement, arguments: StatementArguments(arguments.map(\.databaseValue)))
+            var rows: [SQLRow] = []
+            while let row = try cursor.next() { rows.append(SQLRow(row.databaseValues.map(SQLValue.init))) }
+            return rows
+        }
+
+        func execute(_ sql: String, _ arguments: [SQLValue]) throws -> Int {
+            let statement = try db.cachedStatement(sql: sql)
+            try statement.execute(arguments: StatementArguments(arguments.map(\.databaseValue)))
+            return db.changesCount
+        }
+    }
+}
+
+extension SQLValue {
+    fileprivate var databaseValue: DatabaseValue {
+        switch self {
+        case .null: .null
+        case .integer(let value): value.databaseValue
+        case .text(let value): value.databaseValue
+        case .blob(let value): Data(value).databaseValue
+        }
+    }
+
+    fileprivate init(_ value: DatabaseValue) {
+        switch value.storage {
+        case .null: self = .null
+        case .int64(let integer): self = .integer(integer)
+        case .double(let number): self = .integer(Int64(number))
+        case .string(let text): self = .text(text)
+        case .blob(let data): self = .blob([UInt8](data))
+        }
+    }
+}
+
+extension DatabaseError {
+    fileprivate func explained(_ tried: String) -> PersistenceError {
+        let cause = self.message ?? "SQLite error \(self.resultCode.rawValue)"
+        return switch self.resultCode {
+        case .SQLITE_FULL: .init(.noSpace, tried: tried, cause: cause, advice: "free space on the data folder's disk")
+        case .SQLITE_BUSY, .SQLITE_LOCKED: .init(.busy, tried: tried, cause: cause, advice: "try again")
+        case .SQLITE_CONSTRAINT: .init(.constraint, tried: tried, cause: cause)
+        default: .init(.io, tried: tried, cause: cause)
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// The time of day as a parameter, so that tests can lie about it.
+
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
+/// Tells the time of day.
+package struct WallClock: Sendable {
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    package let milliseconds: @Sendable () -> Int64
+
+    package init(milliseconds: @escaping @Sendable () -> Int64) { self.milliseconds = milliseconds }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    package var seconds: Int64 { self.milliseconds() / 1000 }
+
+    /// The machine's clock.
+    package static let system = WallClock { Int64(Date().timeIntervalSince1970 * 1000) }
+}
+
+/// Text forms of an instant.
+package enum Timestamp {
+    /// `2026-01-01T00:00:00.000Z`, as ARM and the metadata API print times (RFC 3339).
+    package static func text(milliseconds: Int64) -> String {
+        Date(timeIntervalSince1970: Double(milliseconds) / 1000).formatted(.iso8601(fractional: true))
+    }
+
+    /// Parses RFC 3339 with or without a fraction; milliseconds since 1970.
+    package static func parse(_ text: String) -> Int64? {
+        let date = (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true))) ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: false)))
+        return date.map { Int64(($0.timeIntervalSince1970 * 1000).rounded()) }
+    }
+}
+
+
+extension FormatStyle where Self == Date.ISO8601FormatStyle {
+    fileprivate static func iso8601(fractional: Bool) -> Self { Date.ISO8601FormatStyle(includingFractionalSeconds: fractional) }
+}

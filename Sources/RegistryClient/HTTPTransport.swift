@@ -1,0 +1,152 @@
+// HTTP/1.1 over NIO: a few connections per server, kept and used again.
+
+package import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
+internal import NIOSSL
+internal import Synchronization
+
+/// The transport of the real world.
+///
+/// Written on NIO rather than on a full client because certificates must be verified by ``TrustPolicy``.
+package final class HTTPTransport: Transport {
+    /// Idle connections kept per server.
+    private static let idleLimit = 8
+
+    private struct State {
+        var idle: [ServerEndpoint: [any Channel]] = [:]
+        var trust: TrustPolicy
+        var isClosed = false
+    }
+
+    private let group: any EventLoopGroup
+    private let state: Mutex<State>
+    private let context: NIOSSLContext
+
+    package init(group: any EventLoopGroup, trust: TrustPolicy) throws {
+        self.group = group
+        self.state = Mutex(State(trust: trust))
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        configuration.minimumTLSVersion = .tlsv12
+        configuration.applicationProtocols = ["http/1.1"]
+        self.context = try NIOSSLContext(configuration: configuration)
+    }
+
+    /// Uses other trust from the next connection on; idle connections made under the old one are closed.
+    package func setTrust(_ trust: TrustPolicy) {
+        let idle = self.state.withLock { state -> [any Channel] in
+            guard state.trust != trust else { return [] }
+            state.trust = trust
+            defer { state.idle = [:] }
+            return state.idle.values.flatMap { $0 }
+        }
+        idle.forEach { $0.close(promise: nil) }
+    }
+
+    /// Closes idle connections; requests under way end by themselves.
+    package func close() {
+        let idle = self.state.withLock { state in
+            state.isClosed = true
+            defer { state.idle = [:] }
+            return state.idle.values.flatMap { $0 }
+        }
+        idle.forEach { $0.close(promise: nil) }
+    }
+
+    package func send(_ request: ClientRequest) async throws -> ClientResponse {
+        if let channel = self.takeIdle(request.endpoint) {
+            do {
+                return try await self.exchange(request, on: channel)
+            } catch let error as TransportError where error.code == .interrupted {
+                // The server may have closed the idle connection while our request was on its way: try once on a new one.
+            }
+        }
+        return try await self.exchange(request, on: try await self.connect(request.endpoint))
+    }
+
+    private func takeIdle(_ endpoint: ServerEndpoint) -> (any Channel)? {
+        self.state.withLock { state in
+            while let channel = state.idle[endpoint]?.popLast() {
+                if channel.isActive { return channel }
+            }
+            return nil
+        }
+    }
+
+    private func giveBack(_ channel: any Channel, _ endpoint: ServerEndpoint) {
+        let kept = self.state.withLock { state in
+            guard !state.isClosed, channel.isActive, state.idle[endpoint, default: []].count < Self.idleLimit else { return false }
+            state.idle[endpoint, default: []].append(channel)
+            return true
+        }
+        if !kept { channel.close(promise: nil) }
+    }
+
+    private func connect(_ endpoint: ServerEndpoint) async throws -> any Channel {
+        let trust = self.state.withLock { $0.trust }
+        // The verification callback can only say yes or no; the sentence travels through here.
+        let refusal = Refusal()
+        let context = self.context
+        let bootstrap = ClientBootstrap(group: self.group)
+            .connectTimeout(.seconds(10))
+            .channelOption(.socketOption(.so_keepalive), value: 1)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(.autoRead, value: false)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let pipeline = channel.pipeline.syncOperations
+                    if endpoint.isSecure {
+                        let callback: NIOSSLCustomVerificationCallback = { chain, promise in
+                            promise.completeWithTask {
+                                guard let sentence = await trust.refusal(chain: chain, host: endpoint.host) else { return .certificateVerified }
+                                refusal.sentence.withLock { $0 = sentence }
+                                return .failed
+                            }
+                        }
+                        let isName = endpoint.host.contains { $0.isLetter } && !endpoint.host.contains(":")
+                        try pipeline.addHandler(
+                            NIOSSLClientHandler(context: context, serverHostname: isName ? endpoint.host : nil, customVerificationCallback: callback))
+                    }
+                    try pipeline.addHTTPClientHandlers(leftOverBytesStrategy: .dropBytes)
+                    try pipeline.addHandler(ResponseHandler(server: "\(endpoint)", refusal: refusal))
+                }
+            }
+        do {
+            return try await bootstrap.connect(host: endpoint.host, port: endpoint.port).get()
+        } catch {
+            throw TransportError(.unreachable, "\(endpoint) cannot be reached: \(error)")
+        }
+    }
+
+    private func exchange(_ request: ClientRequest, on channel: any Channel) async throws -> ClientResponse {
+        var head = HTTPRequestHead(version: .http1_1, method: HTTPMethod(rawValue: request.method), uri: request.target)
+        head.headers = HTTPHeaders(request.headers.map { ($0.name, $0.value) })
+        head.headers.replaceOrAdd(name: "Host", value: request.endpoint.authority)
+        head.headers.replaceOrAdd(name: "User-Agent", value: "outport")
+        if !request.body.isEmpty || request.method == "POST" || request.method == "PUT" || request.method == "PATCH" {
+            head.headers.replaceOrAdd(name: "Content-Length", value: String(request.body.count))
+        }
+        let endpoint = request.endpoint
+        let exchange = Exchange(
+            head: head, body: request.body, timeout: .nanoseconds(request.responseTimeout.nanoseconds),
+            promise: channel.eventLoop.makePromise(of: ClientResponse.self), onReusable: { [weak self] channel in self?.giveBack(channel, endpoint) })
+        return try await withTaskCancellationHandler {
+            channel.triggerUserOutboundEvent(exchange).whenFailure { exchange.promise.fail($0) }
+            return try await exchange.promise.futureResult.get()
+        } onCancel: {
+            channel.close(promise: nil)
+        }
+    }
+}
+
+/// Why the certificate was refused, from the verification callback to the error.
+final class Refusal: Sendable {
+    let sentence = Mutex<String?>(nil)
+}
+
+extension Duration {
+    var nanoseconds: Int64 {
+        let (seconds, attoseconds) = self.components
+        return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+    }
+}

@@ -1,0 +1,101 @@
+// The client side of the distribution specification, as far as a connected registry needs it.
+
+internal import NIOCore
+package import OCI
+
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
+/// A refusal by a server.
+package struct ServerRefusal: Error, Sendable, CustomStringConvertible {
+    package let status: Int
+    /// The code of the distribution specification, or of the gateway protocol.
+    package let code: String
+    package let message: String
+
+    package init(status: Int, code: String, message: String) {
+        self.status = status
+        self.code = code
+        self.message = message
+    }
+
+    package var description: String { "\(self.code) (\(self.status)): \(self.message)" }
+
+    private struct Document: Decodable {
+        struct Entry: Decodable {
+            let code: String
+            let message: String?
+        }
+        let errors: [Entry]?
+        let error: Entry?
+    }
+
+    /// Reads the refusal out of a response.
+    package init(_ response: ClientResponse) async throws {
+        let body = try await response.collect(limit: 64 << 10)
+        let document = try? JSONDecoder().decode(Document.self, from: Data(body))
+        let entry = document?.error ?? document?.errors?.first
+        self.init(
+            status: response.status, code: entry?.code ?? "HTTP_\(response.status)",
+            message: entry?.message ?? "the server answered with status \(response.status)")
+    }
+}
+
+/// Reads content of one registry with a bearer token.
+package struct RegistryClient: Sendable {
+    private let transport: any Transport
+    private let endpoint: ServerEndpoint
+    private let token: @Sendable () async throws -> String
+
+    /// - Parameter token: asked before each request; keeps the token until it nears its end.
+    package init(transport: any Transport, endpoint: ServerEndpoint, token: @escaping @Sendable () async throws -> String) {
+        self.transport = transport
+        self.endpoint = endpoint
+        self.token = token
+    }
+
+    /// A manifest by digest: its bytes, checked, and its type.
+    ///
+    /// - Returns: `nil` when the registry does not have it.
+    package func manifest(_ digest: Digest, in name: RepositoryName) async throws -> (bytes: [UInt8], mediaType: MediaType)? {
+        let accept = MediaType.manifests.map(\.description).joined(separator: ", ")
+        let response = try await self.send("GET", "/v2/\(name)/manifests/\(digest)", [("Accept", accept)])
+        switch response.status {
+        case 200:
+            let bytes = try await response.collect(limit: Manifest.maximumSize)
+            guard Digest.of(bytes, algorithm: digest.algorithm) == digest else {
+                throw ServerRefusal(status: 200, code: "DIGEST_INVALID", message: "manifest \(digest) arrived with other content")
+            }
+            let type = response.header("Content-Type")?.split(separator: ";").first.map(String.init) ?? ""
+            return (bytes, try MediaType(type))
+        case 404:
+            _ = try await response.collect(limit: 64 << 10)
+            return nil
+        default: throw try await ServerRefusal(response)
+        }
+    }
+
+    /// A blob from byte `offset` on.
+    ///
+    /// - Returns: the body, which begins at the returned offset (0 when the server does not know ranges); `nil` when
+    ///   the registry does not have the blob.
+    package func blob(_ digest: Digest, in name: RepositoryName, from offset: Int64) async throws -> (body: ClientResponseBody, offset: Int64)? {
+        let response = try await self.send("GET", "/v2/\(name)/blobs/\(digest)", offset > 0 ? [("Range", "bytes=\(offset)-")] : [])
+        switch response.status {
+        case 200: return (response.body, 0)
+        case 206: return (response.body, offset)
+        case 404:
+            _ = try await response.collect(limit: 64 << 10)
+            return nil
+        default: throw try await ServerRefusal(response)
+        }
+    }
+
+    private func send(_ method: String, _ target: String, _ headers: [(String, String)]) async throws -> ClientResponse {
+        try await self.transport.send(
+            ClientRequest(method, self.endpoint, target, headers: headers + [("Authorization", "Bearer \(try await self.token())")]))
+    }
+}

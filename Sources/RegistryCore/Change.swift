@@ -1,0 +1,105 @@
+// Rows of the change log and the cursor into it.
+
+package import OCI
+package import Persistence
+
+/// One mutation of content.
+package struct Change: Sendable, Hashable {
+    package enum Kind: String, Sendable, CaseIterable {
+        case tagSet = "tag-set"
+        case tagDeleted = "tag-deleted"
+        case manifestPut = "manifest-put"
+        case manifestDeleted = "manifest-deleted"
+        case repositoryDeleted = "repository-deleted"
+    }
+
+    package let sequence: Int64
+    package let repository: RepositoryName
+    package let kind: Kind
+    package let tag: Tag?
+    package let digest: Digest?
+    /// Whether the manifest is still here and refers to a subject (replicas take tagged content and referrers).
+    package let isReferrer: Bool
+    /// Milliseconds since 1970.
+    package let time: Int64
+}
+
+/// A place in a log. An identity is made anew when a database is restored, so that a cursor of the old one is noticed.
+package struct ChangeCursor: Sendable, Hashable {
+    package let log: String
+    package let sequence: Int64
+
+    package init(log: String, sequence: Int64) {
+        self.log = log
+        self.sequence = sequence
+    }
+}
+
+/// A page of the log.
+package struct ChangePage: Sendable {
+    package let changes: [Change]
+    /// Where to go on.
+    package let next: ChangeCursor
+    /// Whether ``next`` was the head of the log.
+    package let isAtHead: Bool
+}
+
+/// Why a cursor cannot be followed.
+package enum CursorProblem: String, Error, Sendable {
+    case unknownLog, beyondHead, trimmed
+}
+
+/// Reads and appends the log within a caller's transaction.
+package enum ChangeLog {
+    /// Appends one row and returns its sequence. The counter row is locked by the same transaction.
+    @discardableResult
+    static func append(
+        _ kind: Change.Kind, registry: RegistryID, repository: RepositoryName, tag: Tag? = nil, digest: Digest? = nil,
+        origin: String, time: Int64, in session: any SQLWriter
+    ) throws -> Int64 {
+        try session.execute("UPDATE change_log SET head = head + 1 WHERE id = 1")
+        let sequence = try session.row("SELECT head FROM change_log WHERE id = 1")?.integer(0) ?? 0
+        try session.execute(
+            "INSERT INTO change (sequence, registry, repository, kind, tag, digest, origin, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            .integer(sequence), .integer(registry.value), SQLValue(repository), SQLValue(kind.rawValue), SQLValue(tag?.description),
+            SQLValue(digest?.description), SQLValue(origin), .integer(time))
+        return sequence
+    }
+
+    package static func head(in session: any SQLReader) throws -> ChangeCursor {
+        let row = try session.row("SELECT identity, head FROM change_log WHERE id = 1")
+        return ChangeCursor(log: row?.text(0) ?? "", sequence: row?.integer(1) ?? 0)
+    }
+
+    /// The rows of `registry` after `cursor` whose repository `isSelected`.
+    ///
+    /// At most `limit` rows are looked at, so a page may be empty and yet not at the head.
+    static func page(
+        of registry: RegistryID, after cursor: ChangeCursor, limit: Int, isSelected: (RepositoryName) -> Bool, in session: any SQLReader
+    ) throws -> ChangePage {
+        guard let log = try session.row("SELECT identity, head, tail FROM change_log WHERE id = 1"), log.text(0) == cursor.log else {
+            throw CursorProblem.unknownLog
+        }
+        guard cursor.sequence <= log.integer(1) else { throw CursorProblem.beyondHead }
+        guard cursor.sequence >= log.integer(2) else { throw CursorProblem.trimmed }
+        let rows = try session.rows(
+            """
+            SELECT sequence, registry, repository, kind, tag, digest, time,
+                kind = 'manifest-put' AND EXISTS (
+                    SELECT 1 FROM repository JOIN manifest ON manifest.repository = repository.id
+                    WHERE repository.registry = change.registry AND repository.name = change.repository
+                        AND manifest.digest = change.digest AND manifest.subject IS NOT NULL)
+            FROM change WHERE sequence > ? ORDER BY sequence LIMIT ?
+            """, .integer(cursor.sequence), .integer(Int64(limit)))
+        let changes = try rows.compactMap { row -> Change? in
+            guard row.integer(1) == registry.value, let kind = Change.Kind(rawValue: row.text(3)) else { return nil }
+            let repository = try RepositoryName(row.text(2))
+            guard isSelected(repository) else { return nil }
+            return Change(
+                sequence: row.integer(0), repository: repository, kind: kind, tag: try row.optionalText(4).map { try Tag($0) },
+                digest: try row.optionalText(5).map { try Digest($0) }, isReferrer: row.flag(7), time: row.integer(6))
+        }
+        let reached = rows.last?.integer(0) ?? log.integer(1)
+        return ChangePage(changes: changes, next: ChangeCursor(log: cursor.log, sequence: reached), isAtHead: reached == log.integer(1))
+    }
+}

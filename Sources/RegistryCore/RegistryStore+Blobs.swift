@@ -1,0 +1,100 @@
+// Blobs: links from repositories to content, mounts, and how committed content gets its row.
+
+package import OCI
+package import Persistence
+
+extension RegistryStore {
+    /// The blob as linked in the repository.
+    ///
+    /// - Throws: `BLOB_UNKNOWN`, also when the content exists but only under other repositories.
+    package func blob(_ digest: Digest, in name: RepositoryName, of registry: RegistryID) async throws -> StoredBlob {
+        try await self.database.read { session in
+            guard
+                let row = try session.row(
+                    """
+                    SELECT blob.size, blob.generation FROM repository
+                        JOIN repository_blob ON repository_blob.repository = repository.id AND repository_blob.digest = ?
+                        JOIN blob ON blob.digest = repository_blob.digest
+                    WHERE repository.registry = ? AND repository.name = ?
+                    """, SQLValue(digest), .integer(registry.value), SQLValue(name))
+            else { throw RegistryError.blobUnknown(name, digest) }
+            return StoredBlob(digest: digest, size: row.integer(0), generation: row.text(1))
+        }
+    }
+
+    /// Content of any repository, for the sync agent: what is here is not fetched again.
+    package func content(_ digest: Digest) async throws -> StoredBlob? {
+        try await self.database.read { session in
+            try session.row("SELECT size, generation FROM blob WHERE digest = ?", SQLValue(digest)).map {
+                StoredBlob(digest: digest, size: $0.integer(0), generation: $0.text(1))
+            }
+        }
+    }
+
+    /// Gives committed content its row and, when `name` is given, links it into a repository.
+    ///
+    /// When the content is known already the row keeps its generation and the file just committed is removed again.
+    package func admit(_ stored: StoredBlob, into name: RepositoryName?, of registry: RegistryID) async throws {
+        let now = self.clock.milliseconds()
+        let kept = try await self.database.write { session in
+            try session.execute(
+                """
+                INSERT INTO blob (digest, size, generation, created, lease) VALUES (?, ?, ?, ?, ?)
+                ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease)
+                """, SQLValue(stored.digest), .integer(stored.size), SQLValue(stored.generation), .integer(now),
+                .integer(now + Self.leaseDuration))
+            if let name {
+                let repository = try Self.ensureRepository(name, in: registry, now: now, session)
+                try Self.link(stored.digest, into: repository, now: now, session)
+            }
+            return try session.row("SELECT generation FROM blob WHERE digest = ?", SQLValue(stored.digest))?.text(0)
+        }
+        if kept != stored.generation { try await self.blobs.delete(stored) }
+    }
+
+    static func link(_ digest: Digest, into repository: Int64, now: Int64, _ session: any SQLWriter) throws {
+        try session.execute(
+            "INSERT INTO repository_blob (repository, digest, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", .integer(repository),
+            SQLValue(digest), .integer(now))
+    }
+
+    /// Links a blob of one repository into another (distribution specification, "Mounting a blob from another repository").
+    ///
+    /// - Parameter sources: repositories the caller may read; the first that holds the blob serves.
+    /// - Returns: whether the blob is now in `name`.
+    package func mount(_ digest: Digest, from sources: [RepositoryName], into name: RepositoryName, of registry: RegistryID) async throws -> Bool {
+        let now = self.clock.milliseconds()
+        return try await self.database.write { session in
+            for source in sources {
+                guard let origin = try Self.repository(source, in: registry, session),
+                    try session.row("SELECT 1 FROM repository_blob WHERE repository = ? AND digest = ?", .integer(origin), SQLValue(digest)) != nil
+                else { continue }
+                let target = try Self.ensureRepository(name, in: registry, now: now, session)
+                try Self.link(digest, into: target, now: now, session)
+                try session.execute(
+                    "UPDATE blob SET lease = max(lease, ?) WHERE digest = ?", .integer(now + Self.leaseDuration), SQLValue(digest))
+                return true
+            }
+            return false
+        }
+    }
+
+    /// Unlinks a blob from a repository; the content stays until it is collected.
+    ///
+    /// - Throws: `BLOB_UNKNOWN`; `DENIED` while a manifest of the repository needs it.
+    package func deleteBlob(_ digest: Digest, from name: RepositoryName, of registry: RegistryID) async throws {
+        try await self.database.write { session in
+            guard let repository = try Self.repository(name, in: registry, session) else { throw RegistryError.blobUnknown(name, digest) }
+            if let user = try session.row(
+                "SELECT manifest FROM manifest_entry WHERE repository = ? AND digest = ? AND kind = 0", .integer(repository), SQLValue(digest))
+            {
+                throw RegistryError(
+                    .denied, "blob \(digest) is part of manifest \(user.text(0)); delete that manifest first",
+                    detail: ["digest": digest.description, "manifest": user.text(0)], status: 409)
+            }
+            guard
+                try session.execute("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) > 0
+            else { throw RegistryError.blobUnknown(name, digest) }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+// Manifests and tags: what is accepted, what moves with what, and what is written to the log.
+
+package import OCI
+package import Persistence
+
+/// A manifest as stored: the exact bytes received.
+package struct StoredManifest: Sendable, Hashable {
+    package let digest: Digest
+    package let mediaType: MediaType
+    package let bytes: [UInt8]
+}
+
+/// A manifest on its way into the store, already parsed.
+package struct NewManifest: Sendable {
+    package let digest: Digest
+    package let manifest: Manifest
+    package let bytes: [UInt8]
+
+    /// Parses and hashes.
+    ///
+    /// - Parameters:
+    ///   - declared: the `Content-Type`.
+    ///   - expected: the digest the client names; the document must have it, in its algorithm.
+    /// - Throws: `MANIFEST_INVALID`, `DIGEST_INVALID`.
+    package init(_ bytes: [UInt8], declared: MediaType?, expected: Digest?) throws(RegistryError) {
+        do {
+            self.manifest = try Manifest(parsing: bytes, declared: declared)
+        } catch {
+            throw RegistryError(.manifestInvalid, error.description)
+        }
+        let digest = Digest.of(bytes, algorithm: expected?.algorithm ?? .sha256)
+        if let expected, expected != digest {
+            throw RegistryError(
+                .digestInvalid, "the manifest that arrived has digest \(digest), not \(expected)",
+                detail: ["expected": expected.description, "actual": digest.description])
+        }
+        self.digest = digest
+        self.bytes = bytes
+    }
+}
+
+extension RegistryStore {
+    /// Stores a manifest and moves tags to it, in one transaction.
+    ///
+    /// - Throws: `MANIFEST_BLOB_UNKNOWN` naming every blob that is not in the repository. Entries of an index and the
+    ///   subject may be absent (distribution specification, "Pushing Manifests" and "Sparse indexes").
+    package func put(_ new: NewManifest, tags: [Tag], into name: RepositoryName, of registry: RegistryID, origin: String) async throws {
+        let now = self.clock.milliseconds()
+        try await self.database.write { session in
+            guard let repository = try Self.repository(name, in: registry, session) ?? (new.manifest.requiredBlobs.isEmpty ? Self.ensureRepository(name, in: registry, now: now, session) : nil) else {
+                throw Self.missing(new.manifest.requiredBlobs.map(\.digest), name)
+            }
+            let missing = try new.manifest.requiredBlobs.map(\.digest).filter { digest in
+                try session.row("SELECT 1 FROM repository_blob WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) == nil
+            }
+            guard missing.isEmpty else { throw Self.missing(missing, name) }
+            try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+            for tag in tags {
+                try Self.move(tag, to: new.digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+            }
+        }
+        self.activity.signal()
+    }
+
+    private static func missing(_ digests: [Digest], _ name: RepositoryName) -> RegistryError {
+        .init(
+            .manifestBlobUnknown,
+            "the manifest names \(digests.count == 1 ? "a blob" : "\(digests.count) blobs") that repository \(name) does not hold: push \(digests.count == 1 ? "it" : "them") first",
+            detail: ["digest": digests.map(\.description).joined(separator: ", ")])
+    }
+
+    static func store(
+        _ new: NewManifest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
+    ) throws {
+        guard try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(new.digest)) == nil else {
+            return
+        }
+        try session.execute(
+            "INSERT INTO manifest_content (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING", SQLValue(new.digest), .blob(new.bytes))
+        let manifest = new.manifest
+        try session.execute(
+            "INSERT INTO manifest (repository, digest, media_type, size, artifact_type, subject, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            .integer(repository), SQLValue(new.digest), SQLValue(manifest.mediaType), .integer(Int64(new.bytes.count)),
+            SQLValue(manifest.artifactType), SQLValue(manifest.subject?.digest.description), .integer(now))
+        let required = Set(manifest.requiredBlobs.map(\.digest))
+        for (kind, entries) in [(0, manifest.requiredBlobs), (1, manifest.manifests), (2, manifest.layers.filter { !required.contains($0.digest) })] {
+            for entry in entries {
+                try session.execute(
+                    "INSERT INTO manifest_entry (repository, manifest, digest, kind, size) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    .integer(repository), SQLValue(new.digest), SQLValue(entry.digest), .integer(Int64(kind)), .integer(entry.size))
+            }
+        }
+        try session.execute("UPDATE repository SET updated = ? WHERE id = ?", .integer(now), .integer(repository))
+        try ChangeLog.append(.manifestPut, registry: registry, repository: name, digest: new.digest, origin: origin, time: now, in: session)
+    }
+
+    static func move(
+        _ tag: Tag, to digest: Digest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64,
+        _ session: any SQLWriter
+    ) throws {
+        let current = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))?.text(0)
+        guard current != digest.description else { return }
+        try session.execute(
+            """
+            INSERT INTO tag (repository, name, digest, created, updated) VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest, updated = excluded.updated
+            """, .integer(repository), SQLValue(tag), SQLValue(digest), .integer(now), .integer(now))
+        try session.execute("UPDATE repository SET updated = ? WHERE id = ?", .integer(now), .integer(repository))
+        try ChangeLog.append(.tagSet, registry: registry, repository: name, tag: tag, digest: digest, origin: origin, time: now, in: session)
+    }
+
+    /// The manifest a tag or digest names.
+    ///
+    /// - Throws: `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`.
+    package func manifest(_ reference: Reference, in name: RepositoryName, of registry: RegistryID) async throws -> StoredManifest {
+        try await self.database.read { session in
+            let repository = try Self.requireRepository(name, in: registry, session)
+            let select = "SELECT manifest.digest, manifest.media_type, manifest_content.bytes FROM manifest JOIN manifest_content USING (digest)"
+            let row =
+                switch reference {
+                case .digest(let digest):
+                    try session.row("\(select) WHERE manifest.repository = ? AND manifest.digest = ?", .integer(repository), SQLValue(digest))
+                case .tag(let tag):
+                    try session.row(
+                        """
+                        \(select) WHERE manifest.repository = ?1
+                            AND manifest.digest = (SELECT digest FROM tag WHERE repository = ?1 AND name = ?2)
+                        """, .integer(repository), SQLValue(tag))
+                }
+            guard let row else { throw RegistryError.manifestUnknown(name, reference) }
+            return StoredManifest(digest: try Digest(row.text(0)), mediaType: try MediaType(row.text(1)), bytes: row.blob(2))
+        }
+    }
+
+    /// Removes a tag; the manifest stays.
+    package func delete(_ tag: Tag, from name: RepositoryName, of registry: RegistryID, origin: String) async throws {
+        let now = self.clock.milliseconds()
+        try await self.database.write { session in
+            let repository = try Self.requireRepository(name, in: registry, session)
+            guard try Self.remove(tag, repository: repository, name: name, registry: registry, origin: origin, now: now, session) else {
+                throw RegistryError.manifestUnknown(name, .tag(tag))
+            }
+        }
+        self.activity.signal()
+    }
+
+    static func remove(
+        _ tag: Tag, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
+    ) throws -> Bool {
+        guard try session.execute("DELETE FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag)) > 0 else { return false }
+        try ChangeLog.append(.tagDeleted, registry: registry, repository: name, tag: tag, origin: origin, time: now, in: session)
+        return true
+    }
+
+    /// Removes a manifest and every tag that names it. An index that lists it keeps listing it.
+    package func delete(_ digest: Digest, from name: RepositoryName, of registry: RegistryID, origin: String) async throws {
+        let now = self.clock.milliseconds()
+        try await self.database.write { session in
+            let repository = try Self.requireRepository(name, in: registry, session)
+            guard try Self.remove(digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session) else {
+                throw RegistryError.manifestUnknown(name, .digest(digest))
+            }
+        }
+        self.activity.signal()
+    }
+
+    static func remove(
+        _ digest: Digest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
+    ) throws -> Bool {
+        guard try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) != nil else {
+            return false
+        }
+        for row in try session.rows("SELECT name FROM tag WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) {
+            _ = try self.remove(
+                Tag(row.text(0)), repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+        }
+        try session.execute("DELETE FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest))
+        try session.execute(
+            "DELETE FROM manifest_content WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM manifest WHERE digest = ?1)", SQLValue(digest))
+        try ChangeLog.append(.manifestDeleted, registry: registry, repository: name, digest: digest, origin: origin, time: now, in: session)
+        return true
+    }
+
+    /// Descriptors of manifests whose subject is `digest`, oldest first (distribution specification, "Listing Referrers").
+    package func referrers(of digest: Digest, in name: RepositoryName, of registry: RegistryID, artifactType: String?) async throws -> [Descriptor] {
+        try await self.database.read { session in
+            guard let repository = try Self.repository(name, in: registry, session) else { return [] }
+            let rows = try session.rows(
+                """
+                SELECT manifest.digest, media_type, size, artifact_type, bytes FROM manifest JOIN manifest_content USING (digest)
+                WHERE repository = ? AND subject = ? ORDER BY created, manifest.digest
+                """, .integer(repository), SQLValue(digest))
+            return try rows.compactMap { row in
+                if let artifactType, row.optionalText(3) != artifactType { return nil }
+                let annotations = try Manifest(parsing: row.blob(4), declared: MediaType(row.text(1))).annotations
+                return Descriptor(
+                    mediaType: try MediaType(row.text(1)), digest: try Digest(row.text(0)), size: row.integer(2),
+                    artifactType: row.optionalText(3), annotations: annotations.isEmpty ? nil : annotations)
+            }
+        }
+    }
+}

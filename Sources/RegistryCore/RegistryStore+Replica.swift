@@ -1,0 +1,129 @@
+// What a connected registry does with content: one image becomes visible in one transaction, and the parent's state
+// can be listed where its log does not reach back far enough.
+
+package import OCI
+package import Persistence
+
+/// What one repository holds, for comparison: pages of tags and manifests.
+package struct RepositoryState: Sendable {
+    package struct TagEntry: Sendable, Hashable {
+        package let tag: Tag
+        package let digest: Digest
+
+        package init(tag: Tag, digest: Digest) {
+            self.tag = tag
+            self.digest = digest
+        }
+    }
+
+    package let tags: [TagEntry]
+    /// Manifests that no tag names and that no index lists but that refer to another manifest: referrers.
+    package let referrers: [Digest]
+
+    package init(tags: [TagEntry], referrers: [Digest]) {
+        self.tags = tags
+        self.referrers = referrers
+    }
+}
+
+/// A change to apply at a replica.
+package struct ReplicaUpdate: Sendable {
+    package let repository: RepositoryName
+    /// Everything below the tags, children before parents.
+    package let manifests: [NewManifest]
+    package let tags: [RepositoryState.TagEntry]
+
+    package init(repository: RepositoryName, manifests: [NewManifest], tags: [RepositoryState.TagEntry]) {
+        self.repository = repository
+        self.manifests = manifests
+        self.tags = tags
+    }
+}
+
+extension RegistryStore {
+    /// Applies an image whole: links, manifests and tags in one transaction. Applying it again changes nothing.
+    ///
+    /// - Throws: `MANIFEST_BLOB_UNKNOWN` when content is missing; nothing is then visible.
+    package func apply(_ update: ReplicaUpdate, to registry: RegistryID, origin: String) async throws {
+        let now = self.clock.milliseconds()
+        try await self.database.write { session in
+            let repository = try Self.ensureRepository(update.repository, in: registry, now: now, session)
+            for new in update.manifests {
+                for digest in new.manifest.requiredBlobs.map(\.digest) {
+                    guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(digest)) != nil else {
+                        throw RegistryError(.manifestBlobUnknown, "blob \(digest) of \(update.repository)@\(new.digest) has not arrived")
+                    }
+                    try Self.link(digest, into: repository, now: now, session)
+                }
+                try Self.store(
+                    new, repository: repository, name: update.repository, registry: registry, origin: origin, now: now, session)
+            }
+            for entry in update.tags {
+                try Self.move(
+                    entry.tag, to: entry.digest, repository: repository, name: update.repository, registry: registry, origin: origin, now: now,
+                    session)
+            }
+        }
+        self.activity.signal()
+    }
+
+    /// Removes tags and manifests that the parent no longer has. What is gone already is no error.
+    package func retract(
+        tags: [Tag], manifests: [Digest], from name: RepositoryName, of registry: RegistryID, origin: String
+    ) async throws {
+        let now = self.clock.milliseconds()
+        try await self.database.write { session in
+            guard let repository = try Self.repository(name, in: registry, session) else { return }
+            for tag in tags {
+                _ = try Self.remove(tag, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+            }
+            for digest in manifests {
+                _ = try Self.remove(digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+            }
+        }
+        self.activity.signal()
+    }
+
+    /// All tags of a repository and the referrers in it, with the log's head of the same snapshot.
+    ///
+    /// - Parameter after: the last tag of the page before; referrers come with the first page.
+    package func state(
+        of name: RepositoryName, in registry: RegistryID, after last: Tag?, limit: Int
+    ) async throws -> (state: RepositoryState, head: ChangeCursor) {
+        try await self.database.read { session in
+            let head = try ChangeLog.head(in: session)
+            guard let repository = try Self.repository(name, in: registry, session) else {
+                return (RepositoryState(tags: [], referrers: []), head)
+            }
+            let tags = try session.rows(
+                "SELECT name, digest FROM tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?", .integer(repository),
+                SQLValue(last?.description ?? ""), .integer(Int64(limit))
+            ).map { RepositoryState.TagEntry(tag: try Tag($0.text(0)), digest: try Digest($0.text(1))) }
+            let referrers =
+                last != nil
+                ? []
+                : try session.rows(
+                    "SELECT digest FROM manifest WHERE repository = ? AND subject IS NOT NULL ORDER BY created, digest", .integer(repository)
+                ).map { try Digest($0.text(0)) }
+            return (RepositoryState(tags: tags, referrers: referrers), head)
+        }
+    }
+
+    /// Whether the repository holds the manifest.
+    package func holds(_ digest: Digest, in name: RepositoryName, of registry: RegistryID) async throws -> Bool {
+        try await self.database.read { session in
+            guard let repository = try Self.repository(name, in: registry, session) else { return false }
+            return try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) != nil
+        }
+    }
+
+    /// The digest a tag names, if there is such a tag.
+    package func resolve(_ tag: Tag, in name: RepositoryName, of registry: RegistryID) async throws -> Digest? {
+        try await self.database.read { session in
+            guard let repository = try Self.repository(name, in: registry, session) else { return nil }
+            return try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag)).map {
+                try Digest($0.text(0))
+            }
+        }
+    }
+}

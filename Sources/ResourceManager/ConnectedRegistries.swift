@@ -1,0 +1,107 @@
+// Connected registries: the operations.
+
+internal import Gateway
+internal import HTTPServing
+internal import HTTPTypes
+internal import JSON
+
+extension Route {
+    private static let action = "\(ResourceKind.registry.rawValue)/connectedRegistries"
+    private static let path = registryPath + "/connectedregistries/{name}"
+
+    static let connectedRegistryRoutes: [Route] = [
+        Route(.get, registryPath + "/connectedregistries", action + "/read") { try await $0.listConnectedRegistries($1) },
+        Route(.get, path, action + "/read") { try await $0.showConnectedRegistry($1) },
+        Route(.put, path, action + "/write") { try await $0.putConnectedRegistry($1) },
+        Route(.patch, path, action + "/write") { try await $0.patchConnectedRegistry($1) },
+        Route(.delete, path, action + "/delete") { try await $0.deleteConnectedRegistry($1) },
+        Route(.post, path + ":deactivate", action + "/deactivate/action") { try await $0.deactivateConnectedRegistry($1) },
+        Route(.post, path + ":resync", action + "/resync/action") { operations, call in
+            _ = try await operations.connectedRegistry(call, in: operations.registry(call))
+            throw ResourceError.notAvailable("Starting a resynchronisation by hand")
+        },
+    ]
+}
+
+extension ResourceOperations {
+    func connectedRegistry(_ call: Call, in registry: RegistryInCall) async throws -> ConnectedRegistry {
+        guard let found = try await self.connectedRegistries.find(call["name"], in: registry.content) else {
+            throw self.notFound(.connectedRegistries, call["name"], in: registry)
+        }
+        return found
+    }
+
+    func listConnectedRegistries(_ call: Call) async throws -> ServerResponse {
+        let registry = try await self.registry(call)
+        let all = try await self.connectedRegistries.list(in: registry.content)
+        return .list(all.map { self.value($0, among: all, in: registry) })
+    }
+
+    func showConnectedRegistry(_ call: Call) async throws -> ServerResponse {
+        let registry = try await self.registry(call)
+        return .document(try await self.full(self.connectedRegistry(call, in: registry), in: registry))
+    }
+
+    func putConnectedRegistry(_ call: Call) async throws -> ServerResponse {
+        let registry = try await self.registry(call)
+        let existing = try await self.connectedRegistries.find(call["name"], in: registry.content)
+        if existing == nil, !ConnectedRegistry.isValidName(call["name"]) {
+            throw ResourceError(
+                .badRequest, .invalidName,
+                "The connected registry name '\(call["name"].prefix(60))' is not valid: use 5 to 40 characters, a letter first, then letters, digits, '-' and '_'.",
+                target: "name")
+        }
+        try Self.requireEndpoint(of: registry)
+        let (syncToken, configuration) = try ConnectedRegistryBody(registry: registry).creation(call.document())
+        let (stored, isNew) = try await self.connectedRegistries.put(
+            existing?.name ?? call["name"], syncToken: syncToken, configuration: configuration, in: registry.content)
+        return .document(isNew ? .created : .ok, try await self.full(stored, in: registry))
+    }
+
+    func patchConnectedRegistry(_ call: Call) async throws -> ServerResponse {
+        let registry = try await self.registry(call)
+        let existing = try await self.connectedRegistry(call, in: registry)
+        let configuration = try ConnectedRegistryBody(registry: registry).patch(call.document(), of: existing.configuration)
+        let (stored, _) = try await self.connectedRegistries.put(
+            existing.name, syncToken: existing.syncToken, configuration: configuration, in: registry.content)
+        return .document(try await self.full(stored, in: registry))
+    }
+
+    /// Connected registries reach their parent through its data endpoint.
+    private static func requireEndpoint(of registry: RegistryInCall) throws(ResourceError) {
+        guard registry.document.sku == .premium else {
+            throw ResourceError(
+                .badRequest, .skuTooSmall,
+                "Connected registries need the SKU Premium; the registry '\(registry.id.name)' is \(registry.document.sku.rawValue). "
+                    + "Change it with 'acr update --name \(registry.id.name) --sku Premium'.")
+        }
+        guard registry.document.isDataEndpointEnabled else {
+            throw ResourceError(
+                .badRequest, .dataEndpointRequired,
+                "Connected registries need the dedicated data endpoint of the registry '\(registry.id.name)', which is off. "
+                    + "Turn it on with 'acr update --name \(registry.id.name) --data-endpoint-enabled true'.")
+        }
+    }
+
+    /// Its token and scope map stay.
+    ///
+    /// - Throws: 409 while it has children.
+    func deleteConnectedRegistry(_ call: Call) async throws -> ServerResponse {
+        let registry = try await self.registry(call)
+        return ServerResponse(try await self.connectedRegistries.delete(call["name"], in: registry.content) ? .ok : .noContent)
+    }
+
+    func deactivateConnectedRegistry(_ call: Call) async throws -> ServerResponse {
+        let registry = try await self.registry(call)
+        guard let freed = try await self.connectedRegistries.deactivate(call["name"], in: registry.content) else {
+            throw self.notFound(.connectedRegistries, call["name"], in: registry)
+        }
+        return .document(try await self.full(freed, in: registry))
+    }
+
+    private func full(_ connected: ConnectedRegistry, in registry: RegistryInCall) async throws -> JSONValue {
+        // Only what has a parent needs the others.
+        let all = connected.configuration.parent == nil ? [] : try await self.connectedRegistries.list(in: registry.content)
+        return self.value(connected, among: all, in: registry)
+    }
+}

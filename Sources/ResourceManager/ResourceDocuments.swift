@@ -1,0 +1,36 @@
+// What is stored of each kind of resource: that which an operator has set.
+
+package import JSON
+
+/// What is stored of a subscription.
+package struct SubscriptionDocument: Codable, Sendable, Hashable {
+    package var displayName: String
+}
+
+/// What is stored of a resource group.
+package struct GroupDocument: Codable, Sendable, Hashable {
+    package var location: String
+    package var tags: [String: String]
+    package var managedBy: String?
+}
+
+/// What is stored of a registry.
+package struct RegistryDocument: Codable, Sendable, Hashable {
+    package var location: String
+    package var tags: [String: String]
+    package var sku: RegistrySKU
+    /// Values of ``RegistryOption`` by its path; what is not here has its initial value.
+    package var settings: [String: JSONValue]
+    /// Application ids.
+    package var createdBy: String
+    package var lastModifiedBy: String
+
+    package var isDataEndpointEnabled: Bool { self.settings["dataEndpointEnabled"]?.boolValue ?? false }
+}
+
+/// Service tiers.
+package enum RegistrySKU: String, Codable, Sendable, CaseIterable {
+    case basic = "Basic"
+    case standard = "Standard"
+    case premium = "Premium"
+}

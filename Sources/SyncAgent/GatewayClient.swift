@@ -1,0 +1,115 @@
+// The child's side of the sync protocol: one method for each call, and the token that goes with them.
+
+internal import GatewayProtocol
+internal import OCI
+internal import RegistryClient
+
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
+/// Speaks to the parent's gateway.
+actor GatewayClient {
+    private let transport: any Transport
+    private let connection: ConnectionString
+    private var token: (text: String, usableUntil: ContinuousClock.Instant)?
+    private var lease: (instance: String, epoch: Int64)?
+
+    init(transport: any Transport, connection: ConnectionString) {
+        self.transport = transport
+        self.connection = connection
+    }
+
+    /// The lease that tokens are asked for from now on.
+    func setLease(instance: String, epoch: Int64?) {
+        self.lease = epoch.map { (instance, $0) }
+        self.token = nil
+    }
+
+    /// A sync token with at least a minute left. Time is measured since it was issued, so a wrong wall clock does no harm.
+    func bearer() async throws -> String {
+        if let token, token.usableUntil > .now { return token.text }
+        var form = [
+            ("grant_type", "password"), ("username", self.connection.syncToken), ("password", self.connection.password),
+            ("service", self.connection.parent.authority), ("scope", GatewayScope.text(self.connection.connectedRegistry)),
+        ]
+        if let lease { form += [("instance", lease.instance), ("epoch", String(lease.epoch))] }
+        let body = form.map { "\($0.0)=\(PercentEncoding.encode($0.1))" }.joined(separator: "&")
+        let response = try await self.transport.send(
+            ClientRequest(
+                "POST", self.connection.parent, "/oauth2/token", headers: [("Content-Type", "application/x-www-form-urlencoded")], body: Array(body.utf8)))
+        guard response.status == 200 else { throw try await ServerRefusal(response) }
+        struct Answer: Decodable {
+            let access_token: String
+            let expires_in: Int64
+        }
+        let answer = try JSONDecoder().decode(Answer.self, from: Data(try await response.collect(limit: 64 << 10)))
+        self.token = (answer.access_token, .now + .seconds(max(0, answer.expires_in - 60)))
+        return answer.access_token
+    }
+
+    /// The parent's authority, unverified: the caller compares it with the pin.
+    nonisolated func trust(over transport: any Transport) async throws -> String {
+        let response = try await transport.send(
+            ClientRequest("GET", self.connection.parent, "/gateway/v1/\(self.connection.connectedRegistry)/trust"))
+        guard response.status == 200 else { throw try await ServerRefusal(response) }
+        return String(decoding: try await response.collect(limit: 64 << 10), as: UTF8.self)
+    }
+
+    func activate(_ request: ActivateRequest) async throws -> ActivateResponse { try await self.call("POST", "activate", body: request) }
+
+    /// - Returns: `nil` when the settings are still those of `tag`.
+    func settings(tag: String?) async throws -> (settings: GatewaySettings, tag: String)? {
+        let response = try await self.send("GET", "settings", headers: tag.map { [("If-None-Match", $0)] } ?? [])
+        switch response.status {
+        case 304: return nil
+        case 200:
+            let body = try await response.collect(limit: 16 << 20)
+            return (try JSONDecoder().decode(GatewaySettings.self, from: Data(body)), response.header("ETag") ?? "")
+        default: throw try await ServerRefusal(response)
+        }
+    }
+
+    func changes(after cursor: GatewayCursor, wait: Int, settings: String?) async throws -> ChangesPage {
+        var target = "changes?log=\(PercentEncoding.encode(cursor.log))&after=\(cursor.sequence)&wait=\(wait)&limit=\(GatewayLimits.maximumPage)"
+        if let settings { target += "&settings=\(PercentEncoding.encode(settings))" }
+        return try await self.call("GET", target, timeout: .seconds(wait + 30))
+    }
+
+    func state() async throws -> StateSummary { try await self.call("GET", "state") }
+
+    func state(of name: RepositoryName, after last: Tag?) async throws -> RepositoryStatePage {
+        try await self.call("GET", "state/\(name)" + (last.map { "?last=\($0)" } ?? ""))
+    }
+
+    func report(_ status: StatusReport) async throws -> StatusResponse { try await self.call("POST", "status", body: status, timeout: .seconds(15)) }
+
+    private func call<Answer: Decodable>(
+        _ method: String, _ target: String, body: (any Encodable & Sendable)? = nil, timeout: Duration = .seconds(30)
+    ) async throws -> Answer {
+        let response = try await self.send(method, target, body: try body.map { [UInt8](try JSONEncoder().encode($0)) } ?? [], timeout: timeout)
+        guard response.status == 200 else { throw try await ServerRefusal(response) }
+        return try JSONDecoder().decode(Answer.self, from: Data(try await response.collect(limit: 16 << 20)))
+    }
+
+    /// Sends with a token; a token that is refused is replaced once.
+    private func send(
+        _ method: String, _ target: String, headers: [(String, String)] = [], body: [UInt8] = [], timeout: Duration = .seconds(30)
+    ) async throws -> ClientResponse {
+        for attempt in 0... {
+            let bearer = try await self.bearer()
+            var headers = headers + [("Authorization", "Bearer \(bearer)")]
+            if !body.isEmpty { headers.append(("Content-Type", "application/json")) }
+            let response = try await self.transport.send(
+                ClientRequest(
+                    method, self.connection.parent, "/gateway/v1/\(self.connection.connectedRegistry)/\(target)", headers: headers, body: body,
+                    responseTimeout: timeout))
+            guard response.status == 401, attempt == 0 else { return response }
+            _ = try await response.collect(limit: 64 << 10)
+            if self.token?.text == bearer { self.token = nil }
+        }
+        throw SyncError(.unauthorized, "the parent accepts no token")
+    }
+}

@@ -1,0 +1,382 @@
+// The shell around the loop: performs its actions, applies what the parent says, and tells the parent how it goes.
+
+internal import GatewayProtocol
+package import Identity
+package import Logging
+internal import OCI
+package import Persistence
+package import RegistryClient
+package import RegistryCore
+internal import Schedule
+internal import Synchronization
+
+/// Keeps a connected registry in step with its parent.
+package final class SyncAgent: Sendable {
+    private let connection: ConnectionString
+    private let memory: SyncMemoryStore
+    private let store: RegistryStore
+    private let identities: IdentityStore
+    private let registry: RegistryID
+    private let folder: DataFolder
+    private let clock: WallClock
+    private let logger: Logger
+    private let version: String
+    private let loginServer: String
+    private let gateway: GatewayClient
+    private let engine: TransferEngine
+    private let transport: any TrustingTransport
+    private let makeUntrusted: @Sendable () throws -> any Transport
+    private let reporting = AsyncMutex()
+    private let onStopped: @Sendable (SyncError) -> Void
+
+    /// - Parameters:
+    ///   - transport: the way to the parent; trusts nobody until ``run()`` has found out whom to trust.
+    ///   - makeUntrusted: a way that verifies nothing, for fetching the parent's authority.
+    ///   - onStopped: told when the parent will not have us any more.
+    package init(
+        connection: ConnectionString, memory: SyncMemoryStore, store: RegistryStore, identities: IdentityStore, registry: RegistryID, folder: DataFolder,
+        transport: any TrustingTransport, makeUntrusted: @escaping @Sendable () throws -> any Transport, version: String, loginServer: String,
+        logger: Logger, clock: WallClock = .system, onStopped: @escaping @Sendable (SyncError) -> Void
+    ) {
+        self.connection = connection
+        self.memory = memory
+        self.store = store
+        self.identities = identities
+        self.registry = registry
+        self.folder = folder
+        self.transport = transport
+        self.makeUntrusted = makeUntrusted
+        self.version = version
+        self.loginServer = loginServer
+        self.logger = logger
+        self.clock = clock
+        self.onStopped = onStopped
+        let gateway = GatewayClient(transport: transport, connection: connection)
+        self.gateway = gateway
+        self.engine = TransferEngine(
+            client: RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }, store: store, registry: registry)
+    }
+
+    /// Runs until the task is cancelled or the parent will not have us.
+    package func run() async {
+        let memory = await self.memory.memory
+        await self.gateway.setLease(instance: memory.instance, epoch: memory.epoch)
+        var machine = SyncMachine(hasCursor: memory.cursor != nil)
+        var event = SyncMachine.Event.started
+        while !Task.isCancelled {
+            let action = machine.handle(event, now: Int(self.clock.seconds), jitter: .random(in: 0...1))
+            if case .stopped(let error) = machine.phase {
+                self.logger.error("synchronisation stopped; content here is served on", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
+                self.onStopped(error)
+                return
+            }
+            do {
+                event = try await self.perform(action, trouble: machine.trouble)
+            } catch is CancellationError {
+                return
+            } catch {
+                if Task.isCancelled { return }
+                let error = SyncError(error)
+                self.logger.warning("synchronisation failed", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
+                event = .failed(error)
+            }
+        }
+    }
+
+    /// Tells the parent that this instance ends; best effort.
+    package func sayGoodbye() async {
+        guard await self.memory.memory.nonce != nil else { return }
+        try? await self.report(.stopping, trouble: nil)
+    }
+
+    private func perform(_ action: SyncMachine.Action, trouble: SyncError?) async throws -> SyncMachine.Event {
+        switch action {
+        case .activate:
+            try await self.establishTrust()
+            try await self.activate()
+            return .activated
+        case .fetchSettings: return try await self.fetchSettings()
+        case .compareState:
+            try await self.withProgressReport { try await self.compareState() }
+            return .compared
+        case .follow: return .followed(settingsDiffer: try await self.follow())
+        case .heartbeatAndRest(let seconds):
+            try await self.report(.idle, trouble: trouble)
+            try await Task.sleep(for: .seconds(seconds))
+            return .rested
+        case .rest(let milliseconds):
+            // A parent that can be reached should know what is wrong here.
+            if let trouble, trouble.code == .disk || trouble.code == .content { try? await self.report(.idle, trouble: trouble) }
+            try await Task.sleep(for: .milliseconds(milliseconds))
+            return .rested
+        case .stop: return .rested
+        }
+    }
+
+    // MARK: Trust and activation
+
+    /// Finds out whom to trust: a remembered authority, one that matches the pin, or the system's.
+    private func establishTrust() async throws {
+        guard self.connection.parent.isSecure else { return }
+        guard let pin = self.connection.pin else {
+            self.transport.setTrust(.system)
+            return
+        }
+        if let known = await self.memory.memory.trust, try TrustPolicy.pin(ofPEM: known) == pin {
+            self.transport.setTrust(.authorities([known]))
+            return
+        }
+        let fetched = try await self.gateway.trust(over: try self.makeUntrusted())
+        guard let actual = try? TrustPolicy.pin(ofPEM: fetched), actual == pin else {
+            throw SyncError(
+                .parentUntrusted,
+                "the authority that \(self.connection.parent) shows is not the one pinned in the connection string: someone may stand between, or the parent was set up anew; get a new connection string")
+        }
+        try await self.memory.update { $0.trust = fetched }
+        self.transport.setTrust(.authorities([fetched]))
+    }
+
+    private func activate() async throws {
+        let memory = await self.memory.memory
+        // Activation needs a token without a lease when there is none yet, or when the parent does not know ours.
+        await self.gateway.setLease(instance: memory.instance, epoch: nil)
+        let answer = try await self.gateway.activate(
+            ActivateRequest(
+                instanceId: memory.instance, nonce: memory.nonce, version: self.version, loginServer: self.loginServer, caPin: nil, gatewayAddress: nil))
+        try await self.memory.update {
+            $0.epoch = answer.epoch
+            $0.nonce = answer.nonce
+            $0.registry = answer.registry
+        }
+        await self.gateway.setLease(instance: memory.instance, epoch: answer.epoch)
+        // The heartbeat confirms the new nonce: from here on a copy of this folder is told apart.
+        try await self.report(.idle, trouble: nil)
+        self.logger.notice("activated", metadata: ["connectedRegistry": .string(answer.connectedRegistry), "epoch": .stringConvertible(answer.epoch)])
+    }
+
+    // MARK: Settings
+
+    private func fetchSettings() async throws -> SyncMachine.Event {
+        let memory = await self.memory.memory
+        guard let (settings, tag) = try await self.gateway.settings(tag: memory.settings == nil ? nil : memory.settingsTag) else {
+            return .settingsApplied(try Self.window(memory.settings), selectionChanged: false)
+        }
+        let window = try Self.window(settings)
+        try await self.identities.replace(
+            tokens: settings.clientTokens.map(TokenRecord.init), scopeMaps: try settings.scopeMaps.map(ScopeMap.init), in: self.registry)
+        let pin = self.connection.pin
+        // The authority may have been renewed; the key is the same, or it is not ours.
+        let renewed = settings.trustRoots.first { pin != nil && (try? TrustPolicy.pin(ofPEM: $0)) == pin }
+        try await self.memory.update {
+            $0.settings = settings
+            $0.settingsTag = tag
+            if let renewed { $0.trust = renewed }
+        }
+        if let renewed { self.transport.setTrust(.authorities([renewed])) }
+        self.logger.info("settings applied", metadata: ["repositories": .stringConvertible(settings.repositories.count), "clientTokens": .stringConvertible(settings.clientTokens.count)])
+        return .settingsApplied(window, selectionChanged: Set(settings.repositories) != Set(memory.settings?.repositories ?? []))
+    }
+
+    private static func window(_ settings: GatewaySettings?) throws -> SyncWindow {
+        guard let settings else { return .always }
+        return try SyncWindow(
+            schedule: CronSchedule(parsing: settings.schedule), duration: try settings.syncWindow.map { try ISODuration(parsing: $0) })
+    }
+
+    // MARK: Content
+
+    /// Waits for changes and applies them.
+    ///
+    /// - Returns: whether the parent's settings are others than ours.
+    private func follow() async throws -> Bool {
+        let memory = await self.memory.memory
+        guard let cursor = memory.cursor else { throw SyncError(.compareState, "there is no cursor yet") }
+        let page = try await self.gateway.changes(after: cursor, wait: 30, settings: memory.settingsTag)
+        if !page.changes.isEmpty {
+            try await self.withProgressReport { try await self.apply(page.changes) }
+        }
+        try await self.memory.update { $0.cursor = page.next }
+        try await self.finishSync(trigger: memory.result?.trigger ?? "InitialSync", moved: !page.changes.isEmpty)
+        return page.settings != memory.settingsTag
+    }
+
+    /// Applies a page: the last word on each tag counts.
+    private func apply(_ changes: [ChangesPage.Change]) async throws {
+        struct Name: Hashable {
+            let repository: RepositoryName
+            let tag: Tag
+        }
+        var order: [Name] = []
+        /// Where each tag ends up; `gone` when it was deleted last.
+        enum Word { case at(Digest), gone }
+        var words: [Name: Word] = [:]
+        for change in changes {
+            switch (change.kind, change.tag, change.digest) {
+            case (Change.Kind.tagSet.rawValue, let tag?, let digest?):
+                let name = Name(repository: change.repository, tag: tag)
+                if words.updateValue(.at(digest), forKey: name) == nil { order.append(name) }
+            case (Change.Kind.tagDeleted.rawValue, let tag?, _):
+                let name = Name(repository: change.repository, tag: tag)
+                if words.updateValue(.gone, forKey: name) == nil { order.append(name) }
+            default: break
+            }
+        }
+        for name in order {
+            switch words[name] {
+            case .at(let digest): try await self.engine.replicate(digest, tags: [name.tag], in: name.repository)
+            case .gone:
+                try await self.store.retract(tags: [name.tag], manifests: [], from: name.repository, of: self.registry, origin: TransferEngine.origin)
+            case nil: break
+            }
+        }
+        for change in changes {
+            guard let digest = change.digest else { continue }
+            switch change.kind {
+            case Change.Kind.manifestPut.rawValue: try await self.engine.replicate(digest, tags: [], in: change.repository)
+            case Change.Kind.manifestDeleted.rawValue:
+                try await self.store.retract(tags: [], manifests: [digest], from: change.repository, of: self.registry, origin: TransferEngine.origin)
+            default: break
+            }
+        }
+    }
+
+    /// Compares whole state: at the first start, after a change of the selection, and when the cursor cannot be followed.
+    private func compareState() async throws {
+        let before = await self.memory.memory
+        let trigger = before.result == nil ? "InitialSync" : "RecoveryService"
+        let started = self.clock.milliseconds()
+        try await self.memory.update {
+            $0.result = SyncResult(trigger: trigger, state: "Syncing", started: started, ended: nil, lastSuccess: $0.result?.lastSuccess)
+        }
+        let summary = try await self.gateway.state()
+        for name in summary.repositories { try await self.compare(name) }
+        let selected = Set(summary.repositories)
+        var last: String?
+        while true {
+            let page = try await self.store.repositories(in: self.registry, after: last, limit: 500)
+            for name in page where !selected.contains(name) { try await self.clear(name) }
+            guard page.count == 500, let end = page.last else { break }
+            last = end.description
+        }
+        try await self.memory.update { $0.cursor = summary.cursor }
+        try await self.finishSync(trigger: trigger, moved: true)
+    }
+
+    private func compare(_ name: RepositoryName) async throws {
+        var wanted: [Tag: Digest] = [:]
+        var referrers: Set<Digest> = []
+        var next: Tag?
+        repeat {
+            let page = try await self.gateway.state(of: name, after: next)
+            for entry in page.tags { wanted[entry.tag] = entry.digest }
+            referrers.formUnion(page.referrers)
+            next = page.next
+        } while next != nil
+        // Several tags of one image move together.
+        let byDigest = Dictionary(grouping: wanted.keys) { wanted[$0] }
+        for (digest, tags) in byDigest.sorted(by: { ($0.value.map(\.description).min() ?? "") < ($1.value.map(\.description).min() ?? "") }) {
+            if let digest { try await self.engine.replicate(digest, tags: tags.sorted { $0.description < $1.description }, in: name) }
+        }
+        for digest in referrers.sorted() { try await self.engine.replicate(digest, tags: [], in: name) }
+        let here = try await self.localState(of: name)
+        try await self.store.retract(
+            tags: here.tags.map(\.tag).filter { wanted[$0] == nil }, manifests: here.referrers.filter { !referrers.contains($0) }, from: name,
+            of: self.registry, origin: TransferEngine.origin)
+    }
+
+    /// Takes everything out of a repository that is no longer selected.
+    private func clear(_ name: RepositoryName) async throws {
+        let here = try await self.localState(of: name)
+        let manifests = Set(here.tags.map(\.digest)).union(here.referrers).sorted()
+        try await self.store.retract(tags: here.tags.map(\.tag), manifests: manifests, from: name, of: self.registry, origin: TransferEngine.origin)
+    }
+
+    private func localState(of name: RepositoryName) async throws -> RepositoryState {
+        var tags: [RepositoryState.TagEntry] = []
+        var referrers: [Digest] = []
+        while true {
+            let page = try await self.store.state(of: name, in: self.registry, after: tags.last?.tag, limit: 1000).state
+            tags += page.tags
+            referrers += page.referrers
+            guard page.tags.count == 1000 else { return RepositoryState(tags: tags, referrers: referrers) }
+        }
+    }
+
+    // MARK: Reports
+
+    private func finishSync(trigger: String, moved: Bool) async throws {
+        let now = self.clock.milliseconds()
+        let received = self.engine.takeReceived()
+        try await self.memory.update {
+            let started = moved ? ($0.result.flatMap { $0.ended == nil ? $0.started : nil } ?? now) : ($0.result?.started ?? now)
+            $0.result = SyncResult(trigger: trigger, state: "Succeeded", started: started, ended: now, lastSuccess: now)
+            $0.bytesReceived += received
+        }
+        try await self.report(.idle, trouble: nil)
+    }
+
+    /// Runs `work`; when it takes longer than a moment the parent is told that we are syncing.
+    private func withProgressReport(_ work: @escaping @Sendable () async throws -> Void) async throws {
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                try await work()
+                return true
+            }
+            group.addTask {
+                try await Task.sleep(for: .milliseconds(300))
+                while !Task.isCancelled {
+                    try? await self.report(.syncing, trouble: nil)
+                    try await Task.sleep(for: .seconds(20))
+                }
+                return false
+            }
+            defer { group.cancelAll() }
+            while let isWork = try await group.next() {
+                if isWork { return }
+            }
+        }
+    }
+
+    /// One heartbeat at a time: each carries the nonce of the answer before it.
+    private func report(_ phase: StatusReport.Phase, trouble: SyncError?) async throws {
+        try await self.reporting.withLock {
+            let memory = await self.memory.memory
+            guard let nonce = memory.nonce else { return }
+            let space = try? self.folder.space()
+            let details = trouble.map {
+                [StatusDetail(type: "Error", code: $0.code.rawValue, description: $0.message, timestamp: self.clock.milliseconds())]
+            }
+            let answer = try await self.gateway.report(
+                StatusReport(
+                    nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details ?? [],
+                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total))
+            try await self.memory.update { $0.nonce = answer.nonce }
+        }
+    }
+}
+
+/// A transport whose trust can be changed.
+package protocol TrustingTransport: Transport {
+    func setTrust(_ trust: TrustPolicy)
+}
+
+extension HTTPTransport: TrustingTransport {}
+
+extension TokenRecord {
+    fileprivate init(_ token: GatewaySettings.ClientToken) {
+        self.init(
+            name: token.name, scopeMap: token.scopeMap, isEnabled: token.enabled, created: token.created,
+            passwords: token.passwords.compactMap { password in
+                PasswordSlot(rawValue: password.slot).map {
+                    PasswordVerifier(slot: $0, verifier: password.verifier, created: password.created, expiry: password.expiry)
+                }
+            })
+    }
+}
+
+extension ScopeMap {
+    fileprivate init(_ map: GatewaySettings.ScopeMap) throws {
+        self.init(
+            name: map.name, text: nil, isSystemDefined: map.system, actions: try map.actions.map { try ScopeMapAction($0) }, created: map.created)
+    }
+}

@@ -1,0 +1,107 @@
+// The sync agent's durable memory: who we are to the parent, what we were told, how far we have come.
+
+package import GatewayProtocol
+package import Persistence
+internal import RegistryClient
+
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
+/// What is remembered across restarts.
+package struct SyncMemory: Sendable, Equatable {
+    package var connectedRegistry: String
+    package var parent: String
+    package var pin: String?
+    package var instance: String
+    package var epoch: Int64?
+    package var nonce: String?
+    /// The registry's name, as the parent told at activation.
+    package var registry: String?
+    /// The parent's authority in PEM, accepted by its pin.
+    package var trust: String?
+    package var settings: GatewaySettings?
+    package var settingsTag: String?
+    package var cursor: GatewayCursor?
+    package var bytesReceived: Int64 = 0
+    package var result: SyncResult?
+}
+
+/// Keeps ``SyncMemory`` in the database.
+package actor SyncMemoryStore {
+    private let database: any Database
+    package private(set) var memory: SyncMemory
+
+    /// Opens the memory of a data folder, or begins it.
+    ///
+    /// - Throws: ``SyncError`` with code `wrongFolder` when the folder belongs to another connected registry. Another
+    ///   string of the same one (a new password) is welcome; so is a parent that moved but has the same pinned key.
+    package init(database: any Database, connection: ConnectionString) async throws {
+        self.database = database
+        let stored = try await database.read { session -> SyncMemory? in
+            try session.row(
+                """
+                SELECT connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log, sequence,
+                    bytes_received, result FROM sync_state WHERE id = 1
+                """
+            ).map(Self.decode)
+        }
+        let parent = connection.parent.description
+        if var stored {
+            let isSame =
+                stored.connectedRegistry.lowercased() == connection.connectedRegistry.lowercased()
+                && (stored.parent == parent || (stored.pin != nil && stored.pin == connection.pin))
+            guard isSame else {
+                throw SyncError(
+                    .wrongFolder,
+                    "the data folder belongs to connected registry '\(stored.connectedRegistry)' of \(stored.parent), the connection string is for '\(connection.connectedRegistry)' of \(parent): use another folder with --data")
+            }
+            stored.parent = parent
+            stored.pin = connection.pin
+            self.memory = stored
+        } else {
+            self.memory = SyncMemory(
+                connectedRegistry: connection.connectedRegistry, parent: parent, pin: connection.pin, instance: UUID().uuidString.lowercased())
+        }
+        try await self.save()
+    }
+
+    /// Changes the memory, durably.
+    package func update(_ change: @Sendable (inout SyncMemory) -> Void) async throws {
+        change(&self.memory)
+        try await self.save()
+    }
+
+    private func save() async throws {
+        let memory = self.memory
+        let settings = try memory.settings.map(Self.encode)
+        let result = try memory.result.map(Self.encode)
+        try await self.database.write { session in
+            _ = try session.execute(
+                """
+                INSERT INTO sync_state (id, connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log,
+                    sequence, bytes_received, result) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, pin = excluded.pin, epoch = excluded.epoch, nonce = excluded.nonce,
+                    registry = excluded.registry, trust = excluded.trust, settings = excluded.settings, settings_tag = excluded.settings_tag,
+                    log = excluded.log, sequence = excluded.sequence, bytes_received = excluded.bytes_received, result = excluded.result
+                """, SQLValue(memory.connectedRegistry), SQLValue(memory.parent), SQLValue(memory.pin), SQLValue(memory.instance), SQLValue(memory.epoch),
+                SQLValue(memory.nonce), SQLValue(memory.registry), SQLValue(memory.trust), SQLValue(settings), SQLValue(memory.settingsTag),
+                SQLValue(memory.cursor?.log), SQLValue(memory.cursor?.sequence), .integer(memory.bytesReceived), SQLValue(result))
+        }
+    }
+
+    private static func encode(_ value: some Encodable) throws -> String { String(decoding: try JSONEncoder().encode(value), as: UTF8.self) }
+
+    private static func decode(_ row: SQLRow) throws -> SyncMemory {
+        let decoder = JSONDecoder()
+        return SyncMemory(
+            connectedRegistry: row.text(0), parent: row.text(1), pin: row.optionalText(2), instance: row.text(3), epoch: row.optionalInteger(4),
+            nonce: row.optionalText(5), registry: row.optionalText(6), trust: row.optionalText(7),
+            settings: try row.optionalText(8).map { try decoder.decode(GatewaySettings.self, from: Data($0.utf8)) },
+            settingsTag: row.optionalText(9),
+            cursor: row.optionalText(10).map { GatewayCursor(log: $0, sequence: row.integer(11)) }, bytesReceived: row.integer(12),
+            result: try row.optionalText(13).map { try decoder.decode(SyncResult.self, from: Data($0.utf8)) })
+    }
+}

@@ -1,0 +1,19 @@
+// What a connected registry remembers of its parent.
+
+package import Persistence
+
+/// Migrations of the sync agent's table.
+package enum SyncSchema {
+    package static let migrations: [Migration] = [
+        Migration(
+            "sync-1",
+            [
+                """
+                CREATE TABLE sync_state (
+                    id INTEGER PRIMARY KEY CHECK (id = 1), connected_registry TEXT NOT NULL COLLATE NOCASE, parent TEXT NOT NULL, pin TEXT,
+                    instance TEXT NOT NULL, epoch INTEGER, nonce TEXT, registry TEXT, trust TEXT, settings TEXT, settings_tag TEXT,
+                    log TEXT, sequence INTEGER, bytes_received INTEGER NOT NULL DEFAULT 0, result TEXT)
+                """
+            ])
+    ]
+}

@@ -1,0 +1,162 @@
+// Content from the parent: each blob once, from the byte where it stood, and an image only when all of it is here.
+
+internal import NIOCore
+package import OCI
+package import Persistence
+package import RegistryClient
+package import RegistryCore
+internal import Synchronization
+
+/// Fetches what tags and digests reach.
+package final class TransferEngine: Sendable {
+    /// Blobs fetched at a time.
+    private static let parallelBlobs = 4
+    /// Network reads are gathered to this many bytes before they are written.
+    private static let writeSize = 128 << 10
+    /// Bytes between two flushes of a blob under way.
+    private static let flushInterval: Int64 = 8 << 20
+    /// How deep indexes may nest.
+    private static let maximumDepth = 8
+
+    private let client: RegistryClient
+    private let store: RegistryStore
+    private let registry: RegistryID
+    private let received = Atomic<Int64>(0)
+
+    package init(client: RegistryClient, store: RegistryStore, registry: RegistryID) {
+        self.client = client
+        self.store = store
+        self.registry = registry
+    }
+
+    /// Bytes of content received since this was last asked.
+    package func takeReceived() -> Int64 { self.received.exchange(0, ordering: .relaxed) }
+
+    /// Makes `digest` complete in `name` and moves `tags` to it, in one transaction.
+    ///
+    /// - Returns: whether the parent still had it; superseded content that is gone is no error.
+    @discardableResult
+    package func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName) async throws -> Bool {
+        let entries = tags.map { RepositoryState.TagEntry(tag: $0, digest: digest) }
+        // What a repository holds is complete: it became visible in one transaction.
+        if try await self.store.holds(digest, in: name, of: self.registry) {
+            if !tags.isEmpty {
+                try await self.store.apply(
+                    ReplicaUpdate(repository: name, manifests: [], tags: entries), to: self.registry, origin: Self.origin)
+            }
+            return true
+        }
+        var manifests: [NewManifest] = []
+        var seen: Set<Digest> = []
+        guard try await self.collect(digest, in: name, depth: 0, &manifests, &seen) else { return false }
+        try await self.fetchBlobs(of: manifests, in: name)
+        try await self.store.apply(ReplicaUpdate(repository: name, manifests: manifests, tags: entries), to: self.registry, origin: Self.origin)
+        return true
+    }
+
+    static let origin = "parent"
+
+    /// Gathers the manifests below `digest`, children first.
+    private func collect(
+        _ digest: Digest, in name: RepositoryName, depth: Int, _ manifests: inout [NewManifest], _ seen: inout Set<Digest>
+    ) async throws -> Bool {
+        guard seen.insert(digest).inserted else { return true }
+        guard depth <= Self.maximumDepth else {
+            throw SyncError(.content, "indexes in repository \(name) nest deeper than \(Self.maximumDepth) levels at \(digest)")
+        }
+        if depth > 0, try await self.store.holds(digest, in: name, of: self.registry) { return true }
+        guard let (bytes, mediaType) = try await self.client.manifest(digest, in: name) else { return false }
+        self.received.add(Int64(bytes.count), ordering: .relaxed)
+        let new: NewManifest
+        do {
+            new = try NewManifest(bytes, declared: mediaType, expected: digest)
+        } catch {
+            throw SyncError(.content, "manifest \(digest) of repository \(name) cannot be taken: \(error.message)")
+        }
+        for child in new.manifest.manifests {
+            // An index may list what its registry does not hold; the copy is then as sparse as the original.
+            _ = try await self.collect(child.digest, in: name, depth: depth + 1, &manifests, &seen)
+        }
+        manifests.append(new)
+        return true
+    }
+
+    private func fetchBlobs(of manifests: [NewManifest], in name: RepositoryName) async throws {
+        var missing: [Descriptor] = []
+        var seen: Set<Digest> = []
+        for descriptor in manifests.flatMap(\.manifest.requiredBlobs) where seen.insert(descriptor.digest).inserted {
+            if try await self.store.content(descriptor.digest) == nil { missing.append(descriptor) }
+        }
+        // Small before large: a cut link then leaves more of the image done.
+        missing.sort { $0.size < $1.size }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            var waiting = missing.makeIterator()
+            for _ in 0..<Self.parallelBlobs {
+                guard let next = waiting.next() else { break }
+                group.addTask { try await self.fetch(next, in: name) }
+            }
+            while try await group.next() != nil {
+                if let next = waiting.next() { group.addTask { try await self.fetch(next, in: name) } }
+            }
+        }
+    }
+
+    /// Fetches one blob; content that arrives damaged is fetched once more from the start.
+    private func fetch(_ descriptor: Descriptor, in name: RepositoryName) async throws {
+        do {
+            try await self.fetchOnce(descriptor, in: name)
+        } catch let error as PersistenceError where error.code == .digestMismatch || error.code == .sizeMismatch {
+            try await self.fetchOnce(descriptor, in: name)
+        }
+    }
+
+    private func fetchOnce(_ descriptor: Descriptor, in name: RepositoryName) async throws {
+        let blobs = self.store.blobs
+        let staging = StagingName.transfer(descriptor.digest)
+        var staged: any StagedBlob
+        if let earlier = try await blobs.resume(staging), earlier.size <= descriptor.size {
+            staged = earlier
+        } else {
+            staged = try await blobs.stage(staging)
+        }
+        if staged.size < descriptor.size {
+            guard let (body, offset) = try await self.client.blob(descriptor.digest, in: name, from: staged.size) else {
+                throw SyncError(.content, "the parent lists blob \(descriptor.digest) in repository \(name) but does not have it")
+            }
+            if offset == 0, staged.size > 0 { staged = try await blobs.stage(staging) }
+            try await self.receive(body, into: staged, limit: descriptor.size)
+        }
+        let stored = try await blobs.commit(staged, as: descriptor.digest, size: descriptor.size)
+        try await self.store.admit(stored, into: nil, of: self.registry)
+    }
+
+    private func receive(_ body: ClientResponseBody, into staged: any StagedBlob, limit: Int64) async throws {
+        var gathered = ByteBuffer()
+        var flushed = staged.size
+        do {
+            for try await var part in body {
+                self.received.add(Int64(part.readableBytes), ordering: .relaxed)
+                gathered.writeBuffer(&part)
+                guard gathered.readableBytes >= Self.writeSize else { continue }
+                try await self.write(&gathered, to: staged, limit: limit)
+                if staged.size - flushed >= Self.flushInterval {
+                    try await staged.synchronize()
+                    flushed = staged.size
+                }
+            }
+        } catch {
+            // What has arrived is kept: the next attempt goes on behind it.
+            if !(error is PersistenceError), gathered.readableBytes > 0 { try? await self.write(&gathered, to: staged, limit: limit) }
+            throw error
+        }
+        if gathered.readableBytes > 0 { try await self.write(&gathered, to: staged, limit: limit) }
+    }
+
+    private func write(_ gathered: inout ByteBuffer, to staged: any StagedBlob, limit: Int64) async throws {
+        guard staged.size + Int64(gathered.readableBytes) <= limit else {
+            throw PersistenceError(.sizeMismatch, tried: "receive \(staged.name.text)", cause: "the parent sends more than the \(limit) bytes it announced")
+        }
+        try await staged.append(gathered)
+        gathered.clear()
+    }
+}

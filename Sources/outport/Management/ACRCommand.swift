@@ -1,0 +1,68 @@
+// The tree of `outport acr …`, which mirrors that of `az acr …`.
+
+import ArgumentParser
+
+/// `outport acr …`
+struct ACRCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "acr", abstract: "Manage registries, tokens, scope maps and connected registries.",
+        subcommands: [
+            RegistryCreateCommand.self, RegistryShowCommand.self, RegistryListCommand.self, RegistryUpdateCommand.self,
+            RegistryDeleteCommand.self, CheckNameCommand.self, ShowUsageCommand.self, ShowEndpointsCommand.self, Credential.self,
+            Token.self, ScopeMap.self, ConnectedRegistry.self,
+        ])
+
+    struct Credential: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "credential", abstract: "Manage login credentials of the admin user.",
+            subcommands: [CredentialShowCommand.self, CredentialRenewCommand.self])
+    }
+
+    struct Token: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "token", abstract: "Manage tokens for a container registry.",
+            subcommands: [
+                TokenCreateCommand.self, TokenListCommand.self, TokenShowCommand.self, TokenUpdateCommand.self, TokenDeleteCommand.self,
+                Credential.self,
+            ])
+
+        struct Credential: AsyncParsableCommand {
+            static let configuration = CommandConfiguration(
+                commandName: "credential", abstract: "Manage credentials of a token.",
+                subcommands: [TokenCredentialGenerateCommand.self, TokenCredentialDeleteCommand.self])
+        }
+    }
+
+    struct ScopeMap: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "scope-map", abstract: "Manage scope access maps for a container registry.",
+            subcommands: [
+                ScopeMapCreateCommand.self, ScopeMapListCommand.self, ScopeMapShowCommand.self, ScopeMapUpdateCommand.self,
+                ScopeMapDeleteCommand.self,
+            ])
+    }
+
+    struct ConnectedRegistry: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "connected-registry", abstract: "Manage connected registry resources.",
+            subcommands: [
+                ConnectedRegistryCreateCommand.self, ConnectedRegistryShowCommand.self, ConnectedRegistryListCommand.self,
+                ConnectedRegistryUpdateCommand.self, ConnectedRegistryGetSettingsCommand.self, ConnectedRegistryDeactivateCommand.self,
+                ConnectedRegistryResyncCommand.self, ConnectedRegistryDeleteCommand.self, ConnectedRegistryListClientTokensCommand.self,
+                Permissions.self, Install.self, ConnectedRegistryRepoCommand.self,
+            ])
+
+        struct Permissions: AsyncParsableCommand {
+            static let configuration = CommandConfiguration(
+                commandName: "permissions", abstract: "Manage the repository permissions of a connected registry across its hierarchy.",
+                subcommands: [PermissionsShowCommand.self, PermissionsUpdateCommand.self])
+        }
+
+        /// Names that Azure's documents still print for what is `get-settings` now.
+        struct Install: AsyncParsableCommand {
+            static let configuration = CommandConfiguration(
+                commandName: "install", abstract: "Deprecated: use get-settings.", shouldDisplay: false,
+                subcommands: [InstallInfoCommand.self, InstallRenewCredentialsCommand.self])
+        }
+    }
+}

@@ -1,0 +1,61 @@
+// The terminal of a command, which tests replace.
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
+/// Where a command writes results and warnings and asks questions.
+protocol Console: Sendable {
+    /// Whether a person can answer questions.
+    var isInteractive: Bool { get }
+    /// Whether results go to a terminal, which can show colours.
+    var showsColor: Bool { get }
+    /// Writes a result, as it is.
+    func write(_ text: String)
+    /// Writes a line for people, beside the result.
+    func note(_ text: String)
+    /// Asks and waits for a line; nil when there will be none.
+    func ask(_ question: String) -> String?
+}
+
+/// Standard input, output and error.
+struct StandardConsole: Console {
+    var isInteractive: Bool { isatty(0) == 1 && isatty(2) == 1 }
+    var showsColor: Bool { isatty(1) == 1 }
+
+    func write(_ text: String) { Self.write(text, to: 1) }
+
+    func note(_ text: String) { Self.write(text + "\n", to: 2) }
+
+    func ask(_ question: String) -> String? {
+        Self.write(question, to: 2)
+        return readLine()
+    }
+
+    /// Writes all of a text to a descriptor. When the reader has gone there is nobody to tell, so errors end it silently.
+    private static func write(_ text: String, to descriptor: Int32) {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { systemWrite(descriptor, $0.baseAddress, $0.count) }
+            if count < 0 {
+                if errno == EINTR { continue }
+                return
+            }
+            bytes = bytes.dropFirst(count)
+        }
+    }
+
+    private static func systemWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer?, _ count: Int) -> Int {
+        #if canImport(Glibc)
+        Glibc.write(descriptor, bytes, count)
+        #elseif canImport(Musl)
+        Musl.write(descriptor, bytes, count)
+        #else
+        Darwin.write(descriptor, bytes, count)
+        #endif
+    }
+}

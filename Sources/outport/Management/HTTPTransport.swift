@@ -1,0 +1,61 @@
+// Carries management requests over HTTPS with async-http-client.
+
+import AsyncHTTPClient
+
+/// A transport that verifies the server against the system's roots or against one file of certificates, and follows no
+/// redirect: a token goes to the host it was asked for and nowhere else.
+struct HTTPTransport: ManagementTransport {
+    private let client: HTTPClient
+    private let usesOwnRoots: Bool
+
+    /// - Parameter trustFile: certificates in PEM that replace the system's roots.
+    init(trustFile: String?) {
+        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
+        configuration.timeout.connect = .seconds(10)
+        configuration.timeout.read = .seconds(100)
+        if let trustFile {
+            var tls = configuration.tlsConfiguration ?? .makeClientConfiguration()
+            tls.trustRoots = .file(trustFile)
+            configuration.tlsConfiguration = tls
+        }
+        usesOwnRoots = trustFile != nil
+        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }
+
+    func send(_ request: ManagementRequest) async throws(ManagementError) -> ManagementResponse {
+        guard request.url.hasPrefix("https://") else {
+            throw ManagementError("'\(request.url)' is not an https address. Tokens are never sent over plain http.")
+        }
+        var outgoing = HTTPClientRequest(url: request.url)
+        outgoing.method = .init(rawValue: request.method.rawValue)
+        for header in request.headers { outgoing.headers.add(name: header.name, value: header.value) }
+        if let body = request.body { outgoing.body = .bytes(body) }
+        do {
+            let response = try await client.execute(outgoing, timeout: .seconds(120))
+            let body = try await response.body.collect(upTo: 64 << 20)
+            return ManagementResponse(
+                status: Int(response.status.code), headers: response.headers.map { ($0.name, $0.value) },
+                body: Array(body.readableBytesView))
+        } catch {
+            throw unreachable(request, error)
+        }
+    }
+
+    func shutdown() async {
+        try? await client.shutdown()  // Fails only when already shut down, which is what is wanted.
+    }
+
+    private func unreachable(_ request: ManagementRequest, _ error: any Error) -> ManagementError {
+        let cause = "\(error)"
+        let isCertificate = cause.contains("CERTIFICATE_VERIFY_FAILED") || cause.contains("certificate")
+        let advice =
+            if !isCertificate {
+                "Check that the server is running and that its address can be reached from here."
+            } else if usesOwnRoots {
+                "The certificate does not belong to the given CA or to this host name. Check --ca and --server."
+            } else {
+                "Name the server's CA: outport login … --ca FILE (on the server DATA/tls/ca.pem)."
+            }
+        return ManagementError("No answer to \(request.summary): \(cause).", advice: advice)
+    }
+}

@@ -1,0 +1,2 @@
+import ArgumentParser
+@main struct Outport: AsyncParsableCommand { func run() async throws { print("hi") } }
