@@ -13,6 +13,7 @@ let settings: [SwiftSetting] = [
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
@@ -49,6 +50,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
         .package(url: "https://github.com/apple/swift-certificates", exact: "1.21.1"),
         .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-configuration", exact: "1.4.0"),
         .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
         .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
@@ -86,14 +88,16 @@ let package = Package(
         .executableTarget(
             name: "outport",
             dependencies: [
-                "DistributionAPI", "Gateway", "JMESPath", "ResourceManager", "SyncAgent",
-                argumentParser, asyncHTTPClient, logging, serviceLifecycle, unixSignals,
+                "DistributionAPI", "Gateway", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
+                argumentParser, asyncHTTPClient, configuration, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings),
 
         tests("OCI"),
         tests("Schedule"),
         tests("JSON"),
+        tests("ResourceManager"),
         tests("JMESPath", ["JSON"]),
+        tests("outport", ["JMESPath", "JSON", argumentParser]),
     ]
 )

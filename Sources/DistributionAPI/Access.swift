@@ -1,9 +1,9 @@
 // Who is asking, and what they may do.
 
-package import HTTPServing
+internal import HTTPServing
 package import Identity
 package import OCI
-package import Persistence
+internal import Persistence
 
 /// An authenticated caller of the data plane.
 package struct Caller: Sendable {

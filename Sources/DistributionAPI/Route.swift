@@ -1,7 +1,7 @@
 // The end-points of the distribution specification as values: a path is parsed once, into one of these.
 
 internal import HTTPServing
-package import OCI
+internal import OCI
 
 /// What a path below `/v2/` names (distribution specification 1.1, "Endpoints").
 enum Route: Sendable, Hashable {

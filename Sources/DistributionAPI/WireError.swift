@@ -1,8 +1,8 @@
 // Refusals on the wire, in the form of the distribution specification, "Error Codes".
 
-package import HTTPServing
+internal import HTTPServing
 internal import HTTPTypes
-package import OCI
+internal import OCI
 internal import RegistryCore
 
 /// `{"errors":[{"code":…,"message":…,"detail":…}]}`

@@ -1,7 +1,7 @@
 // A connected registry as its parent knows it: what was configured, and what its instance reported.
 
 package import GatewayProtocol
-package import OCI
+internal import OCI
 package import Schedule
 
 /// A refusal of a change to a connected registry.

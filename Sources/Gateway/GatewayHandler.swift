@@ -1,10 +1,10 @@
 // The parent's side of the sync protocol: `/gateway/v1/{connected registry}/…`.
 
-package import GatewayProtocol
+internal import GatewayProtocol
 package import HTTPServing
 package import Identity
 internal import NIOCore
-package import OCI
+internal import OCI
 package import Persistence
 package import RegistryCore
 internal import Synchronization

@@ -1,8 +1,8 @@
 // The own certificate authority: made once, so that a server is private and verifiable from its first start.
 
 internal import Crypto
-package import OCI
-package import Persistence
+internal import OCI
+internal import Persistence
 internal import SwiftASN1
 internal import X509
 

@@ -4,8 +4,8 @@ package import HTTPTypes
 internal import HummingbirdCore
 package import Logging
 package import NIOCore
-package import Persistence
-package import ServiceLifecycle
+internal import Persistence
+internal import ServiceLifecycle
 internal import Synchronization
 
 /// Serves handlers on one address.

@@ -3,7 +3,7 @@
 
 internal import NIOCore
 internal import NIOHTTP1
-package import Persistence
+internal import Persistence
 
 /// Asks the ``HotPathHandler`` of a connection to send part of a file as the body of the next response.
 struct FileBody: Sendable {

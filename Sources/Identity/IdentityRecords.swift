@@ -102,4 +102,11 @@ package struct ServicePrincipal: Sendable, Hashable {
     package let displayName: String
     /// Owner of every subscription and administrator of the directory (the bootstrap principal).
     package let isDirectoryAdministrator: Bool
+
+    package init(objectID: String, appID: String, displayName: String, isDirectoryAdministrator: Bool) {
+        self.objectID = objectID
+        self.appID = appID
+        self.displayName = displayName
+        self.isDirectoryAdministrator = isDirectoryAdministrator
+    }
 }

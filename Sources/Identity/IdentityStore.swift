@@ -9,10 +9,20 @@ package final class IdentityStore: Sendable {
 
     package let database: any Database
     package let clock: WallClock
+    private let onChange: @Sendable () -> Void
 
-    package init(database: any Database, clock: WallClock = .system) {
+    /// - Parameter onChange: called after each change; what connected registries are told may differ from then on.
+    package init(database: any Database, clock: WallClock = .system, onChange: @escaping @Sendable () -> Void = {}) {
         self.database = database
         self.clock = clock
+        self.onChange = onChange
+    }
+
+    /// Changes the database and tells those who wait for changes.
+    private func change<Value: Sendable>(_ body: @escaping @Sendable (any SQLWriter) throws -> Value) async throws -> Value {
+        let value = try await self.database.write(body)
+        self.onChange()
+        return value
     }
 
     // MARK: Scope maps
@@ -20,7 +30,7 @@ package final class IdentityStore: Sendable {
     /// Creates the system scope maps of a new registry.
     package func createSystemScopeMaps(in registry: RegistryID) async throws {
         let now = self.clock.milliseconds()
-        try await self.database.write { session in
+        try await self.change { session in
             for map in ScopeMap.system {
                 let actions = map.permissions.map { "repositories/*/\($0.rawValue)" }.sorted()
                 try session.execute(
@@ -64,7 +74,7 @@ package final class IdentityStore: Sendable {
             throw IdentityError(
                 .limitReached, "scope map '\(map.name)' would hold \(repositoryActions) repository permissions; the limit is \(ScopeMap.maximumRepositoryActions)")
         }
-        try await self.database.write { session in
+        try await self.change { session in
             if let existing = try Self.scopeMap(map.name, in: registry, session) {
                 guard !existing.isSystemDefined else { throw IdentityError(.readOnly, "scope map '\(map.name)' is system defined and cannot be changed") }
             } else {
@@ -88,7 +98,7 @@ package final class IdentityStore: Sendable {
     /// - Throws: `readOnly` for system maps, `inUse` naming a token that refers to it.
     @discardableResult
     package func deleteScopeMap(_ name: String, in registry: RegistryID) async throws -> Bool {
-        try await self.database.write { session in
+        try await self.change { session in
             guard let map = try Self.scopeMap(name, in: registry, session) else { return false }
             guard !map.isSystemDefined else { throw IdentityError(.readOnly, "scope map '\(name)' is system defined and cannot be deleted") }
             if let user = try session.row(
@@ -146,7 +156,7 @@ package final class IdentityStore: Sendable {
             throw IdentityError(.invalidName, "token name '\(name.prefix(60))' is not valid: use 5 to 50 letters, digits, '-' and '_'")
         }
         let now = self.clock.milliseconds()
-        return try await self.database.write { session in
+        return try await self.change { session in
             guard let map = try Self.scopeMap(scopeMap, in: registry, session) else {
                 throw IdentityError(.notFound, "scope map '\(scopeMap)' is not in this registry; create it first")
             }
@@ -163,7 +173,7 @@ package final class IdentityStore: Sendable {
 
     @discardableResult
     package func deleteToken(_ name: String, in registry: RegistryID) async throws -> Bool {
-        try await self.database.write { session in
+        try await self.change { session in
             try session.execute("DELETE FROM token WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
         }
     }
@@ -177,7 +187,7 @@ package final class IdentityStore: Sendable {
     ) async throws -> (token: TokenRecord, values: [PasswordSlot: String]) {
         let now = self.clock.milliseconds()
         let values = Dictionary(uniqueKeysWithValues: slots.map { ($0, Secret.generate() + suffix) })
-        let token = try await self.database.write { session in
+        let token = try await self.change { session in
             guard try Self.token(name, in: registry, session) != nil else { throw IdentityError(.notFound, "token '\(name)' is not in this registry") }
             for (slot, value) in values {
                 try session.execute(
@@ -195,7 +205,7 @@ package final class IdentityStore: Sendable {
 
     /// Removes all passwords but those in `slots`.
     package func keepPasswords(_ slots: [PasswordSlot], token name: String, in registry: RegistryID) async throws {
-        try await self.database.write { session in
+        try await self.change { session in
             for slot in PasswordSlot.allCases where !slots.contains(slot) {
                 try session.execute(
                     "DELETE FROM token_password WHERE registry = ? AND token = ? AND slot = ?", .integer(registry.value), SQLValue(name),
@@ -206,7 +216,7 @@ package final class IdentityStore: Sendable {
 
     /// Replaces all tokens and scope maps by those of the parent (connected registries).
     package func replace(tokens: [TokenRecord], scopeMaps: [ScopeMap], in registry: RegistryID) async throws {
-        try await self.database.write { session in
+        try await self.change { session in
             try session.execute("DELETE FROM token WHERE registry = ?", .integer(registry.value))
             try session.execute("DELETE FROM scope_map WHERE registry = ?", .integer(registry.value))
             for map in scopeMaps { try Self.write(map, in: registry, session) }

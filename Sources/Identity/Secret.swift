@@ -5,12 +5,12 @@ internal import OCI
 
 /// Generated secrets and their verifiers.
 package enum Secret {
-    /// A secret with 288 random bits in characters that survive shells, URLs, headers and connection strings
-    /// (never `;`, `=` or `.`).
+    /// A secret with more than 280 random bits, letters and digits only: it survives shells, options, URLs, headers and
+    /// connection strings.
     package static func generate() -> String {
-        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
+        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789".utf8)
         var generator = SystemRandomNumberGenerator()
-        return String(decoding: (0..<48).map { _ in alphabet[Int(generator.next() & 63)] }, as: UTF8.self)
+        return String(decoding: (0..<48).map { _ in alphabet[Int.random(in: 0..<alphabet.count, using: &generator)] }, as: UTF8.self)
     }
 
     /// What is stored of a generated secret: its SHA-256. With at least 256 random bits in the secret a slow hash adds nothing.

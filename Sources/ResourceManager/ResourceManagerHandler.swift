@@ -2,9 +2,10 @@
 
 package import HTTPServing
 internal import HTTPTypes
-package import Identity
+internal import Identity
 internal import JSON
 internal import NIOCore
+internal import OCI
 
 /// Answers the control plane's paths on every host of the server.
 package final class ResourceManagerHandler: RequestHandler {

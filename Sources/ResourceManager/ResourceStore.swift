@@ -1,7 +1,6 @@
 // Resources as documents by id, in one table whatever their kind.
 
-internal import Gateway
-package import HTTPServing
+internal import HTTPServing
 package import Identity
 package import Persistence
 package import RegistryCore

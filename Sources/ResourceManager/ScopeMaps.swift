@@ -71,7 +71,7 @@ extension ResourceOperations {
     private static func actions(_ field: BodyField) throws -> [ScopeMapAction]? {
         guard let texts = try field.strings(maximum: 10_000) else { return nil }
         return try texts.map { text in
-            do {
+            do throws(IdentityError) {
                 return try ScopeMapAction(text)
             } catch {
                 throw ResourceError.invalid(field.path, error.message)

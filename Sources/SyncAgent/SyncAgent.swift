@@ -27,16 +27,14 @@ package final class SyncAgent: Sendable {
     private let transport: any TrustingTransport
     private let makeUntrusted: @Sendable () throws -> any Transport
     private let reporting = AsyncMutex()
-    private let onStopped: @Sendable (SyncError) -> Void
 
     /// - Parameters:
     ///   - transport: the way to the parent; trusts nobody until ``run()`` has found out whom to trust.
     ///   - makeUntrusted: a way that verifies nothing, for fetching the parent's authority.
-    ///   - onStopped: told when the parent will not have us any more.
     package init(
         connection: ConnectionString, memory: SyncMemoryStore, store: RegistryStore, identities: IdentityStore, registry: RegistryID, folder: DataFolder,
         transport: any TrustingTransport, makeUntrusted: @escaping @Sendable () throws -> any Transport, version: String, loginServer: String,
-        logger: Logger, clock: WallClock = .system, onStopped: @escaping @Sendable (SyncError) -> Void
+        logger: Logger, clock: WallClock = .system
     ) {
         self.connection = connection
         self.memory = memory
@@ -50,37 +48,45 @@ package final class SyncAgent: Sendable {
         self.loginServer = loginServer
         self.logger = logger
         self.clock = clock
-        self.onStopped = onStopped
         let gateway = GatewayClient(transport: transport, connection: connection)
         self.gateway = gateway
         self.engine = TransferEngine(
             client: RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }, store: store, registry: registry)
     }
 
-    /// Runs until the task is cancelled or the parent will not have us.
-    package func run() async {
+    /// Why the loop ended although nobody asked it to.
+    package struct Stop: Sendable {
+        package let error: SyncError
+        /// Whether this process had been active before.
+        package let wasActive: Bool
+    }
+
+    /// Runs until the task is cancelled, or until the parent will not have us.
+    package func run() async -> Stop? {
         let memory = await self.memory.memory
         await self.gateway.setLease(instance: memory.instance, epoch: memory.epoch)
         var machine = SyncMachine(hasCursor: memory.cursor != nil)
         var event = SyncMachine.Event.started
+        var wasActive = false
         while !Task.isCancelled {
             let action = machine.handle(event, now: Int(self.clock.seconds), jitter: .random(in: 0...1))
             if case .stopped(let error) = machine.phase {
                 self.logger.error("synchronisation stopped; content here is served on", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
-                self.onStopped(error)
-                return
+                return Stop(error: error, wasActive: wasActive)
             }
             do {
                 event = try await self.perform(action, trouble: machine.trouble)
+                if event == .activated { wasActive = true }
             } catch is CancellationError {
-                return
+                return nil
             } catch {
-                if Task.isCancelled { return }
+                if Task.isCancelled { return nil }
                 let error = SyncError(error)
                 self.logger.warning("synchronisation failed", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
                 event = .failed(error)
             }
         }
+        return nil
     }
 
     /// Tells the parent that this instance ends; best effort.
@@ -360,7 +366,7 @@ package protocol TrustingTransport: Transport {
     func setTrust(_ trust: TrustPolicy)
 }
 
-extension HTTPTransport: TrustingTransport {}
+extension NIOTransport: TrustingTransport {}
 
 extension TokenRecord {
     fileprivate init(_ token: GatewaySettings.ClientToken) {

@@ -1,2 +1,17 @@
-import ArgumentParser
-@main struct Outport: AsyncParsableCommand { func run() async throws { print("hi") } }
+// The command `outport` and the list of its verbs.
+
+internal import ArgumentParser
+
+/// Runs and manages registries.
+@main
+struct Outport: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "outport", abstract: "A container registry with connected registries at the edge.", version: outportVersion,
+        subcommands: [
+            ServeCommand.self, ConnectCommand.self, BootstrapCommand.self, LoginCommand.self, LogoutCommand.self, AccountCommand.self,
+            GroupCommand.self, ACRCommand.self,
+        ])
+
+    /// Exit codes are those of `az`: 2 for words that make no command, 3 for what is not there.
+    static func main() async { await CommandLineRunner.run(Outport.self) }
+}

@@ -52,9 +52,11 @@ struct YesOption: ParsableArguments {
 }
 
 /// `true` or `false`, true when the option stands alone.
-enum ThreeState: String, CaseIterable, ExpressibleByArgument, Sendable {
+enum ThreeState: String, CaseIterable, CustomStringConvertible, ExpressibleByArgument, Sendable {
     case yes = "true"
     case no = "false"
+
+    var description: String { rawValue }
 
     init?(argument: String) { self.init(rawValue: argument.lowercased()) }
 

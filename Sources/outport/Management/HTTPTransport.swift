@@ -46,8 +46,8 @@ struct HTTPTransport: ManagementTransport {
     }
 
     private func unreachable(_ request: ManagementRequest, _ error: any Error) -> ManagementError {
-        let cause = "\(error)"
-        let isCertificate = cause.contains("CERTIFICATE_VERIFY_FAILED") || cause.contains("certificate")
+        let isCertificate = "\(error)".contains("CERTIFICATE_VERIFY_FAILED") || "\(error)".contains("certificate")
+        let cause = isCertificate ? "its certificate is not trusted" : "\(error)"
         let advice =
             if !isCertificate {
                 "Check that the server is running and that its address can be reached from here."

@@ -9,7 +9,7 @@ internal import Synchronization
 /// The transport of the real world.
 ///
 /// Written on NIO rather than on a full client because certificates must be verified by ``TrustPolicy``.
-package final class HTTPTransport: Transport {
+package final class NIOTransport: Transport {
     /// Idle connections kept per server.
     private static let idleLimit = 8
 

@@ -1,0 +1,167 @@
+// `outport connect`: a connected registry, started by its connection string alone.
+
+internal import ArgumentParser
+internal import DistributionAPI
+internal import Foundation
+internal import HTTPServing
+internal import Identity
+internal import Logging
+internal import NIOPosix
+internal import Persistence
+internal import RegistryClient
+internal import RegistryCore
+internal import ServiceLifecycle
+internal import SyncAgent
+
+/// Runs a connected registry.
+struct ConnectCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "connect", abstract: "Run a connected registry.",
+        discussion: """
+            Needs nothing but the connection string that 'outport acr connected-registry get-settings' prints, and connects outward only.
+            The environment of get-settings works too: ACR_REGISTRY_CONNECTION_STRING, ACR_REGISTRY_DATA_VOLUME,
+            ACR_REGISTRY_CERTIFICATE_VOLUME (a folder with tls.crt and tls.key), ACR_REGISTRY_LOGIN_SERVER.
+
+            Example: outport connect --connection-string-file site.txt --data /var/lib/outport --listen 10.0.0.5:8443
+            """)
+
+    @OptionGroup var server: ServerOptions
+
+    @Option(help: "The connection string. Anyone who can list processes can read it: prefer --connection-string-file.")
+    var connectionString: String?
+
+    @Option(help: ArgumentHelp("File that holds the connection string.", valueName: "file"))
+    var connectionStringFile: String?
+
+    @Option(help: "Name or address under which clients reach this registry, HOST[:PORT].")
+    var loginServer: String?
+
+    func run() async throws {
+        let layers = try await self.server.layers()
+        let environment = ProcessInfo.processInfo.environment
+        let logger = Node.logger("outport", level: try self.server.logLevel(layers))
+        let connection = try self.connection(environment, layers.string(forKey: "connection-string"), layers.string(forKey: "connection-string-file"))
+        let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8444")
+        let names = try self.names(listen, environment, layers.string(forKey: "login-server"))
+        guard let data = self.server.data ?? layers.string(forKey: "data") ?? environment["ACR_REGISTRY_DATA_VOLUME"] else {
+            throw ValidationError("where shall the content lie? Give a folder with --data")
+        }
+        let node = try await Node(data: data)
+        let memory = try await SyncMemoryStore(database: node.database, connection: connection)
+        let registry = try await node.store.registry(named: "local")
+        let given = try self.server.givenCertificate(layers) ?? Self.certificateVolume(environment)
+        let tls = self.server.http ? nil : try node.tls(given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA")
+        let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: "")
+        let access = AccessController(identities: node.identities, directory: nil, tokens: tokens, leases: nil)
+        let directory = ReplicaDirectory(registry: registry, connection: connection, names: names)
+        let group = MultiThreadedEventLoopGroup.singleton
+        let transport = try NIOTransport(group: group, trust: .system)
+        let agent = SyncAgent(
+            connection: connection, memory: memory, store: node.store, identities: node.identities, registry: registry, folder: node.folder,
+            transport: transport, makeUntrusted: { try NIOTransport(group: group, trust: .fetchOnly) }, version: outportVersion,
+            loginServer: names.publicAddress.description, logger: logger)
+        let scheme = self.server.http ? "http" : "https"
+        let listener = HTTPListener(
+            address: listen, tls: tls?.context,
+            handlers: [
+                DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: directory),
+                TokenEndpoint(access: access, directory: directory),
+            ], eventLoopGroup: group, logger: logger
+        ) { _ in
+            announce("connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")
+            if tls?.authority != nil { announce("clients trust it with \(node.folder.tlsPath)/ca.pem") }
+        }
+        let services = ServiceGroup(
+            configuration: .init(
+                services: [.init(service: listener), .init(service: AgentService(agent: agent))], gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: Node.logger("outport.services", level: .warning)))
+        do {
+            try await services.run()
+        } catch let refusal as AgentService.Refused {
+            await node.close()
+            FileHandle.standardError.write(Data("ERROR: (\(refusal.error.code.rawValue)) \(refusal.error.message)\n".utf8))
+            throw ExitCode(1)
+        }
+        transport.close()
+        await node.close()
+    }
+
+    private func connection(_ environment: [String: String], _ layered: String?, _ layeredFile: String?) throws -> ConnectionString {
+        let text: String
+        if let connectionString {
+            text = connectionString
+        } else if let file = self.connectionStringFile ?? layeredFile {
+            text = String(decoding: try FileSystem.read(file, limit: 16 << 10), as: UTF8.self)
+        } else if let given = layered ?? environment["ACR_REGISTRY_CONNECTION_STRING"] {
+            text = given
+        } else {
+            throw ValidationError(
+                "no connection string: give --connection-string-file, or ACR_REGISTRY_CONNECTION_STRING in the environment; 'outport acr connected-registry get-settings' prints one")
+        }
+        do {
+            return try ConnectionString(parsing: text)
+        } catch {
+            throw ValidationError(error.description)
+        }
+    }
+
+    private func names(_ listen: HostAndPort, _ environment: [String: String], _ layered: String?) throws -> ServerNames {
+        // get-settings prints a hint in place of a login server; it means none was chosen.
+        let fromEnvironment = environment["ACR_REGISTRY_LOGIN_SERVER"].flatMap { $0.hasPrefix("<") || $0.isEmpty ? nil : $0 }
+        if let text = self.loginServer ?? layered ?? fromEnvironment {
+            guard let named = HostAndPort(text) else { throw ValidationError("--login-server takes a host name or address, with a port if needed, not '\(text)'") }
+            let address = HostAndPort(host: named.host, port: named.port ?? (listen.port == 443 ? nil : listen.port))
+            return ServerNames(publicAddress: address, aliases: ServerOptions.aliases(of: listen), suffix: nil, region: "")
+        }
+        guard !ServerOptions.isWildcard(listen) else {
+            throw ValidationError("\(listen) is no name that clients could use: add --login-server HOST[:PORT], or listen on one address")
+        }
+        return ServerNames(publicAddress: listen, aliases: ServerOptions.aliases(of: listen), suffix: nil, region: "")
+    }
+
+    /// Certificate and key in the folder that `get-settings` names, where they exist.
+    private static func certificateVolume(_ environment: [String: String]) -> (certificate: String, key: String)? {
+        guard let folder = environment["ACR_REGISTRY_CERTIFICATE_VOLUME"], !folder.hasPrefix("<") else { return nil }
+        let files = (certificate: folder + "/tls.crt", key: folder + "/tls.key")
+        return FileSystem.exists(files.certificate) && FileSystem.exists(files.key) ? files : nil
+    }
+}
+
+/// The one registry of a child.
+private struct ReplicaDirectory: RegistryDirectory {
+    let registry: RegistryID
+    let connection: ConnectionString
+    let names: ServerNames
+
+    func registry(for host: HostAndPort?) async throws -> (registry: DataPlaneRegistry, host: HostAndPort)? {
+        // There is one registry here, whatever name a client found it under; what we write into answers is ours.
+        (
+            DataPlaneRegistry(
+                id: self.registry, name: self.connection.connectedRegistry, audience: "connected-registry/\(self.connection.connectedRegistry.lowercased())",
+                writeRefusal:
+                    "connected registry '\(self.connection.connectedRegistry)' is ReadOnly: push to its parent at \(self.connection.parent) and it arrives here by itself"),
+            self.names.canonical(host)
+        )
+    }
+}
+
+/// Runs the sync agent as long as the process serves.
+private struct AgentService: Service {
+    /// The parent refused this instance at its start.
+    struct Refused: Error {
+        let error: SyncError
+    }
+
+    let agent: SyncAgent
+
+    func run() async throws {
+        let stop = await cancelWhenGracefulShutdown { await self.agent.run() }
+        guard let stop else {
+            await self.agent.sayGoodbye()
+            return
+        }
+        // A second instance ends at once; one that was active, or has been deactivated, goes on serving what it has.
+        if !stop.wasActive, stop.error.code == .alreadyActivated { throw Refused(error: stop.error) }
+        try? await gracefulShutdown()
+    }
+}

@@ -1,0 +1,85 @@
+// What parent and child are both made of: a data folder with its database, content, identities and certificates.
+
+internal import Foundation
+internal import Gateway
+internal import HTTPServing
+internal import Identity
+internal import Logging
+internal import NIOPosix
+internal import OCI
+internal import Persistence
+internal import RegistryCore
+internal import ResourceManager
+internal import SyncAgent
+
+/// The version that is reported to parents and printed.
+let outportVersion = "0.1.0"
+
+/// The layers below a role.
+struct Node: Sendable {
+    /// Threads for blocking file operations: pushes wait for the disk, not for each other.
+    private static let threads = 16
+
+    let folder: DataFolder
+    let pool: NIOThreadPool
+    let database: SQLiteDatabase
+    let activity: Activity
+    let store: RegistryStore
+    let uploads: Uploads
+    let identities: IdentityStore
+
+    init(data: String) async throws {
+        self.folder = try DataFolder(data)
+        self.pool = NIOThreadPool(numberOfThreads: Self.threads)
+        self.pool.start()
+        self.database = try SQLiteDatabase(
+            path: self.folder.databasePath,
+            migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + ResourceSchema.migrations
+                + SyncSchema.migrations)
+        let activity = Activity()
+        self.activity = activity
+        self.store = RegistryStore(database: self.database, blobs: FileBlobStore(folder: self.folder, pool: self.pool), activity: activity)
+        self.uploads = Uploads(store: self.store)
+        self.identities = IdentityStore(database: self.database) { activity.signal() }
+    }
+
+    /// The certificate to serve with: a given one, or one of the own CA.
+    ///
+    /// - Returns: the TLS context, and the own CA where it signed the certificate.
+    func tls(
+        given: (certificate: String, key: String)?, names: ServerNames, commonName: String
+    ) throws -> (context: TLSContextSource, authority: CertificateAuthority?) {
+        if let given {
+            let certificate = String(decoding: try FileSystem.read(given.certificate), as: UTF8.self)
+            let key = String(decoding: try FileSystem.read(given.key), as: UTF8.self)
+            return (try TLSContextSource(certificatePEM: certificate, keyPEM: key), nil)
+        }
+        let now = Date()
+        let authority = try CertificateAuthority(folder: self.folder.tlsPath, commonName: commonName, now: now)
+        let leaf = try authority.leaf(folder: self.folder.tlsPath, names: names.certificateNames(), now: now)
+        return (try TLSContextSource(certificatePEM: leaf.certificatePEM, keyPEM: leaf.keyPEM), authority)
+    }
+
+    func close() async {
+        try? await self.database.close()
+        try? await self.pool.shutdownGracefully()
+    }
+
+    /// Logs to standard error, one line an event.
+    static func logger(_ label: String, level: Logger.Level) -> Logger {
+        var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = level
+        return logger
+    }
+}
+
+/// An error of the command line's own: a sentence.
+struct ServingError: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// Prints to standard output at once, also when it is a pipe.
+func announce(_ text: String) {
+    FileHandle.standardOutput.write(Data((text + "\n").utf8))
+}

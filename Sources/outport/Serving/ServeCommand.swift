@@ -1,0 +1,168 @@
+// `outport serve`: the parent. Registry, control plane and gateway in one process on one port.
+
+internal import ArgumentParser
+internal import Configuration
+internal import DistributionAPI
+internal import Foundation
+internal import Gateway
+internal import HTTPServing
+internal import Identity
+internal import Logging
+internal import NIOPosix
+internal import Persistence
+internal import RegistryCore
+internal import ResourceManager
+internal import ServiceLifecycle
+
+/// Runs the parent.
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Run a parent registry with its control plane.",
+        discussion: """
+            Starts on an empty folder with no other input. The first start writes bootstrap.json with everything needed to sign in.
+            Each option may also stand in the environment (OUTPORT_DATA, OUTPORT_LISTEN, OUTPORT_SUFFIX, …) or in the file of --config.
+
+            Example: outport serve --data /var/lib/outport --listen 0.0.0.0:8443 --suffix registry.example:8443
+            """)
+
+    @OptionGroup var server: ServerOptions
+
+    @Option(help: "Names of registries end in this: <registry>.SUFFIX. HOST[:PORT].")
+    var suffix: String?
+
+    @Option(help: "Address under which clients reach this server, where it is not the one listened on. HOST:PORT.")
+    var publicAddress: String?
+
+    @Option(help: "Region of registries that name none.")
+    var region: String?
+
+    func run() async throws {
+        let layers = try await self.server.layers()
+        let logger = Node.logger("outport", level: try self.server.logLevel(layers))
+        let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8443")
+        let names = try self.names(listen, layers)
+        let node = try await Node(data: self.server.data ?? layers.string(forKey: "data") ?? "outport-data")
+        let tls = self.server.http ? nil : try node.tls(given: self.server.givenCertificate(layers), names: names, commonName: "Outport CA")
+
+        let directory = Directory(database: node.database)
+        let bootstrap = Bootstrap(database: node.database, directory: directory)
+        let file = BootstrapFile(folder: node.folder, names: names, hasAuthority: tls?.authority != nil)
+        let isFirstStart: Bool
+        let installation: Installation
+        if let existing = try await bootstrap.load() {
+            (installation, isFirstStart) = (existing, false)
+            // A first start that ended between the database and the file has left nobody with the secret.
+            if !FileSystem.exists(file.path) { try file.write(installation, secret: try await bootstrap.resetSecret().secret) }
+        } else {
+            let created = try await bootstrap.create()
+            try file.write(created.installation, secret: created.secret)
+            (installation, isFirstStart) = (created.installation, true)
+        }
+
+        let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: installation.tenantID)
+        let connectedRegistries = ConnectedRegistryStore(database: node.database, activity: node.activity)
+        let certificates = LeafKeeper(folder: node.folder, names: names, tls: tls, logger: logger)
+        let lookup = RegistryLookup(names: names) { certificates.cover($0.map { ($0.name, $0.region) }) }
+        let resources = ResourceStore(database: node.database, registries: node.store, identities: node.identities, lookup: lookup)
+        try await resources.load()
+        let manager = ResourceManagerHandler(
+            ResourceManagerServices(
+                names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory, authority: tokens,
+                connectedRegistries: connectedRegistries, trustPin: tls?.authority?.pin))
+        let hosts = ParentDirectory(lookup: lookup, names: names)
+        let access = AccessController(identities: node.identities, directory: directory, tokens: tokens, leases: connectedRegistries)
+        let gateway = GatewayHandler(
+            connectedRegistries: connectedRegistries, registries: node.store, identities: node.identities, tokens: tokens,
+            trustRoot: tls?.authority?.pem, lookup: hosts.gateway(for:))
+        let listener = HTTPListener(
+            address: listen, tls: tls?.context,
+            handlers: [
+                DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: hosts), gateway,
+                TokenEndpoint(access: access, directory: hosts), manager,
+            ], eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger
+        ) { _ in
+            self.greet(names, file, installation, isFirstStart: isFirstStart, authority: tls?.authority != nil)
+        }
+        // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
+        try await ServiceGroup(
+            configuration: .init(
+                services: [.init(service: listener), .init(service: GatewayService(gateway: gateway))], gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: Node.logger("outport.services", level: .warning))
+        ).run()
+        await node.close()
+    }
+
+    private func names(_ listen: HostAndPort, _ layers: ConfigReader) throws -> ServerNames {
+        func parse(_ text: String?, _ option: String) throws -> HostAndPort? {
+            guard let text else { return nil }
+            guard let address = HostAndPort(text) else { throw ValidationError("\(option) takes a host name or address, with a port if needed, not '\(text)'") }
+            return address
+        }
+        let suffix = try parse(self.suffix ?? layers.string(forKey: "suffix"), "--suffix")
+        let given = try parse(self.publicAddress ?? layers.string(forKey: "public-address"), "--public-address")
+        let isWildcard = ServerOptions.isWildcard(listen)
+        guard !isWildcard || suffix != nil || given != nil else {
+            throw ValidationError(
+                "\(listen) is no name that clients could use: add --suffix HOST[:PORT] (a DNS name for this server), or --public-address HOST:PORT, or listen on one address")
+        }
+        return ServerNames(
+            publicAddress: given ?? (isWildcard ? suffix : nil) ?? listen, aliases: ServerOptions.aliases(of: listen), suffix: suffix,
+            region: self.region ?? layers.string(forKey: "region") ?? "eastus")
+    }
+
+    /// Says where the server is and what to type next.
+    private func greet(_ names: ServerNames, _ file: BootstrapFile, _ installation: Installation, isFirstStart: Bool, authority: Bool) {
+        announce("outport \(outportVersion) serves \(self.server.http ? "http" : "https")://\(names.publicAddress)")
+        if isFirstStart {
+            announce(
+                """
+
+                The sign-in of this server is in \(file.path) (only you can read it). Next, in another terminal:
+
+                  outport login --service-principal -u \(installation.clientID) \\
+                    -p "$(sed -n 's/.*"clientSecret" *: *"\\([^"]*\\)".*/\\1/p' \(file.path))" \\
+                    --tenant \(installation.tenantID) --server \(names.controlPlane)\(authority ? " --ca \(file.authorityPath)" : "")
+                  outport group create --name mygroup --location \(names.region)
+                  outport acr create --name myregistry --resource-group mygroup --sku Premium
+                  outport acr token create --name mytoken --registry myregistry --scope-map _repositories_admin
+
+                """)
+        }
+    }
+}
+
+/// Ends the gateway's long polls when the process is to end.
+private struct GatewayService: Service {
+    let gateway: GatewayHandler
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        self.gateway.stop()
+    }
+}
+
+/// Hosts of the parent.
+private struct ParentDirectory: RegistryDirectory {
+    let lookup: RegistryLookup
+    let names: ServerNames
+
+    private func entry(for host: HostAndPort?) -> RegistryEntry? {
+        switch self.names.match(host) {
+        case .registry(let name): self.lookup.registry(named: name)
+        case .listener: self.lookup.onlyRegistry()
+        case .foreign: nil
+        }
+    }
+
+    func registry(for host: HostAndPort?) async throws -> (registry: DataPlaneRegistry, host: HostAndPort)? {
+        self.entry(for: host).map {
+            (DataPlaneRegistry(id: $0.id, name: $0.name, audience: $0.audience, writeRefusal: nil), self.names.canonical(host))
+        }
+    }
+
+    func gateway(for host: HostAndPort?) async throws -> GatewayRegistry? {
+        // A registry whose data endpoint is off has no gateway.
+        guard let entry = self.entry(for: host), entry.isDataEndpointEnabled else { return nil }
+        return GatewayRegistry(id: entry.id, name: entry.name, audience: entry.audience, endpoints: [entry.dataEndpoint])
+    }
+}
