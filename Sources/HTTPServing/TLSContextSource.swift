@@ -27,6 +27,8 @@ package final class TLSContextSource: Sendable {
             var configuration = TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))
             configuration.minimumTLSVersion = .tlsv12
             configuration.applicationProtocols = ["http/1.1"]
+            // A peer that does not answer our close is not waited for: shutting down should not take its patience.
+            configuration.shutdownTimeout = .seconds(1)
             return try NIOSSLContext(configuration: configuration)
         } catch {
             throw CertificateError("the TLS certificate and key cannot be used (\(error)); check that both are PEM and belong together")

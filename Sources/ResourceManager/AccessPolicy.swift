@@ -19,8 +19,8 @@ struct AccessPolicy: Sendable {
         guard try await self.allows(action, at: scope, for: principal) else {
             throw ResourceError(
                 .forbidden, .authorizationFailed,
-                "The client '\(principal.appID)' with object id '\(principal.objectID)' does not have authorization to perform action '\(action)' "
-                    + "over scope '\(scope)'. Ask an owner of that scope for a role that has it.")
+                "The client '\(principal.appID)' with object id '\(principal.objectID)' does not have authorization to perform "
+                    + "action '\(action)' over scope '\(scope)'. Ask an owner of that scope for a role that has it.")
         }
     }
 }

@@ -131,7 +131,8 @@ struct BodyField: Sendable {
     func location() throws(ResourceError) -> String? {
         guard let text = try self.string() else { return nil }
         let name = text.lowercased().filter { $0 != " " }
-        guard (1...50).contains(name.utf8.count), name.utf8.allSatisfy({ ASCII.isLower($0) || ASCII.isDigit($0) || $0 == UInt8(ascii: "-") }),
+        guard (1...50).contains(name.utf8.count),
+            name.utf8.allSatisfy({ ASCII.isLower($0) || ASCII.isDigit($0) || $0 == UInt8(ascii: "-") }),
             !name.hasPrefix("-"), !name.hasSuffix("-")
         else { throw self.invalid("a region has 1 to 50 letters, digits and '-', such as eastus") }
         return name

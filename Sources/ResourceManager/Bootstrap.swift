@@ -44,14 +44,16 @@ package struct Bootstrap: Sendable {
     /// - Throws: ``ResourceError`` with code `conflict` when there is an installation already.
     package func create() async throws -> (installation: Installation, secret: String) {
         guard try await self.load() == nil else {
-            throw ResourceError(.conflict, .conflict, "This data folder has been set up already. Use 'outport bootstrap reset' for a new secret.")
+            throw ResourceError(
+                .conflict, .conflict, "This data folder has been set up already. Use 'outport bootstrap reset' for a new secret.")
         }
         let secret = Secret.generate()
         let principal: ServicePrincipal
         if let existing = try await self.directory.administrator() {
             principal = existing
         } else {
-            principal = ServicePrincipal(objectID: Self.identifier(), appID: Self.identifier(), displayName: "outport-bootstrap", isDirectoryAdministrator: true)
+            principal = ServicePrincipal(
+                objectID: Self.identifier(), appID: Self.identifier(), displayName: "outport-bootstrap", isDirectoryAdministrator: true)
             try await self.directory.create(principal)
         }
         try await self.directory.replaceSecrets(of: principal, with: secret, keyID: Self.identifier(), expiry: nil)
@@ -60,7 +62,8 @@ package struct Bootstrap: Sendable {
         let subscription = String(decoding: try JSONEncoder().encode(SubscriptionDocument(displayName: "Outport")), as: UTF8.self)
         try await self.database.write { session in
             try session.execute(
-                "INSERT INTO installation (id, tenant, subscription, client, created) VALUES (1, ?, ?, ?, ?)", SQLValue(installation.tenantID),
+                "INSERT INTO installation (id, tenant, subscription, client, created) VALUES (1, ?, ?, ?, ?)",
+                SQLValue(installation.tenantID),
                 SQLValue(installation.subscriptionID), SQLValue(installation.clientID), .integer(now))
             try ResourceStore.write(
                 subscription, as: ResourceID(subscription: installation.subscriptionID), registry: nil, now: now, session)
@@ -72,7 +75,8 @@ package struct Bootstrap: Sendable {
     ///
     /// - Throws: ``ResourceError`` with code `resourceNotFound` before the first start.
     package func resetSecret() async throws -> (installation: Installation, secret: String) {
-        guard let installation = try await self.load(), let principal = try await self.directory.principal(appID: installation.clientID) else {
+        guard let installation = try await self.load(), let principal = try await self.directory.principal(appID: installation.clientID)
+        else {
             throw ResourceError(.notFound, .resourceNotFound, "This data folder has not been set up yet. Run 'outport serve' on it once.")
         }
         let secret = Secret.generate()

@@ -16,7 +16,9 @@ struct CloudMetadata: Sendable {
 
     func answer(_ request: ServerRequest, _ segments: [String]) throws -> ServerResponse {
         guard segments.count == 2, segments[1].lowercased() == "endpoints" else {
-            throw ResourceError(.notFound, .invalidType, "The path '\(request.path.prefix(300))' is not known; the cloud is described at /metadata/endpoints.")
+            throw ResourceError(
+                .notFound, .invalidType,
+                "The path '\(request.path.prefix(300))' is not known; the cloud is described at /metadata/endpoints.")
         }
         guard request.method == .get || request.method == .head else {
             throw ResourceError(.methodNotAllowed, .methodNotAllowed, "The cloud's description can only be read; use GET.")
@@ -33,7 +35,8 @@ struct CloudMetadata: Sendable {
             "authentication": [
                 "loginEndpoint": .string(base + "/adfs"), "audiences": [.string(base + "/")], "tenant": "common", "identityProvider": "AAD",
             ],
-            "microsoftGraphResourceId": .string(base + "/graph/"), "graphAudience": .string(base + "/graph/"), "graph": .string(base + "/graph/"),
+            "microsoftGraphResourceId": .string(base + "/graph/"), "graphAudience": .string(base + "/graph/"),
+            "graph": .string(base + "/graph/"),
             "portal": .string(base + "/"), "gallery": .string(base + "/"),
             "suffixes": ["acrLoginServer": .string(suffix.description), "storage": .string(suffix.host)],
         ]

@@ -48,7 +48,8 @@ extension ResourceOperations {
         if existing == nil, !ConnectedRegistry.isValidName(call["name"]) {
             throw ResourceError(
                 .badRequest, .invalidName,
-                "The connected registry name '\(call["name"].prefix(60))' is not valid: use 5 to 40 characters, a letter first, then letters, digits, '-' and '_'.",
+                "The connected registry name '\(call["name"].prefix(60))' is not valid: use 5 to 40 characters, "
+                    + "a letter first, then letters, digits, '-' and '_'.",
                 target: "name")
         }
         try Self.requireEndpoint(of: registry)

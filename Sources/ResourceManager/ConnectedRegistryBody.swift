@@ -17,10 +17,12 @@ struct ConnectedRegistryBody: Sendable {
         try self.refuseIdentity(body)
         let parent = try properties["parent"].required()
         let sync = try parent["syncProperties"].required()
-        let token = try self.registry.childName(.tokens, in: sync["tokenId"].requiredString(), field: "properties.parent.syncProperties.tokenId")
+        let token = try self.registry.childName(
+            .tokens, in: sync["tokenId"].requiredString(), field: "properties.parent.syncProperties.tokenId")
         // Every day at midnight, as `az` sends it.
         var configuration = ConnectedRegistryConfiguration(garbageCollectionSchedule: try CronSchedule(parsing: "0 0 * * *"))
-        if let text = try properties["mode"].choice(ConnectedRegistryMode.allCases.map(\.rawValue)), let mode = ConnectedRegistryMode(text) {
+        if let text = try properties["mode"].choice(ConnectedRegistryMode.allCases.map(\.rawValue)), let mode = ConnectedRegistryMode(text)
+        {
             configuration.mode = mode
         }
         if let id = try parent["id"].string(), !id.isEmpty {
@@ -69,7 +71,9 @@ struct ConnectedRegistryBody: Sendable {
         }
         if let patterns = try properties["notificationsList"].elements(maximum: Self.maximumNotifications) {
             configuration.notifications = try patterns.map { pattern in
-                guard let text = try pattern.string(maximum: 512), !text.isEmpty else { throw pattern.invalid("it must be a string such as hello-world:tag:*") }
+                guard let text = try pattern.string(maximum: 512), !text.isEmpty else {
+                    throw pattern.invalid("it must be a string such as hello-world:tag:*")
+                }
                 return text
             }
         }
@@ -78,7 +82,9 @@ struct ConnectedRegistryBody: Sendable {
         if let isEnabled = try Self.auditLogs(logging["auditLogStatus"]) { configuration.auditLogsEnabled = isEnabled }
         let collection = try properties["garbageCollection"]
         if let isEnabled = try collection["enabled"].bool(lenient: true) { configuration.garbageCollectionEnabled = isEnabled }
-        if let schedule = try Self.value(collection["schedule"], { try CronSchedule(parsing: $0) }) { configuration.garbageCollectionSchedule = schedule }
+        if let schedule = try Self.value(collection["schedule"], { try CronSchedule(parsing: $0) }) {
+            configuration.garbageCollectionSchedule = schedule
+        }
     }
 
     /// `Enabled` and `Disabled` on create; `az` sends a boolean on update.

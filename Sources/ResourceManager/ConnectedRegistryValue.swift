@@ -17,22 +17,28 @@ extension ResourceOperations {
         func tokenID(_ name: String) -> JSONValue { .string(registry.id.child(.tokens, name).description) }
 
         var properties: JSONValue = [
-            "provisioningState": "Succeeded", "mode": .string(configuration.mode.rawValue), "version": .string(orNull: connected.report?.version),
+            "provisioningState": "Succeeded", "mode": .string(configuration.mode.rawValue),
+            "version": .string(orNull: connected.report?.version),
             "connectionState": .string(connected.connectionState(now: self.services.clock.milliseconds()).rawValue),
             "lastActivityTime": time(connected.lastActivity), "activation": ["status": connected.isActive ? "Active" : "Inactive"],
             "parent": [
                 // Clients look this up among the listed ids, byte for byte.
                 "id": .string(
-                    orNull: configuration.parent.map { registry.id.child(.connectedRegistries, parent.flatMap { $0?.name } ?? $0).description }),
+                    orNull: configuration.parent.map {
+                        registry.id.child(.connectedRegistries, parent.flatMap { $0?.name } ?? $0).description
+                    }),
                 "syncProperties": [
                     "tokenId": tokenID(connected.syncToken), "schedule": .string(configuration.schedule.description),
-                    "syncWindow": .string(orNull: configuration.syncWindow?.description), "messageTtl": .string(configuration.messageTtl.description),
+                    "syncWindow": .string(orNull: configuration.syncWindow?.description),
+                    "messageTtl": .string(configuration.messageTtl.description),
                     "lastSyncTime": time(status?.result?.lastSuccess), "authType": "SyncToken",
                     "gatewayEndpoint": .string(orNull: self.gatewayEndpoint(parent, of: registry)),
                 ],
             ],
             "clientTokenIds": .array(configuration.clientTokens.map(tokenID)),
-            "logging": ["logLevel": .string(configuration.logLevel), "auditLogStatus": configuration.auditLogsEnabled ? "Enabled" : "Disabled"],
+            "logging": [
+                "logLevel": .string(configuration.logLevel), "auditLogStatus": configuration.auditLogsEnabled ? "Enabled" : "Disabled",
+            ],
             "statusDetails": .array(
                 (status?.details ?? []).map { detail in
                     [
@@ -42,10 +48,13 @@ extension ResourceOperations {
                 }),
             "notificationsList": .strings(configuration.notifications),
             "garbageCollection": [
-                "enabled": .bool(configuration.garbageCollectionEnabled), "schedule": .string(configuration.garbageCollectionSchedule.description),
+                "enabled": .bool(configuration.garbageCollectionEnabled),
+                "schedule": .string(configuration.garbageCollectionSchedule.description),
             ],
         ]
         if let host = connected.report?.loginServer { properties["loginServer"] = ["host": .string(host), "tls": ["status": "Enabled"]] }
+        // Beyond what the cloud has: what the link has carried.
+        if let status { properties["bytesReceived"] = .integer(status.bytesReceived) }
         if let result = status?.result {
             properties["registrySyncResult"] = [
                 "syncTrigger": .string(result.trigger), "syncState": .string(result.state), "lastSyncStartTime": time(result.started),

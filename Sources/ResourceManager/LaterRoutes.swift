@@ -13,12 +13,15 @@ extension Route {
         ("listCredentials", "The admin user"), ("regenerateCredential", "The admin user"), ("importImage", "Importing images"),
     ]
 
-    static let laterRoutes: [Route] = collections.flatMap(routes) + registryOperations.map { later in
-        Route(.post, "\(registryPath):\(later.segment.lowercased())", "\(ResourceKind.registry.rawValue)/\(later.segment)/action") { operations, call in
-            _ = try await operations.registry(call)
-            throw ResourceError.notAvailable(later.name)
-        }
-    } + authorizationRoutes
+    static let laterRoutes: [Route] =
+        collections.flatMap(routes)
+        + registryOperations.map { later in
+            Route(.post, "\(registryPath):\(later.segment.lowercased())", "\(ResourceKind.registry.rawValue)/\(later.segment)/action") {
+                operations, call in
+                _ = try await operations.registry(call)
+                throw ResourceError.notAvailable(later.name)
+            }
+        } + authorizationRoutes
 
     private static func routes(_ later: (segment: String, kind: ResourceID.ChildKind, name: String)) -> [Route] {
         let path = "\(registryPath)/\(later.segment.lowercased())"
@@ -48,13 +51,17 @@ extension Route {
         "subscriptions/{subscription}", "subscriptions/{subscription}/resourcegroups/{group}", registryPath,
     ].flatMap { scope in
         [
-            Route(.get, "\(scope):providers/microsoft.authorization/roleassignments", "Microsoft.Authorization/roleAssignments/read") { _, _ in
+            Route(.get, "\(scope):providers/microsoft.authorization/roleassignments", "Microsoft.Authorization/roleAssignments/read") {
+                _, _ in
                 throw ResourceError.notAvailable("Listing role assignments")
             },
-            Route(.get, "\(scope):providers/microsoft.authorization/roledefinitions", "Microsoft.Authorization/roleDefinitions/read") { _, _ in
+            Route(.get, "\(scope):providers/microsoft.authorization/roledefinitions", "Microsoft.Authorization/roleDefinitions/read") {
+                _, _ in
                 throw ResourceError.notAvailable("Listing role definitions")
             },
-            Route(.put, "\(scope):providers/microsoft.authorization/roleassignments/{name}", "Microsoft.Authorization/roleAssignments/write") { _, _ in
+            Route(
+                .put, "\(scope):providers/microsoft.authorization/roleassignments/{name}", "Microsoft.Authorization/roleAssignments/write"
+            ) { _, _ in
                 throw ResourceError.notAvailable("Assigning roles")
             },
         ]

@@ -16,7 +16,9 @@ extension Route {
         Route(.get, "subscriptions/{subscription}:providers/microsoft.containerregistry/registries", action + "/read") { operations, call in
             try await operations.listRegistries(in: operations.subscription(call).id)
         },
-        Route(.get, "subscriptions/{subscription}/resourcegroups/{group}:providers/microsoft.containerregistry/registries", action + "/read") {
+        Route(
+            .get, "subscriptions/{subscription}/resourcegroups/{group}:providers/microsoft.containerregistry/registries", action + "/read"
+        ) {
             operations, call in try await operations.listRegistries(in: operations.group(call).id)
         },
         Route(.get, registryPath, action + "/read") { operations, call in
@@ -56,7 +58,9 @@ extension ResourceOperations {
     }
 
     /// - Throws: 409 when connected registries would lose their endpoint.
-    private func update(_ registry: StoredResource<RegistryDocument>, to document: RegistryDocument) async throws -> StoredResource<RegistryDocument> {
+    private func update(_ registry: StoredResource<RegistryDocument>, to document: RegistryDocument) async throws -> StoredResource<
+        RegistryDocument
+    > {
         let losesEndpoint = registry.document.isDataEndpointEnabled && !document.isDataEndpointEnabled
         let leavesPremium = registry.document.sku == .premium && document.sku != .premium
         if losesEndpoint || leavesPremium, let content = registry.registry {
@@ -64,8 +68,8 @@ extension ResourceOperations {
             if let first = children.first {
                 throw ResourceError(
                     .conflict, .conflict,
-                    "The registry '\(registry.id.name)' has \(children.count) connected registries ('\(first.name)' among them), which need "
-                        + (leavesPremium ? "the SKU Premium" : "its data endpoint") + ". Delete them first.",
+                    "The registry '\(registry.id.name)' has \(children.count) connected registries ('\(first.name)' among them), "
+                        + "which need " + (leavesPremium ? "the SKU Premium" : "its data endpoint") + ". Delete them first.",
                     target: leavesPremium ? "sku.name" : "properties.dataEndpointEnabled")
             }
         }
@@ -90,8 +94,11 @@ extension ResourceOperations {
             usage("Size", limit: -1, try await self.services.registries.usage(of: registry.content), "Bytes"),
             usage("Webhooks", limit: 0, 0, "Count"),
             usage(
-                "ScopeMaps", limit: Int64(IdentityStore.maximumScopeMaps), Int64(try await self.identities.scopeMaps(in: registry.content).count), "Count"),
-            usage("Tokens", limit: Int64(IdentityStore.maximumTokens), Int64(try await self.identities.tokens(in: registry.content).count), "Count"),
+                "ScopeMaps", limit: Int64(IdentityStore.maximumScopeMaps),
+                Int64(try await self.identities.scopeMaps(in: registry.content).count), "Count"),
+            usage(
+                "Tokens", limit: Int64(IdentityStore.maximumTokens), Int64(try await self.identities.tokens(in: registry.content).count),
+                "Count"),
         ])
     }
 
@@ -104,7 +111,8 @@ extension ResourceOperations {
             return .document(["nameAvailable": true, "availableLoginServerName": .string(self.names.loginServer(of: name))])
         }
         return .document([
-            "nameAvailable": false, "reason": refusal.code == .invalidName ? "Invalid" : "AlreadyExists", "message": .string(refusal.message),
+            "nameAvailable": false, "reason": refusal.code == .invalidName ? "Invalid" : "AlreadyExists",
+            "message": .string(refusal.message),
         ])
     }
 }

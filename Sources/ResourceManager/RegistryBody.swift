@@ -9,7 +9,9 @@ extension RegistryDocument {
     ///
     /// Read-only members (ids, states, names of hosts) may be sent back and count for nothing.
     init(creating body: BodyField, by principal: String, existing: RegistryDocument?, region: String) throws(ResourceError) {
-        guard let location = try body["location"].location() else { throw try body["location"].invalid("it is required, such as \(region)") }
+        guard let location = try body["location"].location() else {
+            throw try body["location"].invalid("it is required, such as \(region)")
+        }
         guard let sku = try Self.sku(body) else { throw try body["sku"]["name"].invalid("it is required: Basic, Standard or Premium") }
         try Self.refuseIdentity(body)
         self.init(
@@ -38,13 +40,16 @@ extension RegistryDocument {
 
     private static func refuseIdentity(_ body: BodyField) throws(ResourceError) {
         let types = ["None", "SystemAssigned", "UserAssigned", "SystemAssigned, UserAssigned"]
-        if let type = try body["identity"]["type"].choice(types), type != "None" { throw .notAvailable("A managed identity", target: "identity") }
+        if let type = try body["identity"]["type"].choice(types), type != "None" {
+            throw .notAvailable("A managed identity", target: "identity")
+        }
     }
 
     private func checkLocation(against existing: RegistryDocument?) throws(ResourceError) {
         guard let existing, existing.location != self.location else { return }
         throw ResourceError(
-            .conflict, .locationChanged, "The registry is in '\(existing.location)' and cannot be moved to '\(self.location)'.", target: "location")
+            .conflict, .locationChanged, "The registry is in '\(existing.location)' and cannot be moved to '\(self.location)'.",
+            target: "location")
     }
 
     private func checkDataEndpoint() throws(ResourceError) {
@@ -62,9 +67,11 @@ extension ResourceOperations {
         let document = registry.document
         let name = registry.id.name
         var properties: JSONValue = [
-            "loginServer": .string(self.names.loginServer(of: name)), "creationDate": .string(Timestamp.text(milliseconds: registry.created)),
+            "loginServer": .string(self.names.loginServer(of: name)),
+            "creationDate": .string(Timestamp.text(milliseconds: registry.created)),
             "provisioningState": "Succeeded",
-            "dataEndpointHostNames": document.isDataEndpointEnabled ? [.string(self.names.dataEndpoint(of: name, region: document.location))] : [],
+            "dataEndpointHostNames": document.isDataEndpointEnabled
+                ? [.string(self.names.dataEndpoint(of: name, region: document.location))] : [],
             "networkRuleSet": ["ipRules": []], "privateEndpointConnections": [], "regionalEndpointHostNames": [],
         ]
         for option in RegistryOption.all {
@@ -73,7 +80,8 @@ extension ResourceOperations {
             properties.apply(mergePatch: setting)
         }
         return [
-            "id": .string(registry.id.description), "name": .string(name), "type": .string(registry.id.type), "location": .string(document.location),
+            "id": .string(registry.id.description), "name": .string(name), "type": .string(registry.id.type),
+            "location": .string(document.location),
             "tags": .object(document.tags.mapValues { .string($0) }),
             "sku": ["name": .string(document.sku.rawValue), "tier": .string(document.sku.rawValue)],
             "systemData": [

@@ -86,7 +86,9 @@ struct RegistryOption: Sendable {
         for option in self.all { values[option.key] = try option.value(in: properties) }
         for path in [["networkRuleSet", "ipRules"], ["networkRuleSet", "virtualNetworkRules"], ["privateEndpointConnections"]] {
             let field = try properties.at(path)
-            if let rules = try field.elements(), !rules.isEmpty { throw .notAvailable("'\(field.path)' with rules in it", target: field.path) }
+            if let rules = try field.elements(), !rules.isEmpty {
+                throw .notAvailable("'\(field.path)' with rules in it", target: field.path)
+            }
         }
         let vault = try properties.at(["encryption", "keyVaultProperties"])
         if vault.isPresent { throw .notAvailable("'\(vault.path)'", target: vault.path) }

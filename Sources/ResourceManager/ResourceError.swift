@@ -1,8 +1,8 @@
 // The one error of this target: a refusal in ARM's form.
 
-package import HTTPTypes
 internal import Gateway
 internal import HTTPServing
+package import HTTPTypes
 internal import Identity
 internal import JSON
 internal import Persistence
@@ -84,7 +84,9 @@ extension ResourceError {
         case let error as PersistenceError where error.code == .busy:
             self.init(.serviceUnavailable, .busy, "The server is busy. Try again.")
         case let error as PersistenceError where error.code == .noSpace:
-            self.init(.init(code: 507, reasonPhrase: "Insufficient Storage"), .noSpace, "The disk of the server is full. Free space on it, then repeat the request.")
+            self.init(
+                .init(code: 507, reasonPhrase: "Insufficient Storage"), .noSpace,
+                "The disk of the server is full. Free space on it, then repeat the request.")
         default: return nil
         }
     }

@@ -7,7 +7,8 @@ struct ResourceFilter: Sendable {
     init(_ text: String) {
         for clause in Self.clauses(of: text.prefix(2048)) {
             let parts = clause.split(separator: " ", maxSplits: 2).map(String.init)
-            guard parts.count == 3, parts[1].lowercased() == "eq", parts[2].count >= 2, parts[2].hasPrefix("'"), parts[2].hasSuffix("'") else { continue }
+            guard parts.count == 3, parts[1].lowercased() == "eq", parts[2].count >= 2, parts[2].hasPrefix("'"), parts[2].hasSuffix("'")
+            else { continue }
             self.clauses.append((parts[0].lowercased(), parts[2].dropFirst().dropLast().replacing("''", with: "'").lowercased()))
         }
     }

@@ -36,16 +36,20 @@ extension ResourceOperations {
         guard Self.isValidGroupName(call["group"]) else {
             throw ResourceError(
                 .badRequest, .invalidName,
-                "The resource group name '\(call["group"].prefix(100))' is not valid: use 1 to 90 letters, digits, '-', '_', '.', '(' and ')', not ending with '.'.",
+                "The resource group name '\(call["group"].prefix(100))' is not valid: use 1 to 90 letters, digits, '-', '_', '.', '(' "
+                    + "and ')', not ending with '.'.",
                 target: "name")
         }
         let body = try call.document()
         let existing = try await self.resources.group(call.groupID)
-        guard let location = try body["location"].location() else { throw try body["location"].invalid("it is required, such as \(self.names.region)") }
+        guard let location = try body["location"].location() else {
+            throw try body["location"].invalid("it is required, such as \(self.names.region)")
+        }
         if let existing, existing.document.location != location {
             throw ResourceError(
                 .conflict, .locationChanged,
-                "The resource group '\(existing.id.name)' is in '\(existing.document.location)' and cannot be moved to '\(location)'.", target: "location")
+                "The resource group '\(existing.id.name)' is in '\(existing.document.location)' and cannot be moved to '\(location)'.",
+                target: "location")
         }
         let document = GroupDocument(location: location, tags: try body["tags"].tags() ?? [:], managedBy: try body["managedBy"].string())
         let (group, isNew) = try await self.resources.put(document, as: existing?.id ?? call.groupID)

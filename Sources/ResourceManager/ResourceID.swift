@@ -38,7 +38,8 @@ package struct ResourceID: Sendable, Hashable, CustomStringConvertible {
         case 2: self.init(subscription: parts[1])
         case 4 where keyword(2, "resourcegroups"): self.init(subscription: parts[1], group: parts[3])
         case 8, 10:
-            guard keyword(2, "resourcegroups"), keyword(4, "providers"), keyword(5, "microsoft.containerregistry"), keyword(6, "registries") else { return nil }
+            guard keyword(2, "resourcegroups"), keyword(4, "providers"), keyword(5, "microsoft.containerregistry"), keyword(6, "registries")
+            else { return nil }
             if parts.count == 8 {
                 self.init(subscription: parts[1], group: parts[3], registry: parts[7])
             } else {

@@ -65,7 +65,8 @@ package final class ResourceManagerHandler: RequestHandler {
             principal = try await self.authenticate(request)
         } catch let error as ResourceError where error.status == .unauthorized {
             var response = error.response
-            response.headers[.wwwAuthenticate] = "Bearer authorization_uri=\"\(self.metadata.base(for: request))/adfs\", error=\"invalid_token\""
+            response.headers[.wwwAuthenticate] =
+                "Bearer authorization_uri=\"\(self.metadata.base(for: request))/adfs\", error=\"invalid_token\""
             return response
         }
         let (route, parameters) = try Self.route(request.method, segments)
@@ -89,21 +90,26 @@ package final class ResourceManagerHandler: RequestHandler {
             isKnownPath = true
         }
         if isKnownPath {
-            throw ResourceError(.methodNotAllowed, .methodNotAllowed, "The requested resource does not support the method '\(method.rawValue.prefix(20))'.")
+            throw ResourceError(
+                .methodNotAllowed, .methodNotAllowed, "The requested resource does not support the method '\(method.rawValue.prefix(20))'.")
         }
         if lowercased.first == "v1.0" || lowercased.first == "graph" {
             throw ResourceError(.notFound, .invalidType, "Directory calls (Microsoft Graph) are not available in this version of outport.")
         }
         if let index = lowercased.lastIndex(of: "providers"), index + 1 < segments.count, !ResourceProviders.isKnown(segments[index + 1]) {
-            throw ResourceError(.notFound, .invalidNamespace, "The resource namespace '\(segments[index + 1].prefix(60))' is not known to this server.")
+            throw ResourceError(
+                .notFound, .invalidNamespace, "The resource namespace '\(segments[index + 1].prefix(60))' is not known to this server.")
         }
         throw ResourceError(
-            .notFound, .invalidType, "The path '/\(segments.joined(separator: "/").prefix(300))' is none of this server's resources or operations.")
+            .notFound, .invalidType,
+            "The path '/\(segments.joined(separator: "/").prefix(300))' is none of this server's resources or operations.")
     }
 
     private func authenticate(_ request: ServerRequest) async throws -> ServicePrincipal {
         guard case .bearer(let token)? = request.authorization else {
-            throw ResourceError(.unauthorized, .authenticationFailed, "The request carries no bearer token. Sign in and send one in the 'Authorization' header.")
+            throw ResourceError(
+                .unauthorized, .authenticationFailed,
+                "The request carries no bearer token. Sign in and send one in the 'Authorization' header.")
         }
         let verified: VerifiedToken
         do {
@@ -113,10 +119,12 @@ package final class ResourceManagerHandler: RequestHandler {
         }
         guard verified.audience != Self.registryAudience else {
             throw ResourceError(
-                .unauthorized, .invalidTokenAudience, "The access token was issued for registries (\(verified.audience)); request one for the resource manager.")
+                .unauthorized, .invalidTokenAudience,
+                "The access token was issued for registries (\(verified.audience)); request one for the resource manager.")
         }
         guard case .servicePrincipal(let id) = verified.subject, let principal = try await self.directory.principal(objectID: id) else {
-            throw ResourceError(.unauthorized, .invalidToken, "The access token belongs to a principal that is no longer in the directory. Sign in again.")
+            throw ResourceError(
+                .unauthorized, .invalidToken, "The access token belongs to a principal that is no longer in the directory. Sign in again.")
         }
         return principal
     }

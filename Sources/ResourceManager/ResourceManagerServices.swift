@@ -51,7 +51,8 @@ struct ResourceOperations: Sendable {
     @discardableResult
     func subscription(_ call: Call) async throws -> StoredResource<SubscriptionDocument> {
         guard let found = try await self.resources.subscription(call.subscriptionID) else {
-            throw ResourceError(.notFound, .subscriptionNotFound, "The subscription '\(call["subscription"].prefix(60))' could not be found.")
+            throw ResourceError(
+                .notFound, .subscriptionNotFound, "The subscription '\(call["subscription"].prefix(60))' could not be found.")
         }
         return found
     }
@@ -76,7 +77,9 @@ struct ResourceOperations: Sendable {
         guard let found = try await self.resources.registry(call.registryID), let content = found.registry else {
             throw ResourceError(
                 .notFound, .resourceNotFound,
-                "The Resource '\(ResourceKind.registry.rawValue)/\(call["registry"].prefix(60))' under resource group '\(group.id.name)' was not found.")
+                "The Resource '\(ResourceKind.registry.rawValue)/\(call["registry"].prefix(60))' under resource group "
+                    + "'\(group.id.name)' was not found."
+            )
         }
         return RegistryInCall(resource: found, content: content)
     }
@@ -104,7 +107,9 @@ struct RegistryInCall: Sendable {
     /// - Throws: 400 naming the field, when the id is not that of a child of this registry.
     func childName(_ kind: ResourceID.ChildKind, in text: String, field: String) throws(ResourceError) -> String {
         guard let id = ResourceID(text), let name = id.child, id.childKind == kind, id.parent?.key == self.id.key else {
-            throw .invalid(field, "'\(text.prefix(300))' is not the id of one of this registry's \(kind.rawValue), such as \(self.id.child(kind, "name"))")
+            throw .invalid(
+                field,
+                "'\(text.prefix(300))' is not the id of one of this registry's \(kind.rawValue), such as \(self.id.child(kind, "name"))")
         }
         return name
     }

@@ -28,7 +28,8 @@ enum ResourceProviders {
     static func document(_ name: String, in subscription: ResourceID?, regions: [String]) -> JSONValue {
         let locations = JSONValue.strings(regions.map(self.displayName))
         return [
-            "id": .string("\(subscription?.description ?? "")/providers/\(name)"), "namespace": .string(name), "registrationState": "Registered",
+            "id": .string("\(subscription?.description ?? "")/providers/\(name)"), "namespace": .string(name),
+            "registrationState": "Registered",
             "registrationPolicy": "RegistrationRequired",
             "resourceTypes": .array(
                 (self.types[name] ?? []).map { type in

@@ -64,18 +64,25 @@ package final class ResourceStore: Sendable {
         }
     }
 
-    private func list<Document: Codable & Sendable>(_ kind: ResourceKind, in parent: ResourceID?) async throws -> [StoredResource<Document>] {
+    private func list<Document: Codable & Sendable>(_ kind: ResourceKind, in parent: ResourceID?) async throws -> [StoredResource<Document>]
+    {
         try await self.database.read { session in
-            try session.rows("\(Self.select) WHERE type = ? AND parent = ? ORDER BY key", SQLValue(kind.rawValue), SQLValue(parent?.key ?? ""))
-                .map(Self.decode)
+            try session.rows(
+                "\(Self.select) WHERE type = ? AND parent = ? ORDER BY key", SQLValue(kind.rawValue), SQLValue(parent?.key ?? "")
+            )
+            .map(Self.decode)
         }
     }
 
     package func subscriptions() async throws -> [StoredResource<SubscriptionDocument>] { try await self.list(.subscription, in: nil) }
 
-    package func subscription(_ id: ResourceID) async throws -> StoredResource<SubscriptionDocument>? { try await self.find(id, .subscription) }
+    package func subscription(_ id: ResourceID) async throws -> StoredResource<SubscriptionDocument>? {
+        try await self.find(id, .subscription)
+    }
 
-    package func groups(in subscription: ResourceID) async throws -> [StoredResource<GroupDocument>] { try await self.list(.group, in: subscription) }
+    package func groups(in subscription: ResourceID) async throws -> [StoredResource<GroupDocument>] {
+        try await self.list(.group, in: subscription)
+    }
 
     package func group(_ id: ResourceID) async throws -> StoredResource<GroupDocument>? { try await self.find(id, .group) }
 
@@ -120,7 +127,8 @@ package final class ResourceStore: Sendable {
     package func refusal(ofNew name: String) async throws -> ResourceError? {
         guard Self.isValidRegistryName(name) else {
             return ResourceError(
-                .badRequest, .invalidName, "The registry name '\(name.prefix(60))' is not valid: use 5 to 50 lower-case letters and digits.", target: "name")
+                .badRequest, .invalidName,
+                "The registry name '\(name.prefix(60))' is not valid: use 5 to 50 lower-case letters and digits.", target: "name")
         }
         let existing = try await self.allRegistries()
         if existing.contains(where: { $0.id.name.lowercased() == name.lowercased() }) {
@@ -129,7 +137,8 @@ package final class ResourceStore: Sendable {
         if self.lookup.names.suffix == nil, let only = existing.first {
             return ResourceError(
                 .conflict, .singleRegistry,
-                "This server has no names for a second registry beside '\(only.id.name)': it answers on the bare address \(self.lookup.names.publicAddress). "
+                "This server has no names for a second registry beside '\(only.id.name)': it answers on the bare address "
+                    + "\(self.lookup.names.publicAddress). "
                     + "Start it with --suffix HOST[:PORT], so that every registry gets a name of its own.")
         }
         return nil

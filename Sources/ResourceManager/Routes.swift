@@ -74,8 +74,10 @@ struct Route: Sendable {
     }
 
     /// Every call there is.
-    static let all: [Route] = subscriptionRoutes + groupRoutes + registryRoutes + scopeMapRoutes + tokenRoutes + connectedRegistryRoutes + laterRoutes
+    static let all: [Route] =
+        subscriptionRoutes + groupRoutes + registryRoutes + scopeMapRoutes + tokenRoutes + connectedRegistryRoutes + laterRoutes
 
     /// The path of a registry.
-    static let registryPath = "subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.containerregistry/registries/{registry}"
+    static let registryPath =
+        "subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.containerregistry/registries/{registry}"
 }

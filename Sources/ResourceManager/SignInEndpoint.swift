@@ -39,12 +39,14 @@ struct SignInEndpoint: Sendable {
                     status: .badRequest, error: "unsupported_response_type", number: 700_054,
                     sentence: "Signing in as a user is not available in this version of outport; sign in as a service principal.")
             default:
-                throw ResourceError(.notFound, .invalidType, "The path '\(request.path.prefix(300))' is no sign-in endpoint of this server.")
+                throw ResourceError(
+                    .notFound, .invalidType, "The path '\(request.path.prefix(300))' is no sign-in endpoint of this server.")
             }
         } catch let refusal as Refusal {
             return Self.response(refusal, request)
         } catch is BodyTooLarge {
-            let refusal = Refusal(status: .contentTooLarge, error: "invalid_request", number: 90_015, sentence: "The request body is too large.")
+            let refusal = Refusal(
+                status: .contentTooLarge, error: "invalid_request", number: 90_015, sentence: "The request body is too large.")
             return Self.response(refusal, request)
         }
     }
@@ -52,7 +54,8 @@ struct SignInEndpoint: Sendable {
     private static func require(_ methods: [HTTPRequest.Method], _ request: ServerRequest) throws {
         guard methods.contains(request.method) else {
             throw Refusal(
-                status: .methodNotAllowed, error: "invalid_request", number: 900_561, sentence: "The endpoint only accepts \(methods[0].rawValue) requests.")
+                status: .methodNotAllowed, error: "invalid_request", number: 900_561,
+                sentence: "The endpoint only accepts \(methods[0].rawValue) requests.")
         }
     }
 
@@ -60,8 +63,10 @@ struct SignInEndpoint: Sendable {
     private func configuration(_ base: String) -> JSONValue {
         [
             "issuer": .string(base + "/adfs"), "authorization_endpoint": .string(base + "/adfs/oauth2/authorize"),
-            "token_endpoint": .string(base + "/adfs/oauth2/token"), "device_authorization_endpoint": .string(base + "/adfs/oauth2/devicecode"),
-            "grant_types_supported": ["client_credentials"], "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "token_endpoint": .string(base + "/adfs/oauth2/token"),
+            "device_authorization_endpoint": .string(base + "/adfs/oauth2/devicecode"),
+            "grant_types_supported": ["client_credentials"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
         ]
     }
 
@@ -70,14 +75,21 @@ struct SignInEndpoint: Sendable {
         let form = FormURL.decode(String(buffer: body))
         func value(_ name: String) -> String? { form.first { $0.name == name }?.value }
 
-        guard let grant = value("grant_type") else { throw Refusal.invalidRequest(900_144, "The request body must contain the parameter 'grant_type'.") }
+        guard let grant = value("grant_type") else {
+            throw Refusal.invalidRequest(900_144, "The request body must contain the parameter 'grant_type'.")
+        }
         guard grant == "client_credentials" else {
             throw Refusal(
                 status: .badRequest, error: "unsupported_grant_type", number: 70_003,
-                sentence: "The grant type '\(grant.prefix(80))' is not available in this version of outport; sign in as a service principal (client_credentials).")
+                sentence:
+                    "The grant type '\(grant.prefix(80))' is not available in this version of outport; "
+                    + "sign in as a service principal (client_credentials)."
+            )
         }
         var (clientID, secret) = (value("client_id"), value("client_secret"))
-        if case .basic(let user, let password)? = request.authorization, clientID == nil || secret == nil { (clientID, secret) = (user, password) }
+        if case .basic(let user, let password)? = request.authorization, clientID == nil || secret == nil {
+            (clientID, secret) = (user, password)
+        }
         guard let clientID, !clientID.isEmpty else {
             throw Refusal.invalidRequest(900_144, "The request body must contain the parameter 'client_id'.")
         }
@@ -109,10 +121,13 @@ struct SignInEndpoint: Sendable {
 
     /// What a token is requested for. Clients join resource and `/.default` blindly, so any number of slashes will do.
     private func audience(scope: String?, resource: String?) throws -> (TokenKind, String) {
-        let scopes = (scope ?? "").split(separator: " ").map(String.init).filter { !["openid", "profile", "offline_access", "email"].contains($0) }
+        let scopes = (scope ?? "").split(separator: " ").map(String.init).filter {
+            !["openid", "profile", "offline_access", "email"].contains($0)
+        }
         guard scopes.count <= 1 else {
             throw Refusal(
-                status: .badRequest, error: "invalid_scope", number: 70_011, sentence: "The scope names several resources; request one token for each.")
+                status: .badRequest, error: "invalid_scope", number: 70_011,
+                sentence: "The scope names several resources; request one token for each.")
         }
         guard var text = scopes.first ?? resource, !text.isEmpty else {
             throw Refusal.invalidRequest(900_144, "The request body must contain the parameter 'scope'.")
@@ -132,7 +147,9 @@ struct SignInEndpoint: Sendable {
         }
         throw Refusal(
             status: .badRequest, error: "invalid_resource", number: 500_011,
-            sentence: "The resource '\(text.prefix(200))' was not found in this directory. This server issues tokens for \(self.names.controlPlane)/, "
+            sentence:
+                "The resource '\(text.prefix(200))' was not found in this directory. This server issues tokens for "
+                + "\(self.names.controlPlane)/, "
                 + "\(self.names.controlPlane)/graph/ and \(ResourceManagerHandler.registryAudience).")
     }
 
@@ -141,7 +158,8 @@ struct SignInEndpoint: Sendable {
             refusal.status,
             [
                 "error": .string(refusal.error), "error_description": .string("AADSTS\(refusal.number): \(refusal.sentence)"),
-                "error_codes": [.integer(refusal.number)], "trace_id": .string(request.correlationID), "correlation_id": .string(request.correlationID),
+                "error_codes": [.integer(refusal.number)], "trace_id": .string(request.correlationID),
+                "correlation_id": .string(request.correlationID),
             ], headers: [.cacheControl: "no-store"])
     }
 }

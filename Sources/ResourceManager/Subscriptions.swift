@@ -13,21 +13,30 @@ extension Route {
         Route(.get, "subscriptions/{subscription}", "Microsoft.Resources/subscriptions/read") { operations, call in
             operations.document(try await operations.subscription(call))
         },
-        Route(.get, "subscriptions/{subscription}:locations", "Microsoft.Resources/subscriptions/locations/read") { try await $0.locations($1) },
+        Route(.get, "subscriptions/{subscription}:locations", "Microsoft.Resources/subscriptions/locations/read") {
+            try await $0.locations($1)
+        },
         Route(.get, "subscriptions/{subscription}:resources", "Microsoft.Resources/subscriptions/resources/read") {
             try await $0.genericResources($1, in: $1.subscriptionID)
         },
         Route(.get, "subscriptions/{subscription}:providers", "Microsoft.Resources/subscriptions/providers/read") { operations, call in
             try await operations.providers(in: operations.subscription(call).id)
         },
-        Route(.get, "subscriptions/{subscription}:providers/{namespace}", "Microsoft.Resources/subscriptions/providers/read") { operations, call in
+        Route(.get, "subscriptions/{subscription}:providers/{namespace}", "Microsoft.Resources/subscriptions/providers/read") {
+            operations, call in
             try await operations.provider(call, in: operations.subscription(call).id)
         },
         // Every namespace of this server is registered from the start.
-        Route(.post, "subscriptions/{subscription}:providers/{namespace}/register", "Microsoft.Resources/subscriptions/providers/register/action") {
+        Route(
+            .post, "subscriptions/{subscription}:providers/{namespace}/register",
+            "Microsoft.Resources/subscriptions/providers/register/action"
+        ) {
             operations, call in try await operations.provider(call, in: operations.subscription(call).id)
         },
-        Route(.post, "subscriptions/{subscription}:providers/{namespace}/unregister", "Microsoft.Resources/subscriptions/providers/unregister/action") {
+        Route(
+            .post, "subscriptions/{subscription}:providers/{namespace}/unregister",
+            "Microsoft.Resources/subscriptions/providers/unregister/action"
+        ) {
             operations, call in
             try await operations.subscription(call)
             throw ResourceError.notAvailable("Unregistering a provider")
@@ -60,7 +69,8 @@ extension ResourceOperations {
     private func value(_ subscription: StoredResource<SubscriptionDocument>) -> JSONValue {
         [
             "id": .string(subscription.id.description), "subscriptionId": .string(subscription.id.subscription),
-            "tenantId": .string(self.services.authority.tenantID), "displayName": .string(subscription.document.displayName), "state": "Enabled",
+            "tenantId": .string(self.services.authority.tenantID), "displayName": .string(subscription.document.displayName),
+            "state": "Enabled",
             "managedByTenants": [], "authorizationSource": "RoleBased",
             "subscriptionPolicies": ["locationPlacementId": "Public_2014-09-01", "quotaId": "Outport", "spendingLimit": "Off"],
         ]
@@ -74,7 +84,8 @@ extension ResourceOperations {
                 let display = ResourceProviders.displayName(of: name)
                 return [
                     "id": .string("\(subscription.id)/locations/\(name)"), "name": .string(name), "displayName": .string(display),
-                    "regionalDisplayName": .string(display), "type": "Region", "metadata": ["regionType": "Physical", "regionCategory": "Recommended"],
+                    "regionalDisplayName": .string(display), "type": "Region",
+                    "metadata": ["regionType": "Physical", "regionCategory": "Recommended"],
                 ]
             })
     }
@@ -91,7 +102,8 @@ extension ResourceOperations {
 
     func provider(_ call: Call, in subscription: ResourceID?) async throws -> ServerResponse {
         guard let name = ResourceProviders.canonical(call["namespace"]) else {
-            throw ResourceError(.notFound, .invalidNamespace, "The resource namespace '\(call["namespace"].prefix(60))' is not known to this server.")
+            throw ResourceError(
+                .notFound, .invalidNamespace, "The resource namespace '\(call["namespace"].prefix(60))' is not known to this server.")
         }
         return .document(ResourceProviders.document(name, in: subscription, regions: try await self.regions()))
     }

@@ -53,7 +53,8 @@ extension ResourceOperations {
         let registry = try await self.registry(call)
         let existing = try await self.token(call, in: registry)
         return try await self.store(
-            call, call.document()["properties"], name: existing.name, scopeMap: existing.scopeMap, isEnabled: existing.isEnabled, in: registry, isNew: false)
+            call, call.document()["properties"], name: existing.name, scopeMap: existing.scopeMap, isEnabled: existing.isEnabled,
+            in: registry, isNew: false)
     }
 
     /// Reads everything before anything is changed.
@@ -142,13 +143,17 @@ extension ResourceOperations {
 
     private func expiry(_ field: BodyField) throws(ResourceError) -> Int64? {
         guard let text = try field.string() else { return nil }
-        guard let expiry = Timestamp.parse(text) else { throw field.invalid("'\(text.prefix(60))' is not a time such as 2027-12-31T12:59:59Z") }
+        guard let expiry = Timestamp.parse(text) else {
+            throw field.invalid("'\(text.prefix(60))' is not a time such as 2027-12-31T12:59:59Z")
+        }
         guard expiry > self.services.clock.milliseconds() else { throw field.invalid("'\(text)' has passed") }
         return expiry
     }
 
     private static func value(_ password: PasswordVerifier) -> JSONValue {
-        var item: JSONValue = ["name": .string(password.slot.rawValue), "creationTime": .string(Timestamp.text(milliseconds: password.created))]
+        var item: JSONValue = [
+            "name": .string(password.slot.rawValue), "creationTime": .string(Timestamp.text(milliseconds: password.created)),
+        ]
         if let expiry = password.expiry { item["expiry"] = .string(Timestamp.text(milliseconds: expiry)) }
         return item
     }
@@ -160,7 +165,8 @@ extension ResourceOperations {
             "id": .string(id.description), "name": .string(token.name), "type": .string(id.type),
             "properties": [
                 "creationDate": .string(Timestamp.text(milliseconds: token.created)), "provisioningState": "Succeeded",
-                "scopeMapId": .string(registry.id.child(.scopeMaps, token.scopeMap).description), "status": token.isEnabled ? "enabled" : "disabled",
+                "scopeMapId": .string(registry.id.child(.scopeMaps, token.scopeMap).description),
+                "status": token.isEnabled ? "enabled" : "disabled",
                 "credentials": ["certificates": [], "passwords": .array(token.passwords.map { self.value($0) })],
             ],
         ]

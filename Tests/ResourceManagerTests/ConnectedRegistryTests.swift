@@ -45,11 +45,13 @@ import Testing
         #expect(updated[path: "properties", "logging"] == ["logLevel": "Debug", "auditLogStatus": "Enabled"])
         #expect(updated[path: "properties", "clientTokenIds"] == [client])
         #expect(updated[path: "properties", "garbageCollection"] == ["enabled": false, "schedule": "0 0 * * *"])
-        let unchanged = try await world.send(.patch, list + "/till1", ["properties": ["syncProperties": [:], "logging": [:], "garbageCollection": [:]]])
+        let unchanged = try await world.send(
+            .patch, list + "/till1", ["properties": ["syncProperties": [:], "logging": [:], "garbageCollection": [:]]])
         #expect(unchanged.body == updated)
         // Continuous synchronisation has no window.
         let continuous = try await world.send(
-            .patch, list + "/till1", ["properties": ["syncProperties": ["schedule": "* * * * *"], "clientTokenIds": [], "notificationsList": []]])
+            .patch, list + "/till1",
+            ["properties": ["syncProperties": ["schedule": "* * * * *"], "clientTokenIds": [], "notificationsList": []]])
         #expect(continuous.body[path: "properties", "parent", "syncProperties", "syncWindow"] == .null)
         #expect(continuous.body[path: "properties", "clientTokenIds"] == [])
 
@@ -66,7 +68,8 @@ import Testing
     @Test(
         "C2 names",
         arguments: [
-            ("store", true), ("s-_12", true), (String(repeating: "a", count: 40), true), ("STORE1", true), ("stor", false), ("1store", false),
+            ("store", true), ("s-_12", true), (String(repeating: "a", count: 40), true), ("STORE1", true), ("stor", false),
+            ("1store", false),
             ("_store", false), ("st%20ore", false), ("st.ore", false), (String(repeating: "a", count: 41), false),
         ])
     func names(name: String, isGood: Bool) async throws {
@@ -105,7 +108,9 @@ import Testing
         #expect(try await world.send(.put, world.registry(), ["location": "eastus", "sku": ["name": "Premium"]]).status == 409)
         #expect(try await world.send(.get, world.registry()).body == before)
         #expect(try await world.send(.delete, path).status == 200)
-        #expect(try await world.send(.patch, world.registry(), ["sku": ["name": "Basic"], "properties": ["dataEndpointEnabled": false]]).status == 200)
+        #expect(
+            try await world.send(.patch, world.registry(), ["sku": ["name": "Basic"], "properties": ["dataEndpointEnabled": false]]).status
+                == 200)
         #expect(try await world.send(.put, path, world.connectedRegistryBody("store1")).code == "SkuNotSupported")
     }
 
@@ -184,14 +189,18 @@ import Testing
         let sync = ["properties", "parent", "syncProperties"]
         let other = JSONValue.string(world.registry("other") + "/tokens/token2")
         let cases: [([String], JSONValue, String)] = [
-            (["properties"], 1, "properties"), (["properties", "mode"], "WriteOnly", "properties.mode"), (["properties", "mode"], 1, "properties.mode"),
+            (["properties"], 1, "properties"), (["properties", "mode"], "WriteOnly", "properties.mode"),
+            (["properties", "mode"], 1, "properties.mode"),
             (["properties", "mode"], "ReadWrite", ""), (["properties", "parent"], nil, "properties.parent"),
-            (["properties", "parent", "id"], "store1", "properties.parent.id"), (["properties", "parent", "id"], 5, "properties.parent.id"),
+            (["properties", "parent", "id"], "store1", "properties.parent.id"),
+            (["properties", "parent", "id"], 5, "properties.parent.id"),
             (["properties", "parent", "id"], .string(world.registry() + "/connectedRegistries/nobody"), "properties.parent.id"),
             (sync, nil, "properties.parent.syncProperties"), (sync + ["tokenId"], nil, "properties.parent.syncProperties.tokenId"),
-            (sync + ["tokenId"], "token2", "properties.parent.syncProperties.tokenId"), (sync + ["tokenId"], other, "properties.parent.syncProperties.tokenId"),
+            (sync + ["tokenId"], "token2", "properties.parent.syncProperties.tokenId"),
+            (sync + ["tokenId"], other, "properties.parent.syncProperties.tokenId"),
             (sync + ["tokenId"], .string(world.registry() + "/tokens/nobody"), "properties.parent.syncProperties.tokenId"),
-            (sync + ["schedule"], "often", "properties.parent.syncProperties.schedule"), (sync + ["schedule"], 5, "properties.parent.syncProperties.schedule"),
+            (sync + ["schedule"], "often", "properties.parent.syncProperties.schedule"),
+            (sync + ["schedule"], 5, "properties.parent.syncProperties.schedule"),
             (sync + ["schedule"], "0 22 * * *", "properties.parent.syncProperties.syncWindow"),
             (sync + ["syncWindow"], "PT4H", "properties.parent.syncProperties.syncWindow"),
             (sync + ["syncWindow"], "4 hours", "properties.parent.syncProperties.syncWindow"),
@@ -222,10 +231,16 @@ import Testing
         }
         // Settled at creation.
         #expect(
-            try await world.send(.put, world.registry() + "/connectedRegistries/store1", world.connectedRegistryBody("store1", mode: "readwrite")).status == 409)
-        #expect(try await world.send(.put, world.registry() + "/connectedRegistries/store1", world.connectedRegistryBody("token2")).status == 409)
+            try await world.send(
+                .put, world.registry() + "/connectedRegistries/store1", world.connectedRegistryBody("store1", mode: "readwrite")
+            ).status == 409)
+        #expect(
+            try await world.send(.put, world.registry() + "/connectedRegistries/store1", world.connectedRegistryBody("token2")).status
+                == 409)
         // One sync token for each; no ReadWrite child of a ReadOnly parent.
-        #expect(try await world.send(.put, world.registry() + "/connectedRegistries/store2", world.connectedRegistryBody("store1")).status == 409)
+        #expect(
+            try await world.send(.put, world.registry() + "/connectedRegistries/store2", world.connectedRegistryBody("store1")).status
+                == 409)
         let child = world.connectedRegistryBody("token2", parent: "store1", mode: "readwrite")
         #expect(try await world.send(.put, world.registry() + "/connectedRegistries/store2", child).target == "properties.mode")
         #expect(try await world.send(.get, world.registry() + "/connectedRegistries").body == before)

@@ -11,11 +11,13 @@ import Testing
     @Test("A3 create, show, list, update, delete")
     func life() async throws {
         let world = try await World()
-        #expect(try await world.send(.put, world.registry(), ["location": "eastus", "sku": ["name": "Basic"]]).code == "ResourceGroupNotFound")
+        #expect(
+            try await world.send(.put, world.registry(), ["location": "eastus", "sku": ["name": "Basic"]]).code == "ResourceGroupNotFound")
         _ = try await world.send(.put, world.group, ["location": "eastus"])
         #expect(try await world.send(.get, world.registry()).code == "ResourceNotFound")
         let created = try await world.send(
-            .put, world.registry(), ["location": "East US", "sku": ["name": "premium"], "properties": ["adminUserEnabled": false], "tags": ["team": "a"]])
+            .put, world.registry(),
+            ["location": "East US", "sku": ["name": "premium"], "properties": ["adminUserEnabled": false], "tags": ["team": "a"]])
         #expect(created.status == 201)
         #expect(created.body["id"]?.stringValue == world.registry())
         #expect(created.body[path: "sku", "name"] == "Premium")
@@ -31,7 +33,8 @@ import Testing
         #expect(updated.body["tags"] == ["team": "a"])
         #expect(updated.body[path: "properties", "dataEndpointHostNames"] == ["harbour.eastus.data.registry.test:8443"])
         #expect(try await world.send(.get, path).body == updated.body)
-        #expect(try await world.send(.get, world.subscription + "/providers/Microsoft.ContainerRegistry/registries").values == [updated.body])
+        #expect(
+            try await world.send(.get, world.subscription + "/providers/Microsoft.ContainerRegistry/registries").values == [updated.body])
         #expect(try await world.send(.get, world.group + "/providers/Microsoft.ContainerRegistry/registries").values == [updated.body])
         #expect(try await world.send(.delete, path).status == 200)
         #expect(try await world.send(.delete, path).status == 204)
@@ -116,7 +119,8 @@ import Testing
         #expect(world.lookup.onlyRegistry() == nil)
         let fresh = RegistryLookup(names: world.services.names)
         let store = ResourceStore(
-            database: world.database, registries: world.services.registries, identities: world.services.identities, lookup: fresh, clock: world.clock.wall)
+            database: world.database, registries: world.services.registries, identities: world.services.identities, lookup: fresh,
+            clock: world.clock.wall)
         try await store.load()
         #expect(fresh.all == world.lookup.all)
         #expect(fresh.registry(named: "harbour")?.id == entry.id)
@@ -134,9 +138,11 @@ import Testing
         #expect(value("Webhooks") == 0)
     }
 
-    static let badFields: [(JSONValue, String)] = [
-        (["location": 7], "location"), (["location": "a b/c"], "location"), (["sku": "Premium"], "sku"), (["sku": ["name": "Free"]], "sku.name"),
-        (["sku": ["name": 1]], "sku.name"), (["tags": "x"], "tags"), (["tags": ["a": ["b"]]], "tags.a"), (["identity": ["type": "SystemAssigned"]], "identity"),
+    static let wrongFields: [(JSONValue, String)] = [
+        (["location": 7], "location"), (["location": "a b/c"], "location"), (["sku": "Premium"], "sku"),
+        (["sku": ["name": "Free"]], "sku.name"),
+        (["sku": ["name": 1]], "sku.name"), (["tags": "x"], "tags"), (["tags": ["a": ["b"]]], "tags.a"),
+        (["identity": ["type": "SystemAssigned"]], "identity"),
         (["properties": []], "properties"), (["properties": ["adminUserEnabled": "yes"]], "properties.adminUserEnabled"),
         (["properties": ["dataEndpointEnabled": 1]], "properties.dataEndpointEnabled"),
         (["properties": ["anonymousPullEnabled": true]], "properties.anonymousPullEnabled"),
@@ -154,7 +160,7 @@ import Testing
         (["properties": ["roleAssignmentMode": "AbacRepositoryPermissions"]], "properties.roleAssignmentMode"),
     ]
 
-    @Test("A3 each field wrong in turn: 400 naming the field, nothing changed", arguments: badFields)
+    @Test("A3 each field wrong in turn: 400 naming the field, nothing changed", arguments: wrongFields)
     func badFields(patch: JSONValue, field: String) async throws {
         let world = try await World().withRegistry()
         let before = try await world.send(.get, world.registry()).body
@@ -184,8 +190,36 @@ import Testing
         let refused = try await world.send(.patch, world.registry(), ["properties": ["dataEndpointEnabled": true]])
         #expect(refused.status == 400)
         #expect(refused.target == "properties.dataEndpointEnabled")
-        let both = try await world.send(.patch, world.registry(), ["sku": ["name": "Premium"], "properties": ["dataEndpointEnabled": true]])
+        let both = try await world.send(
+            .patch, world.registry(), ["sku": ["name": "Premium"], "properties": ["dataEndpointEnabled": true]])
         #expect(both.status == 200)
         #expect(try await world.send(.patch, world.registry(), ["sku": ["name": "Standard"]]).status == 400)
+    }
+
+    @Test("A6 of many creations at once without a suffix one succeeds")
+    func concurrentCreation() async throws {
+        let world = try await World(suffix: nil)
+        _ = try await world.send(.put, world.group, ["location": "eastus"])
+        let statuses = try await withThrowingTaskGroup { group in
+            for index in 0..<20 {
+                group.addTask {
+                    try await world.send(.put, world.registry("registry\(index)"), ["location": "eastus", "sku": ["name": "Basic"]]).status
+                }
+            }
+            return try await group.reduce(into: [:]) { $0[$1, default: 0] += 1 }
+        }
+        #expect(statuses == [201: 1, 409: 19])
+        #expect(world.lookup.all.count == 1)
+    }
+
+    @Test("R7 what an interrupted creation or deletion left does not come back")
+    func leftovers() async throws {
+        let world = try await World()
+        let left = try await world.services.registries.registry(named: "harbour")
+        try await world.services.identities.createSystemScopeMaps(in: left)
+        try await world.services.identities.putToken("intruder", scopeMap: "_repositories_admin", isEnabled: true, in: left)
+        try await world.withRegistry()
+        #expect(world.lookup.registry(named: "harbour")?.id != left)
+        #expect(try await world.send(.get, world.registry() + "/tokens").values == [])
     }
 }

@@ -13,7 +13,9 @@ import Testing
         #expect(list.values[0]["state"] == "Enabled")
         #expect(list.values[0]["id"]?.stringValue == world.subscription)
         #expect(list.values[0]["tenantId"]?.stringValue == world.installation.tenantID)
-        #expect(try await world.send(.get, world.subscription.uppercased()).body["subscriptionId"]?.stringValue == world.installation.subscriptionID)
+        #expect(
+            try await world.send(.get, world.subscription.uppercased()).body["subscriptionId"]?.stringValue
+                == world.installation.subscriptionID)
         #expect(try await world.send(.get, "/tenants").values[0]["tenantId"]?.stringValue == world.installation.tenantID)
         #expect(try await world.send(.get, world.subscription + "/locations").names == ["eastus"])
         for namespace in ["Microsoft.ContainerRegistry", "microsoft.kubernetes", "Microsoft.KubernetesConfiguration"] {
@@ -75,8 +77,10 @@ import Testing
     @Test(
         "unknown routes are refused in ARM's form",
         arguments: [
-            (.get, "/subscriptions/x/nonsense", 404), (.delete, "/subscriptions", 405), (.get, "/metadata/other", 404), (.get, "/v1.0/applications", 404),
-            (.get, "/graph/v1.0/me", 404), (.get, "/subscriptions/%zz", 400), (.get, "/subscriptions/a%2Fb", 400), (.get, "/adfs/other", 404),
+            (.get, "/subscriptions/x/nonsense", 404), (.delete, "/subscriptions", 405), (.get, "/metadata/other", 404),
+            (.get, "/v1.0/applications", 404),
+            (.get, "/graph/v1.0/me", 404), (.get, "/subscriptions/%zz", 400), (.get, "/subscriptions/a%2Fb", 400),
+            (.get, "/adfs/other", 404),
             (.get, "/providers/Nobody.Knows/things", 404),
         ] as [(HTTPRequest.Method, String, Int)])
     func unknownRoutes(method: HTTPRequest.Method, path: String, status: Int) async throws {
@@ -107,7 +111,8 @@ import Testing
         arguments: [
             ("Edge", ["location": 5], "location"), ("Edge", [:], "location"), ("Edge", ["location": "bad/region"], "location"),
             ("Edge", ["location": "-x"], "location"), ("Edge", ["location": "eastus", "tags": []], "tags"),
-            ("Edge", ["location": "eastus", "tags": ["a": 1]], "tags.a"), ("Edge", ["location": "eastus", "managedBy": false], "managedBy"),
+            ("Edge", ["location": "eastus", "tags": ["a": 1]], "tags.a"),
+            ("Edge", ["location": "eastus", "managedBy": false], "managedBy"),
             ("ends.", ["location": "eastus"], "name"), ("sp%20ace", ["location": "eastus"], "name"),
         ] as [(String, JSONValue, String)])
     func badGroups(name: String, body: JSONValue, field: String) async throws {
@@ -124,7 +129,8 @@ import Testing
         #expect(try await world.send(.get, world.registry() + "/replications").values == [])
         #expect(try await world.send(.get, world.registry() + "/webhooks/hook1").code == "ResourceNotFound")
         for (method, path) in [
-            (.put, "/webhooks/hook1"), (.put, "/replications/westus"), (.post, "/listCredentials"), (.post, "/regenerateCredential"), (.post, "/importImage"),
+            (.put, "/webhooks/hook1"), (.put, "/replications/westus"), (.post, "/listCredentials"), (.post, "/regenerateCredential"),
+            (.post, "/importImage"),
             (.put, "/providers/Microsoft.Authorization/roleAssignments/x"), (.get, "/providers/Microsoft.Authorization/roleAssignments"),
         ] as [(HTTPRequest.Method, String)] {
             let answer = try await world.send(method, world.registry() + path)

@@ -12,7 +12,8 @@ import Testing
         let maps = world.registry() + "/scopeMaps"
         #expect(
             try await world.send(.get, maps).names == [
-                "_repositories_admin", "_repositories_pull", "_repositories_pull_metadata_read", "_repositories_push", "_repositories_push_metadata_write",
+                "_repositories_admin", "_repositories_pull", "_repositories_pull_metadata_read", "_repositories_push",
+                "_repositories_push_metadata_write",
             ])
         let actions: JSONValue = ["repositories/web/content/read", "gateway/Store/config/read", "repositories/*/metadata/read"]
         let created = try await world.send(.put, maps + "/readers", ["properties": ["description": "d", "actions": actions]])
@@ -43,11 +44,14 @@ import Testing
     @Test(
         "I1 scope maps: each field wrong in turn",
         arguments: [
-            ("readers", [:], "properties"), ("readers", ["properties": []], "properties"), ("readers", ["properties": [:]], "properties.actions"),
-            ("readers", ["properties": ["actions": "x"]], "properties.actions"), ("readers", ["properties": ["actions": [1]]], "properties.actions[0]"),
+            ("readers", [:], "properties"), ("readers", ["properties": []], "properties"),
+            ("readers", ["properties": [:]], "properties.actions"),
+            ("readers", ["properties": ["actions": "x"]], "properties.actions"),
+            ("readers", ["properties": ["actions": [1]]], "properties.actions[0]"),
             ("readers", ["properties": ["actions": ["repositories/web/content/eat"]]], "properties.actions"),
             ("readers", ["properties": ["actions": ["repositories/../content/read"]]], "properties.actions"),
-            ("readers", ["properties": ["actions": [], "description": 5]], "properties.description"), ("tiny", ["properties": ["actions": []]], "name"),
+            ("readers", ["properties": ["actions": [], "description": 5]], "properties.description"),
+            ("tiny", ["properties": ["actions": []]], "name"),
             ("_mine_", ["properties": ["actions": []]], "name"),
         ] as [(String, JSONValue, String)])
     func badScopeMaps(name: String, body: JSONValue, field: String) async throws {
@@ -117,12 +121,21 @@ import Testing
             ("client2", ["properties": ["scopeMapId": 3]], "properties.scopeMapId"),
             ("client2", ["properties": ["scopeMapId": "_repositories_pull"]], "properties.scopeMapId"),
             ("client2", ["properties": ["scopeMapId": .string(world.registry() + "/scopeMaps/nobody")]], "properties.scopeMapId"),
-            ("client2", ["properties": ["scopeMapId": .string(world.registry("other") + "/scopeMaps/_repositories_pull")]], "properties.scopeMapId"),
+            (
+                "client2", ["properties": ["scopeMapId": .string(world.registry("other") + "/scopeMaps/_repositories_pull")]],
+                "properties.scopeMapId"
+            ),
             ("client2", ["properties": ["scopeMapId": map, "status": "off"]], "properties.status"),
             ("client2", ["properties": ["scopeMapId": map, "status": true]], "properties.status"),
             ("client2", ["properties": ["scopeMapId": map, "credentials": []]], "properties.credentials"),
-            ("client2", ["properties": ["scopeMapId": map, "credentials": ["passwords": [["name": "p"]]]]], "properties.credentials.passwords[0].name"),
-            ("client2", ["properties": ["scopeMapId": map, "credentials": ["certificates": [["name": "c"]]]]], "properties.credentials.certificates"),
+            (
+                "client2", ["properties": ["scopeMapId": map, "credentials": ["passwords": [["name": "p"]]]]],
+                "properties.credentials.passwords[0].name"
+            ),
+            (
+                "client2", ["properties": ["scopeMapId": map, "credentials": ["certificates": [["name": "c"]]]]],
+                "properties.credentials.certificates"
+            ),
             ("bad%20name", ["properties": ["scopeMapId": map]], "name"),
         ] as [(String, JSONValue, String)] {
             let answer = try await world.send(.put, "\(world.registry())/tokens/\(name)", body)

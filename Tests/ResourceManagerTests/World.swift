@@ -71,17 +71,20 @@ final class World: Sendable {
         let identities = IdentityStore(database: self.database, clock: wall)
         let directory = Directory(database: self.database, clock: wall)
         self.lookup = RegistryLookup(names: names)
-        let resources = ResourceStore(database: self.database, registries: registries, identities: identities, lookup: self.lookup, clock: wall)
+        let resources = ResourceStore(
+            database: self.database, registries: registries, identities: identities, lookup: self.lookup, clock: wall)
         self.bootstrap = Bootstrap(database: self.database, directory: directory, clock: wall)
         (self.installation, self.secret) = try await self.bootstrap.create()
         let authority = try await TokenAuthority(folder: self.folder.keysPath, tenantID: self.installation.tenantID, clock: wall)
         self.services = ResourceManagerServices(
             names: names, resources: resources, registries: registries, identities: identities, directory: directory, authority: authority,
-            connectedRegistries: ConnectedRegistryStore(database: self.database, activity: activity, clock: wall), trustPin: pin, clock: wall)
+            connectedRegistries: ConnectedRegistryStore(database: self.database, activity: activity, clock: wall), trustPin: pin,
+            clock: wall)
         try await resources.load()
         self.handler = ResourceManagerHandler(self.services)
         let principal = try #require(try await directory.administrator())
-        let issued = try await authority.issue(.management, subject: .servicePrincipal(principal.objectID), audience: "https://localhost:8443")
+        let issued = try await authority.issue(
+            .management, subject: .servicePrincipal(principal.objectID), audience: "https://localhost:8443")
         self.token.withLock { $0 = issued.token }
     }
 
@@ -101,7 +104,8 @@ final class World: Sendable {
     ) async throws -> Answer {
         let fields: HTTPFields = headers ?? [.authorization: "Bearer \(self.token.withLock { $0 })"]
         let request = ServerRequest(
-            method: method, path: path, headers: fields, host: HostAndPort(host), body: .init(buffer: ByteBuffer(string: text)), isSecure: true,
+            method: method, path: path, headers: fields, host: HostAndPort(host), body: .init(buffer: ByteBuffer(string: text)),
+            isSecure: true,
             remoteAddress: "127.0.0.1", correlationID: "c0ffee", logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let response = try #require(try await self.handler.respond(to: request), "\(path) was not answered")
         var body = JSONValue.null
@@ -135,7 +139,8 @@ final class World: Sendable {
                 "mode": .string(mode),
                 "parent": [
                     "syncProperties": [
-                        "tokenId": .string("\(self.registry())/tokens/\(token)"), "schedule": "* * * * *", "messageTtl": "P2D", "authType": "SyncToken",
+                        "tokenId": .string("\(self.registry())/tokens/\(token)"), "schedule": "* * * * *", "messageTtl": "P2D",
+                        "authType": "SyncToken",
                     ]
                 ],
                 "logging": ["logLevel": "Information", "auditLogStatus": "Disabled"],
