@@ -33,12 +33,12 @@ package struct Caller: Sendable {
     }
 
     /// Whether the caller may see that a repository exists.
-    func maySee(_ name: RepositoryName) -> Bool {
-        switch self.grant {
-        case .everything: true
-        case .scopeMap(let map): map.permits(.contentRead, on: name) || map.permits(.metadataRead, on: name)
-        case .listed: self.may(.contentRead, on: name) || self.may(.metadataRead, on: name)
-        }
+    func maySee(_ name: RepositoryName) -> Bool { self.may(.contentRead, on: name) || self.may(.metadataRead, on: name) }
+
+    /// Whether the caller may list repositories.
+    var mayList: Bool {
+        guard case .listed(let entries) = self.grant else { return true }
+        return entries.contains { $0.type == "registry" && $0.name == "catalog" }
     }
 
     /// For the change log.
@@ -104,17 +104,22 @@ package struct AccessController: Sendable {
 
     func redeem(refreshToken: String, registry: DataPlaneRegistry) async throws -> Caller {
         let token = try await self.tokens.verify(refreshToken, as: [.registryRefresh], audience: registry.audience)
-        switch token.subject {
+        return try await self.caller(token.subject, registry: registry)
+    }
+
+    /// Everything a subject may do now, whatever its token lists: the catalog shows what its subject may read.
+    func caller(_ subject: Subject, registry: DataPlaneRegistry) async throws -> Caller {
+        switch subject {
         case .token(let name):
             guard let record = try await self.identities.token(name, in: registry.id), record.isEnabled,
                 let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
-            else { throw IdentityError(.invalidCredentials, "the token this refresh token was issued to is disabled or deleted") }
-            return Caller(subject: token.subject, grant: .scopeMap(map), lease: nil)
+            else { throw IdentityError(.invalidCredentials, "token '\(name)' is disabled or deleted") }
+            return Caller(subject: subject, grant: .scopeMap(map), lease: nil)
         case .servicePrincipal(let id):
             guard let principal = try await self.directory?.principal(objectID: id) else {
-                throw IdentityError(.invalidCredentials, "the principal this refresh token was issued to is gone")
+                throw IdentityError(.invalidCredentials, "the service principal is gone")
             }
-            return Caller(subject: token.subject, grant: Self.grant(of: principal), lease: nil)
+            return Caller(subject: subject, grant: Self.grant(of: principal), lease: nil)
         }
     }
 

@@ -61,15 +61,16 @@ extension DistributionHandler {
                 .rangeInvalid, "the blob has \(stored.size) bytes, which the range does not meet", headers: [.contentRange: "bytes */\(stored.size)"])
         case .part(let part):
             headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(stored.size)"
-            return ServerResponse(.partialContent, headers: headers, body: .blob(try await self.open(stored, name), part))
+            return ServerResponse(.partialContent, headers: headers, body: try await self.body(stored, part, name, call))
         case .whole:
-            return ServerResponse(.ok, headers: headers, body: .blob(try await self.open(stored, name), 0..<stored.size))
+            return ServerResponse(.ok, headers: headers, body: try await self.body(stored, 0..<stored.size, name, call))
         }
     }
 
-    private func open(_ stored: StoredBlob, _ name: RepositoryName) async throws -> any BlobReader {
+    private func body(_ stored: StoredBlob, _ range: Range<Int64>, _ name: RepositoryName, _ call: Call) async throws -> ServerResponse.Body {
+        if call.request.method == .head { return .announced(Int64(range.count)) }
         do {
-            return try await self.store.blobs.open(stored)
+            return .blob(try await self.store.blobs.open(stored), range)
         } catch let error as PersistenceError {
             throw RegistryError(.unknown, "blob \(stored.digest) of repository \(name) cannot be read: \(error.description)")
         }

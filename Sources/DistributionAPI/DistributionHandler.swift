@@ -40,6 +40,8 @@ package struct DistributionHandler: RequestHandler {
             response = try .refusal(error)
         } catch let error as OCIParseError {
             response = try .refusal(error.subject == .digest ? .digestInvalid : error.subject == .byteRange ? .blobUploadInvalid : .nameInvalid, error.description)
+        } catch let error as IdentityError {
+            response = try .refusal(.unauthorized, error.message)
         } catch let error as BodyTooLarge {
             response = try .refusal(.manifestInvalid, "the manifest is larger than \(error.limit) bytes", status: 413)
         }
@@ -63,6 +65,13 @@ package struct DistributionHandler: RequestHandler {
         }
         let isWrite = permission == .contentWrite || permission == .contentDelete
         if isWrite, let refusal = registry.writeRefusal { return try .refusal(.unsupported, refusal) }
+        if route == .catalog {
+            guard caller.mayList else {
+                return try Self.challenge(route, nil, request, host, .denied, "the token does not cover the catalog", error: "insufficient_scope")
+            }
+            let full = try await self.access.caller(caller.subject, registry: registry)
+            return try await self.dispatch(route, Call(request: request, registry: registry, caller: full))
+        }
         if let name = route.repository, let permission {
             guard caller.may(permission, on: name) else {
                 return try Self.challenge(

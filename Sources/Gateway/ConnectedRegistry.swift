@@ -128,12 +128,13 @@ package struct ConnectedRegistry: Sendable {
         case unhealthy = "Unhealthy"
     }
 
-    /// Milliseconds without a sign of life after which a connected registry counts as offline: three missed long polls.
-    package static let offlineAfter: Int64 = 90_000
+    /// Milliseconds without a sign of life after which a connected registry counts as offline: three missed long polls,
+    /// or, where a schedule allows heartbeats only every five minutes, two of those and a bit.
+    package var offlineAfter: Int64 { self.configuration.schedule.isContinuous ? 90_000 : 660_000 }
 
     /// Derived from the last sign of life and the last report, never stored.
     package func connectionState(now: Int64) -> ConnectionState {
-        guard self.isActive, let lastActivity, now - lastActivity <= Self.offlineAfter, let status = self.report?.status, status.phase != .stopping else {
+        guard self.isActive, let lastActivity, now - lastActivity <= self.offlineAfter, let status = self.report?.status, status.phase != .stopping else {
             return .offline
         }
         if status.details.contains(where: { $0.type == "Error" }) { return .unhealthy }

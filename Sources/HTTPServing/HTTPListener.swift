@@ -62,8 +62,8 @@ package struct HTTPListener: Service {
             host: request.head.authority.flatMap { HostAndPort($0) }, body: request.body, isSecure: self.tls != nil,
             remoteAddress: channel.remoteAddress?.ipAddress ?? "-", correlationID: correlationID, logger: logger)
         var response = await self.answer(incoming)
-        // A framing header on an answer without a body is not allowed (RFC 9110, section 8.6).
-        if response.status.code >= 200, response.status != .noContent { response.headers[.contentLength] = String(response.contentLength) }
+        // Answers that cannot have a body have no length either (RFC 9110, section 8.6).
+        if response.status.code >= 200, response.status != .noContent, response.status != .notModified { response.headers[.contentLength] = String(response.contentLength) }
         if response.headers[.server] == nil { response.headers[.server] = "outport" }
         if response.headers[.xRequestID] == nil { response.headers[.xRequestID] = correlationID }
         defer {
@@ -81,7 +81,7 @@ package struct HTTPListener: Service {
             return
         }
         switch response.body {
-        case .none: try await writer.writeResponse(head)
+        case .none, .announced: try await writer.writeResponse(head)
         case .bytes(let buffer): try await writer.write(response: head, body: .init(byteBuffer: buffer))
         case .blob(let blob, let range):
             if self.tls == nil, let file = blob.file, Int64(range.count) >= Self.sendFileThreshold {

@@ -17,6 +17,8 @@ package struct ServerResponse: Sendable {
         case bytes(ByteBuffer)
         /// Part of a blob, streamed.
         case blob(any BlobReader, Range<Int64>)
+        /// What a GET would send, for answers to HEAD.
+        case announced(Int64)
     }
 
     package var status: HTTPResponse.Status
@@ -44,6 +46,7 @@ package struct ServerResponse: Sendable {
         case .none: 0
         case .bytes(let buffer): Int64(buffer.readableBytes)
         case .blob(_, let range): Int64(range.count)
+        case .announced(let count): count
         }
     }
 }

@@ -19,8 +19,17 @@ package final class Uploads: Sendable {
         case idle(any StagedBlob)
     }
 
+    /// Uploads kept open between requests. Beyond it the one idle for longest is closed; its next request opens and hashes it again.
+    private static let openLimit = 256
+
+    private struct Slots {
+        var byName: [StagingName: Slot] = [:]
+        /// Idle uploads, the one idle for longest first. Names that are no longer idle are passed over.
+        var idleOrder: [StagingName] = []
+    }
+
     private let store: RegistryStore
-    private let slots = Mutex<[StagingName: Slot]>([:])
+    private let slots = Mutex(Slots())
 
     package init(store: RegistryStore) { self.store = store }
 
@@ -47,7 +56,7 @@ package final class Uploads: Sendable {
         let identifier = ASCII.hex(withUnsafeBytes(of: (high, low)) { Array($0) })
         let staging = try Self.staging(identifier, name, registry)
         let staged = try await self.store.blobs.stage(staging)
-        self.slots.withLock { $0[staging] = .idle(staged) }
+        self.release(staging, staged)
         return identifier
     }
 
@@ -95,7 +104,7 @@ package final class Uploads: Sendable {
         let staging = try Self.staging(identifier, name, registry)
         let staged = try await self.take(staging, name)
         // From here on the upload is over, whatever comes of it.
-        self.slots.withLock { $0[staging] = nil }
+        self.slots.withLock { $0.byName[staging] = nil }
         do {
             let stored = try await self.store.blobs.commit(staged, as: digest, size: nil)
             try await self.store.admit(stored, into: name, of: registry)
@@ -109,7 +118,7 @@ package final class Uploads: Sendable {
     package func cancel(_ identifier: String, in name: RepositoryName, of registry: RegistryID) async throws {
         let staging = try Self.staging(identifier, name, registry)
         _ = try await self.take(staging, name)
-        self.slots.withLock { $0[staging] = nil }
+        self.slots.withLock { $0.byName[staging] = nil }
         try await self.store.blobs.discard(staging)
     }
 
@@ -129,8 +138,8 @@ package final class Uploads: Sendable {
     /// Takes an upload for one request. A second request for the same upload is refused, not queued: its chunk could only be out of order.
     private func take(_ staging: StagingName, _ name: RepositoryName) async throws -> any StagedBlob {
         let slot = self.slots.withLock { slots in
-            defer { slots[staging] = .busy }
-            return slots[staging]
+            defer { slots.byName[staging] = .busy }
+            return slots.byName[staging]
         }
         switch slot {
         case .idle(let staged): return staged
@@ -141,14 +150,26 @@ package final class Uploads: Sendable {
                 guard let staged = try await self.store.blobs.resume(staging) else { throw RegistryError.uploadUnknown(name) }
                 return staged
             } catch {
-                self.slots.withLock { $0[staging] = nil }
+                self.slots.withLock { $0.byName[staging] = nil }
                 throw error
             }
         }
     }
 
     private func release(_ staging: StagingName, _ staged: any StagedBlob) {
-        self.slots.withLock { $0[staging] = .idle(staged) }
+        self.slots.withLock { slots in
+            slots.byName[staging] = .idle(staged)
+            slots.idleOrder.append(staging)
+            guard slots.idleOrder.count > 2 * Self.openLimit else { return }
+            // Each upload once, at its latest place.
+            var seen: Set<StagingName> = []
+            let idle = slots.idleOrder.reversed().filter { name in
+                guard case .idle = slots.byName[name] else { return false }
+                return seen.insert(name).inserted
+            }
+            for name in idle.dropFirst(Self.openLimit) { slots.byName[name] = nil }
+            slots.idleOrder = idle.prefix(Self.openLimit).reversed()
+        }
     }
 
     /// Gathers network reads into segments and hands each to the store.

@@ -40,9 +40,10 @@ package struct Bootstrap: Sendable {
 
     /// Makes tenant, subscription and administrator. An interrupted first start is taken up where it was.
     ///
-    /// - Returns: the values for `bootstrap.json`; of the secret only the verifier is kept here.
+    /// - Parameter deliver: writes `bootstrap.json`. It comes before the change is durable: after a crash in between the
+    ///   next start begins anew, and there is never an installation whose secret nobody has.
     /// - Throws: ``ResourceError`` with code `conflict` when there is an installation already.
-    package func create() async throws -> (installation: Installation, secret: String) {
+    package func create(deliver: (Installation, _ secret: String) throws -> Void) async throws -> Installation {
         guard try await self.load() == nil else {
             throw ResourceError(
                 .conflict, .conflict, "This data folder has been set up already. Use 'outport bootstrap reset' for a new secret.")
@@ -58,6 +59,7 @@ package struct Bootstrap: Sendable {
         }
         try await self.directory.replaceSecrets(of: principal, with: secret, keyID: Self.identifier(), expiry: nil)
         let installation = Installation(tenantID: Self.identifier(), subscriptionID: Self.identifier(), clientID: principal.appID)
+        try deliver(installation, secret)
         let now = self.clock.milliseconds()
         let subscription = String(decoding: try JSONEncoder().encode(SubscriptionDocument(displayName: "Outport")), as: UTF8.self)
         try await self.database.write { session in
@@ -68,7 +70,7 @@ package struct Bootstrap: Sendable {
             try ResourceStore.write(
                 subscription, as: ResourceID(subscription: installation.subscriptionID), registry: nil, now: now, session)
         }
-        return (installation, secret)
+        return installation
     }
 
     /// Gives the administrator a new secret; all earlier ones are gone.

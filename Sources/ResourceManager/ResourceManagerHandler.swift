@@ -6,6 +6,7 @@ internal import Identity
 internal import JSON
 internal import NIOCore
 internal import OCI
+internal import RegistryCore
 
 /// Answers the control plane's paths on every host of the server.
 package final class ResourceManagerHandler: RequestHandler {
@@ -19,7 +20,9 @@ package final class ResourceManagerHandler: RequestHandler {
     private let directory: Directory
     private let signIn: SignInEndpoint
     private let metadata: CloudMetadata
-    private let gate = MutationGate()
+    /// Changes run one after the other: rules that span several stores (a data endpoint stays on while connected registries
+    /// exist) hold only when nothing else changes between the check and the change.
+    private let gate = AsyncMutex()
 
     package init(_ services: ResourceManagerServices) {
         self.operations = ResourceOperations(services: services, policy: AccessPolicy())
@@ -77,7 +80,7 @@ package final class ResourceManagerHandler: RequestHandler {
         let call = Call(request: request, principal: principal, parameters: parameters, body: try await Self.body(of: request))
         switch request.method {
         case .get, .head: return try await route.run(self.operations, call)
-        default: return try await self.gate.run { [operations] in try await route.run(operations, call) }
+        default: return try await self.gate.withLock { [operations] in try await route.run(operations, call) }
         }
     }
 

@@ -227,9 +227,10 @@ package final class SyncAgent: Sendable {
             default: break
             }
         }
+        var failure: SyncError?
         for name in order {
             switch words[name] {
-            case .at(let digest): try await self.engine.replicate(digest, tags: [name.tag], in: name.repository)
+            case .at(let digest): try await self.replicate(digest, tags: [name.tag], in: name.repository, &failure)
             case .gone:
                 try await self.store.retract(tags: [name.tag], manifests: [], from: name.repository, of: self.registry, origin: TransferEngine.origin)
             case nil: break
@@ -238,11 +239,27 @@ package final class SyncAgent: Sendable {
         for change in changes {
             guard let digest = change.digest else { continue }
             switch change.kind {
-            case Change.Kind.manifestPut.rawValue: try await self.engine.replicate(digest, tags: [], in: change.repository)
+            case Change.Kind.manifestPut.rawValue: try await self.replicate(digest, tags: [], in: change.repository, &failure)
             case Change.Kind.manifestDeleted.rawValue:
                 try await self.store.retract(tags: [], manifests: [digest], from: change.repository, of: self.registry, origin: TransferEngine.origin)
             default: break
             }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Replicates one image; content that is damaged at the parent does not keep the others waiting.
+    ///
+    /// - Parameter failure: keeps the first such failure, so that the page is tried again later.
+    private func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName, _ failure: inout SyncError?) async throws {
+        do {
+            try await self.engine.replicate(digest, tags: tags, in: name)
+        } catch {
+            let error = SyncError(error)
+            guard error.code == .content else { throw error }
+            self.logger.warning(
+                "image cannot be taken", metadata: ["repository": .string(name.description), "digest": .string(digest.description), "reason": .string(error.message)])
+            failure = failure ?? error
         }
     }
 
@@ -255,7 +272,8 @@ package final class SyncAgent: Sendable {
             $0.result = SyncResult(trigger: trigger, state: "Syncing", started: started, ended: nil, lastSuccess: $0.result?.lastSuccess)
         }
         let summary = try await self.gateway.state()
-        for name in summary.repositories { try await self.compare(name) }
+        var failure: SyncError?
+        for name in summary.repositories { try await self.compare(name, &failure) }
         let selected = Set(summary.repositories)
         var last: String?
         while true {
@@ -264,11 +282,12 @@ package final class SyncAgent: Sendable {
             guard page.count == 500, let end = page.last else { break }
             last = end.description
         }
+        if let failure { throw failure }
         try await self.memory.update { $0.cursor = summary.cursor }
         try await self.finishSync(trigger: trigger, moved: true)
     }
 
-    private func compare(_ name: RepositoryName) async throws {
+    private func compare(_ name: RepositoryName, _ failure: inout SyncError?) async throws {
         var wanted: [Tag: Digest] = [:]
         var referrers: Set<Digest> = []
         var next: Tag?
@@ -281,9 +300,9 @@ package final class SyncAgent: Sendable {
         // Several tags of one image move together.
         let byDigest = Dictionary(grouping: wanted.keys) { wanted[$0] }
         for (digest, tags) in byDigest.sorted(by: { ($0.value.map(\.description).min() ?? "") < ($1.value.map(\.description).min() ?? "") }) {
-            if let digest { try await self.engine.replicate(digest, tags: tags.sorted { $0.description < $1.description }, in: name) }
+            if let digest { try await self.replicate(digest, tags: tags.sorted { $0.description < $1.description }, in: name, &failure) }
         }
-        for digest in referrers.sorted() { try await self.engine.replicate(digest, tags: [], in: name) }
+        for digest in referrers.sorted() { try await self.replicate(digest, tags: [], in: name, &failure) }
         let here = try await self.localState(of: name)
         try await self.store.retract(
             tags: here.tags.map(\.tag).filter { wanted[$0] == nil }, manifests: here.referrers.filter { !referrers.contains($0) }, from: name,

@@ -97,7 +97,7 @@ import Testing
     func reset() async throws {
         let world = try await World()
         #expect(try await world.bootstrap.load() == world.installation)
-        await #expect(throws: ResourceError.self) { _ = try await world.bootstrap.create() }
+        await #expect(throws: ResourceError.self) { _ = try await world.bootstrap.create { _, _ in } }
         let (installation, secret) = try await world.bootstrap.resetSecret()
         #expect(installation == world.installation)
         let scope = "scope=https://localhost:8443/.default"

@@ -74,7 +74,9 @@ final class World: Sendable {
         let resources = ResourceStore(
             database: self.database, registries: registries, identities: identities, lookup: self.lookup, clock: wall)
         self.bootstrap = Bootstrap(database: self.database, directory: directory, clock: wall)
-        (self.installation, self.secret) = try await self.bootstrap.create()
+        var told = ""
+        self.installation = try await self.bootstrap.create { told = $1 }
+        self.secret = told
         let authority = try await TokenAuthority(folder: self.folder.keysPath, tenantID: self.installation.tenantID, clock: wall)
         self.services = ResourceManagerServices(
             names: names, resources: resources, registries: registries, identities: identities, directory: directory, authority: authority,

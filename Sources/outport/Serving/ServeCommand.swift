@@ -51,12 +51,8 @@ struct ServeCommand: AsyncParsableCommand {
         let installation: Installation
         if let existing = try await bootstrap.load() {
             (installation, isFirstStart) = (existing, false)
-            // A first start that ended between the database and the file has left nobody with the secret.
-            if !FileSystem.exists(file.path) { try file.write(installation, secret: try await bootstrap.resetSecret().secret) }
         } else {
-            let created = try await bootstrap.create()
-            try file.write(created.installation, secret: created.secret)
-            (installation, isFirstStart) = (created.installation, true)
+            (installation, isFirstStart) = (try await bootstrap.create { try file.write($0, secret: $1) }, true)
         }
 
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: installation.tenantID)

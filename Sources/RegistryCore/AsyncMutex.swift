@@ -2,8 +2,8 @@
 
 internal import Synchronization
 
-/// Runs one body at a time, in the order of arrival.
-final class AsyncMutex: Sendable {
+/// Runs one body at a time, in the order of arrival. A caller that is cancelled while it waits still takes its turn.
+package final class AsyncMutex: Sendable {
     private struct State {
         var isHeld = false
         var waiters: [CheckedContinuation<Void, Never>] = []
@@ -11,7 +11,9 @@ final class AsyncMutex: Sendable {
 
     private let state = Mutex(State())
 
-    func withLock<Value: Sendable>(_ body: @Sendable () async throws -> Value) async rethrows -> Value {
+    package init() {}
+
+    package func withLock<Value: Sendable>(_ body: @Sendable () async throws -> Value) async rethrows -> Value {
         await withCheckedContinuation { continuation in
             let isFree = self.state.withLock { state in
                 guard state.isHeld else {
