@@ -99,5 +99,10 @@ let package = Package(
         tests("ResourceManager"),
         tests("JMESPath", ["JSON"]),
         tests("outport", ["JMESPath", "JSON", argumentParser]),
+
+        // Real clients and the real binary as processes of their own; needs `Scripts/install-clients test`.
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: ["JSON", "outport", asyncHTTPClient, crypto, nioCore, nioPosix, nioSSL, subprocess], swiftSettings: settings),
     ]
 )

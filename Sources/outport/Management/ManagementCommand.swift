@@ -72,7 +72,7 @@ enum CommandLineRunner {
         do {
             command = try await root.asyncParseAsRoot(arguments)
         } catch {
-            leave(root, error, usageCode: 2)
+            leave(root, error)
         }
         do {
             if var command = command as? any AsyncParsableCommand {
@@ -81,15 +81,27 @@ enum CommandLineRunner {
                 var command = command
                 try command.run()
             }
+        } catch let error as ExitCode {
+            root.exit(withError: error)
+        } catch let error as CleanExit {
+            root.exit(withError: error)
+        } catch let error as ValidationError {
+            fail(error.message, code: 2)
         } catch {
-            leave(root, error, usageCode: nil)
+            fail("\(error)", code: 1)
         }
     }
 
-    private static func leave<Root: ParsableCommand>(_ root: Root.Type, _ error: any Error, usageCode: Int32?) -> Never {
-        if let usageCode, root.exitCode(for: error) == .validationFailure {
+    /// Ends with a sentence and nothing else: the usage of the whole program explains no failure.
+    private static func fail(_ sentence: String, code: Int32) -> Never {
+        StandardConsole().note("ERROR: \(sentence)")
+        Outport.exit(withError: ExitCode(code))
+    }
+
+    private static func leave<Root: ParsableCommand>(_ root: Root.Type, _ error: any Error) -> Never {
+        if root.exitCode(for: error) == .validationFailure {
             StandardConsole().note(root.fullMessage(for: error))
-            root.exit(withError: ExitCode(usageCode))
+            root.exit(withError: ExitCode(2))
         }
         root.exit(withError: error)
     }

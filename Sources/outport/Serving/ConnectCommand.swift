@@ -43,6 +43,7 @@ struct ConnectCommand: AsyncParsableCommand {
         let connection = try self.connection(environment, layers.string(forKey: "connection-string"), layers.string(forKey: "connection-string-file"))
         let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8444")
         let names = try self.names(listen, environment, layers.string(forKey: "login-server"))
+        let isPlain = self.server.isPlain(layers)
         guard let data = self.server.data ?? layers.string(forKey: "data") ?? environment["ACR_REGISTRY_DATA_VOLUME"] else {
             throw ValidationError("where shall the content lie? Give a folder with --data")
         }
@@ -50,7 +51,7 @@ struct ConnectCommand: AsyncParsableCommand {
         let memory = try await SyncMemoryStore(database: node.database, connection: connection)
         let registry = try await node.store.registry(named: "local")
         let given = try self.server.givenCertificate(layers) ?? Self.certificateVolume(environment)
-        let tls = self.server.http ? nil : try node.tls(given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA")
+        let tls = isPlain ? nil : try node.tls(given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA")
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: "")
         let access = AccessController(identities: node.identities, directory: nil, tokens: tokens, leases: nil)
         let directory = ReplicaDirectory(registry: registry, connection: connection, names: names)
@@ -60,7 +61,7 @@ struct ConnectCommand: AsyncParsableCommand {
             connection: connection, memory: memory, store: node.store, identities: node.identities, registry: registry, folder: node.folder,
             transport: transport, makeUntrusted: { try NIOTransport(group: group, trust: .fetchOnly) }, version: outportVersion,
             loginServer: names.publicAddress.description, logger: logger)
-        let scheme = self.server.http ? "http" : "https"
+        let scheme = isPlain ? "http" : "https"
         let listener = HTTPListener(
             address: listen, tls: tls?.context,
             handlers: [

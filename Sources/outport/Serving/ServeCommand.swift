@@ -41,8 +41,9 @@ struct ServeCommand: AsyncParsableCommand {
         let logger = Node.logger("outport", level: try self.server.logLevel(layers))
         let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8443")
         let names = try self.names(listen, layers)
+        let isPlain = self.server.isPlain(layers)
         let node = try await Node(data: self.server.data ?? layers.string(forKey: "data") ?? "outport-data")
-        let tls = self.server.http ? nil : try node.tls(given: self.server.givenCertificate(layers), names: names, commonName: "Outport CA")
+        let tls = isPlain ? nil : try node.tls(given: self.server.givenCertificate(layers), names: names, commonName: "Outport CA")
 
         let directory = Directory(database: node.database)
         let bootstrap = Bootstrap(database: node.database, directory: directory)
@@ -77,7 +78,7 @@ struct ServeCommand: AsyncParsableCommand {
                 TokenEndpoint(access: access, directory: hosts), manager,
             ], eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger
         ) { _ in
-            self.greet(names, file, installation, isFirstStart: isFirstStart, authority: tls?.authority != nil)
+            self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: tls?.authority != nil)
         }
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
         try await ServiceGroup(
@@ -107,8 +108,8 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     /// Says where the server is and what to type next.
-    private func greet(_ names: ServerNames, _ file: BootstrapFile, _ installation: Installation, isFirstStart: Bool, authority: Bool) {
-        announce("outport \(outportVersion) serves \(self.server.http ? "http" : "https")://\(names.publicAddress)")
+    private func greet(_ names: ServerNames, _ file: BootstrapFile, _ installation: Installation, isPlain: Bool, isFirstStart: Bool, authority: Bool) {
+        announce("outport \(outportVersion) serves \(isPlain ? "http" : "https")://\(names.publicAddress)")
         if isFirstStart {
             announce(
                 """

@@ -40,6 +40,9 @@ struct ServerOptions: ParsableArguments {
         }
     }
 
+    /// Whether to serve plain HTTP.
+    func isPlain(_ layers: ConfigReader) -> Bool { self.http || layers.bool(forKey: "http", default: false) }
+
     /// The level to log at.
     func logLevel(_ layers: ConfigReader) throws -> Logger.Level {
         guard let text = self.logLevel ?? layers.string(forKey: "log-level") else { return .info }
