@@ -93,7 +93,11 @@ let package = Package(
             ],
             swiftSettings: settings),
 
-        tests("OCI"),
+        .target(
+            name: "TestSupport",
+            dependencies: ["OCI", "Persistence", "RegistryCore", "Identity", "HTTPServing", "DistributionAPI", "Gateway", nioCore, nioPosix, httpTypes, logging],
+            path: "Tests/TestSupport", swiftSettings: settings),
+        tests("OCI", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),
         tests("ResourceManager"),

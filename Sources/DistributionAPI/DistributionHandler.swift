@@ -5,6 +5,7 @@ internal import HTTPTypes
 internal import Identity
 internal import NIOCore
 internal import OCI
+internal import Persistence
 package import RegistryCore
 
 /// Serves the OCI distribution specification 1.1.
@@ -38,6 +39,9 @@ package struct DistributionHandler: RequestHandler {
         } catch let error as RegistryError {
             if error.code.status >= 500 { request.logger.error("request refused", metadata: ["error": .string(error.description)]) }
             response = try .refusal(error)
+        } catch let error as PersistenceError {
+            request.logger.error("request failed", metadata: ["error": .string(error.description)])
+            response = try .refusal(RegistryError(error))
         } catch let error as OCIParseError {
             response = try .refusal(error.subject == .digest ? .digestInvalid : error.subject == .byteRange ? .blobUploadInvalid : .nameInvalid, error.description)
         } catch let error as IdentityError {

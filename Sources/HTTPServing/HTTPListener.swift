@@ -6,7 +6,19 @@ package import Logging
 package import NIOCore
 internal import Persistence
 internal import ServiceLifecycle
-internal import Synchronization
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#else
+internal import Darwin
+#endif
+
+/// Why an address cannot be listened on.
+package struct ListenError: Error, Sendable, CustomStringConvertible {
+    package let description: String
+}
 
 /// Serves handlers on one address.
 package struct HTTPListener: Service {
@@ -49,7 +61,11 @@ package struct HTTPListener: Service {
             configuration: .init(address: .hostname(self.address.host, port: self.address.port ?? 0), backlog: 1024),
             onServerRunning: { channel in await onRunning(channel.localAddress?.port ?? 0) },
             eventLoopGroup: self.eventLoopGroup, logger: quiet)
-        try await server.run()
+        do {
+            try await server.run()
+        } catch let error as IOError {
+            throw ListenError(description: "cannot listen on \(self.address): \(error.errnoCode == EADDRINUSE ? "another process does" : "\(error)"); choose another address with --listen")
+        }
     }
 
     private func respond(_ request: Request, _ writer: consuming ResponseWriter, _ channel: any Channel) async throws {
@@ -57,9 +73,11 @@ package struct HTTPListener: Service {
         let correlationID = String(UInt64.random(in: .min ... .max), radix: 16)
         var logger = self.logger
         logger[metadataKey: "id"] = .string(correlationID)
+        let isExpected = request.headers[.expect]?.lowercased() == "100-continue"
         let incoming = ServerRequest(
             method: request.method, path: request.head.path ?? "/", headers: request.headers,
-            host: request.head.authority.flatMap { HostAndPort($0) }, body: request.body, isSecure: self.tls != nil,
+            host: request.head.authority.flatMap { HostAndPort($0) },
+            body: isExpected ? RequestBody(asyncSequence: ExpectedBody(base: request.body, channel: channel)) : request.body, isSecure: self.tls != nil,
             remoteAddress: channel.remoteAddress?.ipAddress ?? "-", correlationID: correlationID, logger: logger)
         var response = await self.answer(incoming)
         // Answers that cannot have a body have no length either (RFC 9110, section 8.6).

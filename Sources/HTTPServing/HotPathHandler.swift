@@ -11,6 +11,9 @@ struct FileBody: Sendable {
     let range: Range<Int64>
 }
 
+/// Asks for `100 Continue` (RFC 9110, section 10.1.1): the request has been let in, its body may come.
+struct ContinueRequest: Sendable {}
+
 /// Sits directly behind NIO's HTTP codec.
 final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
@@ -21,12 +24,14 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var pending: FileBody?
 
     func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {
-        guard let body = event as? FileBody else {
-            context.triggerUserOutboundEvent(event, promise: promise)
-            return
+        switch event {
+        case let body as FileBody:
+            self.pending = body
+            promise?.succeed()
+        case is ContinueRequest:
+            context.writeAndFlush(self.wrapOutboundOut(.head(.init(version: .http1_1, status: .continue))), promise: promise)
+        default: context.triggerUserOutboundEvent(event, promise: promise)
         }
-        self.pending = body
-        promise?.succeed()
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {

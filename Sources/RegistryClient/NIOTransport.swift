@@ -59,6 +59,7 @@ package final class NIOTransport: Transport {
                 return try await self.exchange(request, on: channel)
             } catch let error as TransportError where error.code == .interrupted {
                 // The server may have closed the idle connection while our request was on its way: try once on a new one.
+                try Task.checkCancellation()
             }
         }
         return try await self.exchange(request, on: try await self.connect(request.endpoint))
@@ -131,7 +132,9 @@ package final class NIOTransport: Transport {
             head: head, body: request.body, timeout: .nanoseconds(request.responseTimeout.nanoseconds),
             promise: channel.eventLoop.makePromise(of: ClientResponse.self), onReusable: { [weak self] channel in self?.giveBack(channel, endpoint) })
         return try await withTaskCancellationHandler {
-            channel.triggerUserOutboundEvent(exchange).whenFailure { exchange.promise.fail($0) }
+            channel.triggerUserOutboundEvent(exchange).whenFailure { error in
+                exchange.promise.fail(error as? TransportError ?? TransportError(.interrupted, "\(endpoint) closed the connection"))
+            }
             return try await exchange.promise.futureResult.get()
         } onCancel: {
             channel.close(promise: nil)

@@ -90,7 +90,14 @@ package final class Uploads: Sendable {
                     .sizeInvalid, "Content-Range \(range.start)-\(range.end) is \(range.end - range.start + 1) bytes but Content-Length is \(length)")
             }
         }
+        let before = staged.size
         try await Self.receive(body, into: staged)
+        // A client that went away in the middle has not ended its chunk: what arrived is kept, and it can go on behind it.
+        if let length, staged.size - before != length {
+            throw RegistryError(
+                .sizeInvalid, "\(staged.size - before) bytes arrived of the \(length) that Content-Length announced; the upload has \(staged.size) bytes now",
+                detail: ["offset": String(staged.size)])
+        }
         return staged.size
     }
 

@@ -1,0 +1,111 @@
+// A link between child and parent that counts what it carries, has a bandwidth, and can be cut.
+
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// Forwards connections to a server on this machine.
+final class LinkProxy: Sendable {
+    private struct State {
+        var connections: [ObjectIdentifier: any Channel] = [:]
+        var down: Int64 = 0
+        var up: Int64 = 0
+    }
+
+    let port: Int
+    private let target: Int
+    /// Bytes per second in the direction of the child.
+    private let bandwidth: Int
+    private let state = Mutex(State())
+    private let clock = Pace()
+
+    /// Starts a proxy that ends with the sandbox.
+    static func start(_ box: Sandbox, port: Int, target: Int, bandwidth: Int) async throws -> LinkProxy {
+        let proxy = LinkProxy(port: port, target: target, bandwidth: bandwidth)
+        let server = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.socketOption(.so_sndbuf), value: 64 << 10)
+            .bind(host: "127.0.0.1", port: port) { channel in
+                channel.eventLoop.makeCompletedFuture { try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel) }
+            }
+        let task = Task { try? await proxy.run(server) }
+        box.atEnd {
+            task.cancel()
+            proxy.cut()
+            _ = await task.value
+        }
+        return proxy
+    }
+
+    private init(port: Int, target: Int, bandwidth: Int) {
+        self.port = port
+        self.target = target
+        self.bandwidth = bandwidth
+    }
+
+    /// Bytes carried, to the child and to the parent.
+    var carried: (down: Int64, up: Int64) { self.state.withLock { ($0.down, $0.up) } }
+
+    /// Breaks every connection there is; new ones are accepted.
+    func cut() {
+        for channel in self.state.withLock({ Array($0.connections.values) }) { channel.close(promise: nil) }
+    }
+
+    private func run(_ server: NIOAsyncChannel<NIOAsyncChannel<ByteBuffer, ByteBuffer>, Never>) async throws {
+        try await server.executeThenClose { clients in
+            try await withThrowingDiscardingTaskGroup { group in
+                for try await client in clients { group.addTask { try? await self.forward(client) } }
+            }
+        }
+    }
+
+    private func forward(_ client: NIOAsyncChannel<ByteBuffer, ByteBuffer>) async throws {
+        let server = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+            // What the kernel holds in between is lost when the link is cut, as on a real one.
+            .channelOption(.socketOption(.so_rcvbuf), value: 64 << 10)
+            .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16 << 10))
+            .connect(host: "127.0.0.1", port: self.target) { channel in
+                channel.eventLoop.makeCompletedFuture { try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel) }
+            }
+        let both = [client.channel, server.channel]
+        self.state.withLock { state in both.forEach { state.connections[ObjectIdentifier($0)] = $0 } }
+        defer { self.state.withLock { state in both.forEach { state.connections[ObjectIdentifier($0)] = nil } } }
+        try await client.executeThenClose { fromClient, toClient in
+            try await server.executeThenClose { fromServer, toServer in
+                await withTaskGroup(of: Void.self) { group in
+                    group.addTask {
+                        do {
+                            for try await part in fromClient {
+                                self.state.withLock { $0.up += Int64(part.readableBytes) }
+                                try await toServer.write(part)
+                            }
+                        } catch {}
+                    }
+                    group.addTask {
+                        do {
+                            for try await part in fromServer {
+                                try await self.clock.wait(for: Double(part.readableBytes) / Double(self.bandwidth))
+                                self.state.withLock { $0.down += Int64(part.readableBytes) }
+                                try await toClient.write(part)
+                            }
+                        } catch {}
+                    }
+                    // When one direction ends the connection ends.
+                    await group.next()
+                    group.cancelAll()
+                    both.forEach { $0.close(promise: nil) }
+                }
+            }
+        }
+    }
+}
+
+/// Lets time pass in proportion to what was sent, over all connections.
+private actor Pace {
+    private var free = ContinuousClock.now
+
+    func wait(for seconds: Double) async throws {
+        self.free = max(self.free, .now) + .seconds(seconds)
+        if self.free - .now > .milliseconds(2) { try await Task.sleep(until: self.free) }
+    }
+}
