@@ -95,9 +95,10 @@ let package = Package(
 
         .target(
             name: "TestSupport",
-            dependencies: ["OCI", "Persistence", "RegistryCore", "Identity", "HTTPServing", "DistributionAPI", "Gateway", nioCore, nioPosix, httpTypes, logging],
+            dependencies: ["OCI", "Persistence", "RegistryCore", "Identity", "HTTPServing", "DistributionAPI", "Gateway", "SyncAgent", nioCore, nioPosix, httpTypes, logging],
             path: "Tests/TestSupport", swiftSettings: settings),
         tests("OCI", ["TestSupport"]),
+        tests("Persistence", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),
         tests("ResourceManager"),

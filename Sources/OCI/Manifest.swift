@@ -69,7 +69,7 @@ package struct Manifest: Sendable, Hashable {
         } catch let error as DecodingError {
             throw refuse(Self.explain(error))
         } catch let error as OCIParseError {
-            throw error
+            throw refuse(error.description)
         } catch {
             throw refuse("it is not valid JSON")
         }

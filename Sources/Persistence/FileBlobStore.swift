@@ -87,6 +87,9 @@ package final class FileBlobStore: BlobStore {
         let folder = self.folder(of: digest)
         if !self.folders.withLock({ $0.contains(folder) }) {
             try FileSystem.createFolder(folder)
+            // It may have been made by another commit, or by a process that ended before its entry was durable.
+            try FileSystem.synchronizeFolder("\(self.root)/blobs/\(digest.algorithm.rawValue)")
+            try FileSystem.synchronizeFolder("\(self.root)/blobs")
             _ = self.folders.withLock { $0.insert(folder) }
         }
         try FileSystem.rename(source, to: self.path(blob))
@@ -146,7 +149,13 @@ package final class FileBlobStore: BlobStore {
             try await self.pool.runIfActive {
                 try self.state.withLock { state in
                     try segment.withUnsafeReadableBytes { bytes in
-                        try self.file.write(bytes, at: state.size)
+                        do {
+                            try self.file.write(bytes, at: state.size)
+                        } catch {
+                            // Part of it may be there (a full disk): the file ends where the digest does.
+                            try? self.file.truncate(to: state.size)
+                            throw error
+                        }
                         state.hasher.update(bytes)
                     }
                     state.size += Int64(segment.readableBytes)

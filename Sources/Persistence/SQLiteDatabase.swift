@@ -83,7 +83,8 @@ package final class SQLiteDatabase: Database {
                 run: { db in
                     let outcome = Result { try Self.inSavepoint(db) { try body(Session(db: db)) } }
                     return { commitError in
-                        if let commitError {
+                        // A refusal of its own says more than that the commit failed.
+                        if let commitError, case .success = outcome {
                             continuation.resume(throwing: commitError)
                         } else {
                             continuation.resume(with: outcome)
@@ -104,6 +105,9 @@ package final class SQLiteDatabase: Database {
         try self.readers.forEach { try $0.close() }
         try self.writer.close()
     }
+
+    /// Operations that wait for the writer; tests look at it to know that some will share a commit.
+    package var waitingOperations: Int { self.queue.withLock { $0.waiting.count } }
 
     private func drain() {
         self.writer.asyncWriteWithoutTransaction { [self] db in
@@ -128,7 +132,13 @@ package final class SQLiteDatabase: Database {
             group.forEach { $0.refuse(explain(error)) }
             return
         }
-        let completions = group.map { $0.run(db) }
+        let completions = group.map { operation -> @Sendable ((any Error)?) -> Void in
+            // A full disk may have ended the transaction: what came after it would be committed on its own and reported as failed.
+            guard db.isInsideTransaction else {
+                return { operation.refuse($0 ?? PersistenceError(.busy, tried: "commit a change", cause: "the transaction it was part of was undone", advice: "try again")) }
+            }
+            return operation.run(db)
+        }
         do {
             try db.execute(sql: "COMMIT")
             completions.forEach { $0(nil) }

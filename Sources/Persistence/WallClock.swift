@@ -24,7 +24,10 @@ package struct WallClock: Sendable {
 package enum Timestamp {
     /// `2026-01-01T00:00:00.000Z`, as ARM and the metadata API print times (RFC 3339).
     package static func text(milliseconds: Int64) -> String {
-        Date(timeIntervalSince1970: Double(milliseconds) / 1000).formatted(.iso8601(fractional: true))
+        // The fraction is written here: a formatter of seconds in floating point loses a millisecond now and then.
+        let fraction = (milliseconds % 1000 + 1000) % 1000
+        let whole = Date(timeIntervalSince1970: Double((milliseconds - fraction) / 1000)).formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: false))
+        return "\(whole.dropLast()).\(String(1000 + fraction).dropFirst())Z"
     }
 
     /// Parses RFC 3339 with or without a fraction; milliseconds since 1970.
@@ -32,9 +35,4 @@ package enum Timestamp {
         let date = (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true))) ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: false)))
         return date.map { Int64(($0.timeIntervalSince1970 * 1000).rounded()) }
     }
-}
-
-
-extension FormatStyle where Self == Date.ISO8601FormatStyle {
-    fileprivate static func iso8601(fractional: Bool) -> Self { Date.ISO8601FormatStyle(includingFractionalSeconds: fractional) }
 }

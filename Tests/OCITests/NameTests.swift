@@ -42,7 +42,7 @@ import Testing
             #expect(actual == expected, "\(text)")
             if actual { accepted += 1 }
         }
-        #expect(accepted > 1000)
+        #expect(accepted > 500)
     }
 
     @Test("R1 tags", arguments: ["latest", "v1.0", "_x", "1", "A-b_c.D", "a.", "a-", "sha256-" + String(repeating: "a", count: 64), String(repeating: "t", count: 128)])

@@ -51,7 +51,10 @@ struct ConnectCommand: AsyncParsableCommand {
         let memory = try await SyncMemoryStore(database: node.database, connection: connection)
         let registry = try await node.store.registry(named: "local")
         let given = try self.server.givenCertificate(layers) ?? Self.certificateVolume(environment)
-        let tls = isPlain ? nil : try node.tls(given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA")
+        let certificates = isPlain
+            ? nil
+            : try node.certificates(
+                given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA", logger: logger)
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: "")
         let access = AccessController(identities: node.identities, directory: nil, tokens: tokens, leases: nil)
         let directory = ReplicaDirectory(registry: registry, connection: connection, names: names)
@@ -63,18 +66,19 @@ struct ConnectCommand: AsyncParsableCommand {
             loginServer: names.publicAddress.description, logger: logger)
         let scheme = isPlain ? "http" : "https"
         let listener = HTTPListener(
-            address: listen, tls: tls?.context,
+            address: listen, tls: certificates?.context,
             handlers: [
                 DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: directory),
                 TokenEndpoint(access: access, directory: directory),
             ], eventLoopGroup: group, logger: logger
         ) { _ in
             announce("connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")
-            if tls?.authority != nil { announce("clients trust it with \(node.folder.tlsPath)/ca.pem") }
+            if certificates?.source.authority != nil { announce("clients trust it with \(node.folder.tlsPath)/ca.pem") }
         }
         let services = ServiceGroup(
             configuration: .init(
-                services: [.init(service: listener), .init(service: AgentService(agent: agent))], gracefulShutdownSignals: [.sigterm, .sigint],
+                services: [.init(service: listener), .init(service: AgentService(agent: agent))] + (certificates.map { [.init(service: $0)] } ?? []),
+                gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: Node.logger("outport.services", level: .warning)))
         do {
             try await services.run()

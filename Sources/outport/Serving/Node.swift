@@ -43,21 +43,18 @@ struct Node: Sendable {
         self.identities = IdentityStore(database: self.database) { activity.signal() }
     }
 
-    /// The certificate to serve with: a given one, or one of the own CA.
-    ///
-    /// - Returns: the TLS context, and the own CA where it signed the certificate.
-    func tls(
-        given: (certificate: String, key: String)?, names: ServerNames, commonName: String
-    ) throws -> (context: TLSContextSource, authority: CertificateAuthority?) {
+    /// Keeps the certificate to serve with: a given one, or one of the own CA, which is made when there is none.
+    func certificates(
+        given: (certificate: String, key: String)?, names: ServerNames, commonName: String, logger: Logger
+    ) throws -> CertificateKeeper {
+        let source: CertificateSource
         if let given {
-            let certificate = String(decoding: try FileSystem.read(given.certificate), as: UTF8.self)
-            let key = String(decoding: try FileSystem.read(given.key), as: UTF8.self)
-            return (try TLSContextSource(certificatePEM: certificate, keyPEM: key), nil)
+            source = .given(certificate: given.certificate, key: given.key)
+        } else {
+            let folder = self.folder.tlsPath
+            source = .authority(try CertificateAuthority(folder: folder, commonName: commonName, now: Date()), folder: folder)
         }
-        let now = Date()
-        let authority = try CertificateAuthority(folder: self.folder.tlsPath, commonName: commonName, now: now)
-        let leaf = try authority.leaf(folder: self.folder.tlsPath, names: names.certificateNames(), now: now)
-        return (try TLSContextSource(certificatePEM: leaf.certificatePEM, keyPEM: leaf.keyPEM), authority)
+        return try CertificateKeeper(source: source, names: names.certificateNames(), logger: logger)
     }
 
     func close() async {

@@ -43,11 +43,13 @@ struct ServeCommand: AsyncParsableCommand {
         let names = try self.names(listen, layers)
         let isPlain = self.server.isPlain(layers)
         let node = try await Node(data: self.server.data ?? layers.string(forKey: "data") ?? "outport-data")
-        let tls = isPlain ? nil : try node.tls(given: self.server.givenCertificate(layers), names: names, commonName: "Outport CA")
+        let certificates = isPlain
+            ? nil : try node.certificates(given: self.server.givenCertificate(layers), names: names, commonName: "Outport CA", logger: logger)
+        let authority = certificates?.source.authority
 
         let directory = Directory(database: node.database)
         let bootstrap = Bootstrap(database: node.database, directory: directory)
-        let file = BootstrapFile(folder: node.folder, names: names, hasAuthority: tls?.authority != nil)
+        let file = BootstrapFile(folder: node.folder, names: names, hasAuthority: authority != nil)
         let isFirstStart: Bool
         let installation: Installation
         if let existing = try await bootstrap.load() {
@@ -58,32 +60,32 @@ struct ServeCommand: AsyncParsableCommand {
 
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: installation.tenantID)
         let connectedRegistries = ConnectedRegistryStore(database: node.database, activity: node.activity)
-        let certificates = LeafKeeper(folder: node.folder, names: names, tls: tls, logger: logger)
-        let lookup = RegistryLookup(names: names) { certificates.cover($0.map { ($0.name, $0.region) }) }
+        let lookup = RegistryLookup(names: names) { certificates?.cover(names.certificateNames(registries: $0.map { ($0.name, $0.region) })) }
         let resources = ResourceStore(database: node.database, registries: node.store, identities: node.identities, lookup: lookup)
         try await resources.load()
         let manager = ResourceManagerHandler(
             ResourceManagerServices(
                 names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory, authority: tokens,
-                connectedRegistries: connectedRegistries, trustPin: tls?.authority?.pin))
+                connectedRegistries: connectedRegistries, trustPin: authority?.pin))
         let hosts = ParentDirectory(lookup: lookup, names: names)
         let access = AccessController(identities: node.identities, directory: directory, tokens: tokens, leases: connectedRegistries)
         let gateway = GatewayHandler(
             connectedRegistries: connectedRegistries, registries: node.store, identities: node.identities, tokens: tokens,
-            trustRoot: tls?.authority?.pem, lookup: hosts.gateway(for:))
+            trustRoot: authority?.pem, lookup: hosts.gateway(for:))
         let listener = HTTPListener(
-            address: listen, tls: tls?.context,
+            address: listen, tls: certificates?.context,
             handlers: [
                 DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: hosts), gateway,
                 TokenEndpoint(access: access, directory: hosts), manager,
             ], eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger
         ) { _ in
-            self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: tls?.authority != nil)
+            self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: authority != nil)
         }
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
         try await ServiceGroup(
             configuration: .init(
-                services: [.init(service: listener), .init(service: GatewayService(gateway: gateway))], gracefulShutdownSignals: [.sigterm, .sigint],
+                services: [.init(service: listener), .init(service: GatewayService(gateway: gateway))] + (certificates.map { [.init(service: $0)] } ?? []),
+                gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: Node.logger("outport.services", level: .warning))
         ).run()
         await node.close()

@@ -35,7 +35,13 @@ struct Outcome: Sendable {
 /// Something that a test relies on did not work; a sentence.
 struct HarnessError: Error, CustomStringConvertible {
     let description: String
-    init(_ description: String) { self.description = description }
+    /// Whether waiting cannot help.
+    let isFinal: Bool
+
+    init(_ description: String, isFinal: Bool = false) {
+        self.description = description
+        self.isFinal = isFinal
+    }
 }
 
 /// Programs of this machine.
@@ -47,7 +53,7 @@ enum Program {
         if name.hasPrefix("/") { return name }
         let path = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init) + self.folders
         guard let folder = path.first(where: { FileManager.default.isExecutableFile(atPath: "\($0)/\(name)") }) else {
-            throw HarnessError("\(name) is not installed: run Scripts/install-clients test")
+            throw HarnessError("\(name) is not installed: run Scripts/install-clients test", isFinal: true)
         }
         return "\(folder)/\(name)"
     }
@@ -77,8 +83,8 @@ func command(
             .path(.init(path)), arguments: Arguments(arguments), environment: .inherit.updating(environment), workingDirectory: folder.map { .init($0) },
             input: .string(input), output: .string(limit: 16 << 20), error: .string(limit: 16 << 20))
         return Outcome(
-            program: "\(program) \(arguments.prefix(6).joined(separator: " "))", status: result.terminationStatus.number, output: result.standardOutput ?? "",
-            errors: result.standardError ?? "")
+            program: "\(program) \(arguments.prefix(6).joined(separator: " "))", status: result.terminationStatus.number, output: result.standardOutput,
+            errors: result.standardError)
     }
 }
 
@@ -115,6 +121,8 @@ func eventually<Value: Sendable>(
         do {
             if let value = try await probe() { return value }
             last = nil
+        } catch let error as HarnessError where error.isFinal {
+            throw error
         } catch {
             last = error
         }

@@ -27,7 +27,7 @@ enum Sentinel {
         return root
     }()
 
-    static func watch(_ pid: pid_t) { FileManager.default.createFile(atPath: "\(self.root)/pids/\(pid)", contents: nil) }
+    static func watch(_ pid: pid_t) { _ = FileManager.default.createFile(atPath: "\(self.root)/pids/\(pid)", contents: nil) }
     static func forget(_ pid: pid_t) { try? FileManager.default.removeItem(atPath: "\(self.root)/pids/\(pid)") }
 }
 

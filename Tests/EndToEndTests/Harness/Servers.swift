@@ -50,11 +50,10 @@ final class OutportServer: Sendable {
         let process = try await BackgroundProcess.start(
             Program.outport, [self.role.rawValue] + self.arguments, environment: self.environment, log: self.log)
         self.process.withLock { $0 = process }
-        let ready = try await eventually("the CA of outport \(self.role)") {
+        try await eventually("the CA of outport \(self.role)") {
             try self.refuseDead(process)
-            return FileManager.default.fileExists(atPath: self.ca) ? true : nil
+            return FileManager.default.fileExists(atPath: self.ca)
         }
-        guard ready else { return }
         let registry = try Registry(self.address, ca: self.ca, box: self.box)
         try await eventually("an answer of outport \(self.role)") {
             try self.refuseDead(process)
@@ -65,7 +64,7 @@ final class OutportServer: Sendable {
     /// A program that has ended will never be ready.
     private func refuseDead(_ process: BackgroundProcess) throws {
         guard process.hasEnded else { return }
-        throw HarnessError("outport \(self.role) ended: \(self.output.suffix(1500))")
+        throw HarnessError("outport \(self.role) ended: \(self.output.suffix(1500))", isFinal: true)
     }
 
     /// Runs the same command line in the foreground, for starts that are refused.
