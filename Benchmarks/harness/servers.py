@@ -240,7 +240,10 @@ class Outport(Server):
         return [self.binary, "serve", "--data", self.data_folder(), "--listen", f"127.0.0.1:{self.port}"] + ([] if self.tls else ["--http"])
 
     def ready_answers(self):
-        # Before the first token there is none to send: the challenge is the first answer then.
+        # Before the first token there is none to send: the challenge is the first answer then, and before the first registry
+        # that there is none.
+        if self.user is None:
+            return (b"HTTP/1.1 404",)
         return (b"HTTP/1.1 200",) if self.last_token else (b"HTTP/1.1 200", b"HTTP/1.1 401")
 
     def headers(self):

@@ -4,6 +4,7 @@ package import HTTPTypes
 internal import HummingbirdCore
 package import Logging
 package import NIOCore
+internal import OCI
 internal import Persistence
 internal import ServiceLifecycle
 
@@ -70,7 +71,8 @@ package struct HTTPListener: Service {
 
     private func respond(_ request: Request, _ writer: consuming ResponseWriter, _ channel: any Channel) async throws {
         let started = ContinuousClock.now
-        let correlationID = String(UInt64.random(in: .min ... .max), radix: 16)
+        let number = UInt64.random(in: .min ... .max)
+        let correlationID = ASCII.hex(withUnsafeBytes(of: number) { Array($0) })
         var logger = self.logger
         logger[metadataKey: "id"] = .string(correlationID)
         let isExpected = request.headers[.expect]?.lowercased() == "100-continue"
