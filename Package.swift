@@ -72,13 +72,16 @@ let package = Package(
         layer("JMESPath", ["JSON"]),
         layer("GatewayProtocol", ["OCI"]),
 
+        // System calls that Swift does not see.
+        .target(name: "COutport"),
+
         // State.
         layer("Persistence", ["OCI", grdb, crypto, nioCore, nioPosix]),
         layer("RegistryCore", ["OCI", "Persistence", nioCore]),
         layer("Identity", ["OCI", "Persistence", crypto, jwtKit]),
 
         // Wire.
-        layer("HTTPServing", ["OCI", "Persistence", hummingbirdCore, serviceLifecycle, nioHTTPTypes, nioHTTPTypesHTTP1, nioHTTP1, nioPosix, nioSSL, x509, crypto, httpTypes, logging]),
+        layer("HTTPServing", ["COutport", "OCI", "Persistence", hummingbirdCore, serviceLifecycle, nioHTTPTypes, nioHTTPTypesHTTP1, nioHTTP1, nioPosix, nioSSL, x509, crypto, httpTypes, logging]),
         layer("RegistryClient", ["OCI", nioCore, nioPosix, nioHTTP1, nioSSL, nioFoundationCompat, x509, crypto]),
         layer("DistributionAPI", ["HTTPServing", "Identity", "RegistryCore", nioFoundationCompat]),
         layer("Gateway", ["GatewayProtocol", "HTTPServing", "Identity", "RegistryCore", "Schedule"]),
@@ -95,10 +98,15 @@ let package = Package(
 
         .target(
             name: "TestSupport",
-            dependencies: ["OCI", "Persistence", "RegistryCore", "Identity", "HTTPServing", "DistributionAPI", "Gateway", "SyncAgent", nioCore, nioPosix, httpTypes, logging],
+            dependencies: ["OCI", "Persistence", "RegistryCore", "Identity", "HTTPServing", "DistributionAPI", "Gateway", "GatewayProtocol", "Schedule", "SyncAgent", hummingbirdCore, nioCore, nioPosix, httpTypes, logging],
             path: "Tests/TestSupport", swiftSettings: settings),
         tests("OCI", ["TestSupport"]),
         tests("Persistence", ["TestSupport"]),
+        tests("RegistryCore", ["TestSupport"]),
+        tests("Identity", ["TestSupport"]),
+        tests("DistributionAPI", ["TestSupport"]),
+        tests("Gateway", ["TestSupport"]),
+        tests("SyncAgent", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),
         tests("ResourceManager"),

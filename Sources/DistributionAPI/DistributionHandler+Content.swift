@@ -9,7 +9,11 @@ internal import RegistryCore
 
 extension DistributionHandler {
     func manifest(_ name: RepositoryName, _ reference: Reference, _ call: Call) async throws -> ServerResponse {
+        let isTag: Bool = if case .tag = reference { true } else { false }
+        // Taken before the read: what changes meanwhile makes the remembered answer void.
+        let version = isTag ? self.store.versions.tags : self.store.versions.removals
         let manifest = try await self.store.manifest(reference, in: name, of: call.registry.id)
+        self.hot?.remember(manifest, isTag: isTag, version: version, repository: name, call)
         let etag = "\"\(manifest.digest)\""
         let headers: HTTPFields = [
             .contentType: manifest.mediaType.description, .dockerContentDigest: manifest.digest.description, .eTag: etag,
@@ -44,12 +48,16 @@ extension DistributionHandler {
         return ServerResponse(.accepted)
     }
 
+    /// Content never changes under its digest.
+    static let immutable = "max-age=31536000, immutable"
+
     func blob(_ name: RepositoryName, _ digest: Digest, _ call: Call) async throws -> ServerResponse {
+        let version = self.store.versions.removals
         let stored = try await self.store.blob(digest, in: name, of: call.registry.id)
         let etag = "\"\(digest)\""
         var headers: HTTPFields = [
             .contentType: "application/octet-stream", .dockerContentDigest: digest.description, .eTag: etag, .acceptRanges: "bytes",
-            .cacheControl: "max-age=31536000, immutable",
+            .cacheControl: Self.immutable,
         ]
         if Self.matches(call.request.headers[.ifNoneMatch], etag) { return ServerResponse(.notModified, headers: headers) }
         // A range with an If-Range that is not this content means the whole (RFC 9110, section 13.1.5).
@@ -61,16 +69,18 @@ extension DistributionHandler {
                 .rangeInvalid, "the blob has \(stored.size) bytes, which the range does not meet", headers: [.contentRange: "bytes */\(stored.size)"])
         case .part(let part):
             headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(stored.size)"
-            return ServerResponse(.partialContent, headers: headers, body: try await self.body(stored, part, name, call))
+            return ServerResponse(.partialContent, headers: headers, body: try await self.body(stored, part, version, name, call))
         case .whole:
-            return ServerResponse(.ok, headers: headers, body: try await self.body(stored, 0..<stored.size, name, call))
+            return ServerResponse(.ok, headers: headers, body: try await self.body(stored, 0..<stored.size, version, name, call))
         }
     }
 
-    private func body(_ stored: StoredBlob, _ range: Range<Int64>, _ name: RepositoryName, _ call: Call) async throws -> ServerResponse.Body {
+    private func body(_ stored: StoredBlob, _ range: Range<Int64>, _ version: UInt64, _ name: RepositoryName, _ call: Call) async throws -> ServerResponse.Body {
         if call.request.method == .head { return .announced(Int64(range.count)) }
         do {
-            return .blob(try await self.store.blobs.open(stored), range)
+            let reader = try await self.store.blobs.open(stored)
+            if let file = reader.file { self.hot?.remember(file, stored, version: version, repository: name, call) }
+            return .blob(reader, range)
         } catch let error as PersistenceError {
             throw RegistryError(.unknown, "blob \(stored.digest) of repository \(name) cannot be read: \(error.description)")
         }

@@ -14,12 +14,15 @@ package struct DistributionHandler: RequestHandler {
     let uploads: Uploads
     private let access: AccessController
     private let directory: any RegistryDirectory
+    /// Told what has been read, so that the next one need not come here.
+    let hot: HotContent?
 
-    package init(store: RegistryStore, uploads: Uploads, access: AccessController, directory: any RegistryDirectory) {
+    package init(store: RegistryStore, uploads: Uploads, access: AccessController, directory: any RegistryDirectory, hot: HotContent? = nil) {
         self.store = store
         self.uploads = uploads
         self.access = access
         self.directory = directory
+        self.hot = hot
     }
 
     /// A request that has been let in.
@@ -35,7 +38,9 @@ package struct DistributionHandler: RequestHandler {
             guard let route = try Route(path: request.path) else { return nil }
             response = try await self.answer(route, request)
         } catch let error as Route.Refusal {
-            response = try .refusal(error.code, error.message)
+            // Reading by a text that is no tag finds no manifest; writing to it is a mistake to be told.
+            let code = error.code == .tagInvalid && request.method != .put ? .manifestUnknown : error.code
+            response = try .refusal(code, error.message)
         } catch let error as RegistryError {
             if error.code.status >= 500 { request.logger.error("request refused", metadata: ["error": .string(error.description)]) }
             response = try .refusal(error)

@@ -4,6 +4,7 @@ package import HTTPTypes
 internal import HummingbirdCore
 package import Logging
 package import NIOCore
+package import NIOPosix
 internal import OCI
 internal import Persistence
 internal import ServiceLifecycle
@@ -23,30 +24,37 @@ package struct ListenError: Error, Sendable, CustomStringConvertible {
 
 /// Serves handlers on one address.
 package struct HTTPListener: Service {
-    /// Blob bytes read at a time when the kernel cannot send the file by itself (TLS).
-    private static let readSize = 256 << 10
-    /// Below this a file is read and sent from memory.
-    private static let sendFileThreshold: Int64 = 64 << 10
+    /// Bytes from which on a blob is sent as a file and not from memory.
+    private static let fileThreshold: Int64 = 64 << 10
 
     private let address: HostAndPort
     private let tls: TLSContextSource?
     private let handlers: [any RequestHandler]
+    private let hot: (any HotResponder)?
+    private let log: AccessLog?
     private let eventLoopGroup: any EventLoopGroup
+    private let pool: NIOThreadPool
     private let logger: Logger
     private let onRunning: @Sendable (Int) async -> Void
 
     /// - Parameters:
     ///   - tls: `nil` serves plain HTTP, on purpose.
     ///   - handlers: asked in order; the first answer counts.
+    ///   - hot: asked before them, on the event loop, for reads that it can answer at once.
+    ///   - pool: threads for reads that must wait for the disk.
     ///   - onRunning: called with the port once connections are accepted.
     package init(
-        address: HostAndPort, tls: TLSContextSource?, handlers: [any RequestHandler], eventLoopGroup: any EventLoopGroup, logger: Logger,
+        address: HostAndPort, tls: TLSContextSource?, handlers: [any RequestHandler], hot: (any HotResponder)?, eventLoopGroup: any EventLoopGroup, pool: NIOThreadPool,
+        logger: Logger,
         onRunning: @escaping @Sendable (Int) async -> Void
     ) {
         self.address = address
         self.tls = tls
         self.handlers = handlers
+        self.hot = hot
+        self.log = logger.logLevel <= .info ? AccessLog(pool: pool, loop: eventLoopGroup.any()) : nil
         self.eventLoopGroup = eventLoopGroup
+        self.pool = pool
         self.logger = logger
         self.onRunning = onRunning
     }
@@ -55,9 +63,13 @@ package struct HTTPListener: Service {
         let onRunning = self.onRunning
         var quiet = self.logger
         quiet.logLevel = .warning
-        let channel = RegistryChannel(tls: self.tls) { request, writer, channel in
-            try await self.respond(request, writer, channel)
-        }
+        let channel = RegistryChannel(
+            tls: self.tls,
+            makeHotPath: {
+                HotPathHandler(isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: RegistryChannel.idleTimeout)
+            },
+            responder: { request, writer, channel in try await self.respond(request, writer, channel) })
+        defer { self.log?.flush() }
         let server = channel.server(
             configuration: .init(address: .hostname(self.address.host, port: self.address.port ?? 0), backlog: 1024),
             onServerRunning: { channel in await onRunning(channel.localAddress?.port ?? 0) },
@@ -78,7 +90,7 @@ package struct HTTPListener: Service {
         let isExpected = request.headers[.expect]?.lowercased() == "100-continue"
         let incoming = ServerRequest(
             method: request.method, path: request.head.path ?? "/", headers: request.headers,
-            host: request.head.authority.flatMap { HostAndPort($0) },
+            host: request.head.authority.flatMap { HostAndPort($0) }, hostHeader: request.head.authority,
             body: isExpected ? RequestBody(asyncSequence: ExpectedBody(base: request.body, channel: channel)) : request.body, isSecure: self.tls != nil,
             remoteAddress: channel.remoteAddress?.ipAddress ?? "-", correlationID: correlationID, logger: logger)
         var response = await self.answer(incoming)
@@ -87,13 +99,9 @@ package struct HTTPListener: Service {
         if response.headers[.server] == nil { response.headers[.server] = "outport" }
         if response.headers[.xRequestID] == nil { response.headers[.xRequestID] = correlationID }
         defer {
-            logger.info(
-                "request",
-                metadata: [
-                    "method": .string(incoming.method.rawValue), "path": .string(incoming.path), "status": .stringConvertible(response.status.code),
-                    "bytes": .stringConvertible(response.contentLength), "from": .string(incoming.remoteAddress),
-                    "ms": .stringConvertible((ContinuousClock.now - started).milliseconds),
-                ])
+            self.log?.add(
+                method: incoming.method.rawValue, path: incoming.path, status: response.status.code, bytes: response.contentLength,
+                microseconds: (ContinuousClock.now - started).microseconds, from: incoming.remoteAddress, id: correlationID)
         }
         let head = HTTPResponse(status: response.status, headerFields: response.headers)
         if incoming.method == .head || response.contentLength == 0 {
@@ -104,22 +112,15 @@ package struct HTTPListener: Service {
         case .none, .announced: try await writer.writeResponse(head)
         case .bytes(let buffer): try await writer.write(response: head, body: .init(byteBuffer: buffer))
         case .blob(let blob, let range):
-            if self.tls == nil, let file = blob.file, Int64(range.count) >= Self.sendFileThreshold {
-                try await channel.triggerUserOutboundEvent(FileBody(file: file, range: range)).get()
-                try await writer.writeResponse(head)
+            guard let file = blob.file, Int64(range.count) >= Self.fileThreshold else {
+                let buffer = try await blob.read(at: range.lowerBound, count: range.count)
+                try await writer.write(response: head, body: .init(byteBuffer: buffer))
                 return
             }
-            try await writer.write(
-                response: head,
-                body: .init(contentLength: range.count) { writer in
-                    var offset = range.lowerBound
-                    while offset < range.upperBound {
-                        let part = try await blob.read(at: offset, count: Int(min(Int64(Self.readSize), range.upperBound - offset)))
-                        offset += Int64(part.readableBytes)
-                        try await writer.write(part)
-                    }
-                    try await writer.finish(nil)
-                })
+            let body = try await writer.writeHead(head)
+            // Waited for, so that a connection that is to close (graceful shutdown) closes behind the body, not in it.
+            try await channel.triggerUserOutboundEvent(FileBody(file: file, range: range)).get()
+            try await body.finish(nil)
         }
     }
 
@@ -144,9 +145,9 @@ extension HTTPField.Name {
 }
 
 extension Duration {
-    /// Whole and fractional milliseconds.
-    package var milliseconds: Double {
+    /// Whole microseconds.
+    fileprivate var microseconds: Int64 {
         let (seconds, attoseconds) = self.components
-        return Double(seconds) * 1000 + (Double(attoseconds) / 1e12).rounded() / 1000
+        return seconds * 1_000_000 + attoseconds / 1_000_000_000_000
     }
 }

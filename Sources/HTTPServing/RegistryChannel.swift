@@ -13,16 +13,21 @@ struct RegistryChannel: HTTPChannelHandler {
 
     /// The largest request head, in bytes.
     static let maximumHeadSize = 16 << 10
+    /// How long a connection may do nothing.
+    static let idleTimeout = TimeAmount.seconds(75)
 
     private let base: HTTP1Channel
     private let tls: TLSContextSource?
+    private let makeHotPath: @Sendable () -> HotPathHandler
 
-    init(tls: TLSContextSource?, responder: @escaping HTTPChannelHandler.Responder) {
+    init(tls: TLSContextSource?, makeHotPath: @escaping @Sendable () -> HotPathHandler, responder: @escaping HTTPChannelHandler.Responder) {
         self.tls = tls
+        self.makeHotPath = makeHotPath
         self.base = HTTP1Channel(
             responder: responder,
             configuration: .init(
-                idleTimeout: .seconds(75),
+                // The hot path watches idleness: what it answers is not seen behind it.
+                idleTimeout: nil,
                 httpDecoderConfiguration: .init(
                     maxHeaderFieldSize: Self.maximumHeadSize, maxHeaderListSize: Self.maximumHeadSize, maxHeaderFieldCount: 100)))
     }
@@ -31,12 +36,14 @@ struct RegistryChannel: HTTPChannelHandler {
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
+            // With the handler's reads this bounds what a connection may hold of a body on its way out.
+            try channel.syncOptions?.setOption(.writeBufferWaterMark, value: .init(low: 128 << 10, high: 256 << 10))
             if let tls = self.tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.current)) }
         }.flatMap {
             self.base.setup(channel: channel, logger: logger)
         }.flatMapThrowing { value in
             let codec = try channel.pipeline.syncOperations.handler(type: HTTP1ToHTTPServerCodec.self)
-            try channel.pipeline.syncOperations.addHandler(HotPathHandler(), position: .before(codec))
+            try channel.pipeline.syncOperations.addHandler(self.makeHotPath(), position: .before(codec))
             return value
         }
     }

@@ -15,6 +15,8 @@ package struct ServerRequest: Sendable {
     package let query: [(name: String, value: String)]
     /// The `Host` header or `:authority`, if it is well formed.
     package let host: HostAndPort?
+    /// The `Host` header as sent.
+    package let hostHeader: String?
     package let body: RequestBody
     package let isSecure: Bool
     package let remoteAddress: String
@@ -23,7 +25,7 @@ package struct ServerRequest: Sendable {
     package let correlationID: String
 
     package init(
-        method: HTTPRequest.Method, path: String, headers: HTTPFields, host: HostAndPort?, body: RequestBody, isSecure: Bool, remoteAddress: String,
+        method: HTTPRequest.Method, path: String, headers: HTTPFields, host: HostAndPort?, hostHeader: String? = nil, body: RequestBody, isSecure: Bool, remoteAddress: String,
         correlationID: String, logger: Logger
     ) {
         self.method = method
@@ -32,6 +34,7 @@ package struct ServerRequest: Sendable {
         self.path = String(parts.first ?? "")
         self.query = parts.count == 2 ? FormURL.decode(parts[1]) : []
         self.host = host
+        self.hostHeader = hostHeader
         self.body = body
         self.isSecure = isSecure
         self.remoteAddress = remoteAddress

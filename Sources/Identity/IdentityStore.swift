@@ -9,12 +9,20 @@ package final class IdentityStore: Sendable {
 
     package let database: any Database
     package let clock: WallClock
+    private let limits: (tokens: Int, scopeMaps: Int)
     private let onChange: @Sendable () -> Void
 
-    /// - Parameter onChange: called after each change; what connected registries are told may differ from then on.
-    package init(database: any Database, clock: WallClock = .system, onChange: @escaping @Sendable () -> Void = {}) {
+    /// - Parameters:
+    ///   - limits: tokens and scope maps of one registry; tests lower them.
+    ///   - onChange: called after each change; what connected registries are told may differ from then on.
+    package init(
+        database: any Database, clock: WallClock = .system,
+        limits: (tokens: Int, scopeMaps: Int) = (IdentityStore.maximumTokens, IdentityStore.maximumScopeMaps),
+        onChange: @escaping @Sendable () -> Void = {}
+    ) {
         self.database = database
         self.clock = clock
+        self.limits = limits
         self.onChange = onChange
     }
 
@@ -74,11 +82,12 @@ package final class IdentityStore: Sendable {
             throw IdentityError(
                 .limitReached, "scope map '\(map.name)' would hold \(repositoryActions) repository permissions; the limit is \(ScopeMap.maximumRepositoryActions)")
         }
+        let limit = self.limits.scopeMaps
         try await self.change { session in
             if let existing = try Self.scopeMap(map.name, in: registry, session) {
                 guard !existing.isSystemDefined else { throw IdentityError(.readOnly, "scope map '\(map.name)' is system defined and cannot be changed") }
             } else {
-                try Self.checkLimit("scope_map", "scope maps", Self.maximumScopeMaps, in: registry, session)
+                try Self.checkLimit("scope_map", "scope maps", limit, in: registry, session)
             }
             try Self.write(map, in: registry, session)
         }
@@ -156,11 +165,12 @@ package final class IdentityStore: Sendable {
             throw IdentityError(.invalidName, "token name '\(name.prefix(60))' is not valid: use 5 to 50 letters, digits, '-' and '_'")
         }
         let now = self.clock.milliseconds()
+        let limit = self.limits.tokens
         return try await self.change { session in
             guard let map = try Self.scopeMap(scopeMap, in: registry, session) else {
                 throw IdentityError(.notFound, "scope map '\(scopeMap)' is not in this registry; create it first")
             }
-            if try Self.token(name, in: registry, session) == nil { try Self.checkLimit("token", "tokens", Self.maximumTokens, in: registry, session) }
+            if try Self.token(name, in: registry, session) == nil { try Self.checkLimit("token", "tokens", limit, in: registry, session) }
             try session.execute(
                 """
                 INSERT INTO token (registry, name, scope_map, enabled, created) VALUES (?, ?, ?, ?, ?)

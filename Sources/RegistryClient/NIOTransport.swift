@@ -29,6 +29,9 @@ package final class NIOTransport: Transport {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.minimumTLSVersion = .tlsv12
         configuration.applicationProtocols = ["http/1.1"]
+        // Nobody reads on a connection that is being closed, so the server's answer to our close is never seen: do not wait
+        // for it, or a cancelled long poll holds up the end of the process.
+        configuration.shutdownTimeout = .milliseconds(100)
         self.context = try NIOSSLContext(configuration: configuration)
     }
 

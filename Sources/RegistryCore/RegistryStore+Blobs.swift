@@ -96,5 +96,6 @@ extension RegistryStore {
                 try session.execute("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) > 0
             else { throw RegistryError.blobUnknown(name, digest) }
         }
+        self.versions.contentRemoved()
     }
 }

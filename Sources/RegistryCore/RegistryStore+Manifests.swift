@@ -50,8 +50,20 @@ extension RegistryStore {
             guard let repository = try Self.repository(name, in: registry, session) ?? (new.manifest.requiredBlobs.isEmpty ? Self.ensureRepository(name, in: registry, now: now, session) : nil) else {
                 throw Self.missing(new.manifest.requiredBlobs.map(\.digest), name)
             }
-            let missing = try new.manifest.requiredBlobs.map(\.digest).filter { digest in
-                try session.row("SELECT 1 FROM repository_blob WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) == nil
+            var missing: [Digest] = []
+            for blob in new.manifest.requiredBlobs {
+                let size = try session.row(
+                    "SELECT size FROM repository_blob JOIN blob USING (digest) WHERE repository = ? AND digest = ?", .integer(repository),
+                    SQLValue(blob.digest))?.integer(0)
+                guard let size else {
+                    missing.append(blob.digest)
+                    continue
+                }
+                // Clients and connected registries verify sizes: such an image could be pushed but never pulled.
+                guard size == blob.size else {
+                    throw RegistryError(
+                        .sizeInvalid, "the manifest gives blob \(blob.digest) \(blob.size) bytes, it has \(size)", detail: ["digest": blob.digest.description])
+                }
             }
             guard missing.isEmpty else { throw Self.missing(missing, name) }
             try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
@@ -59,6 +71,7 @@ extension RegistryStore {
                 try Self.move(tag, to: new.digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             }
         }
+        if !tags.isEmpty { self.versions.tagsMoved() }
         self.activity.signal()
     }
 
@@ -141,6 +154,7 @@ extension RegistryStore {
                 throw RegistryError.manifestUnknown(name, .tag(tag))
             }
         }
+        self.versions.tagsMoved()
         self.activity.signal()
     }
 
@@ -161,6 +175,7 @@ extension RegistryStore {
                 throw RegistryError.manifestUnknown(name, .digest(digest))
             }
         }
+        self.versions.contentRemoved()
         self.activity.signal()
     }
 

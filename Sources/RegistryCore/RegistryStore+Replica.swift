@@ -64,6 +64,7 @@ extension RegistryStore {
                     session)
             }
         }
+        if !update.tags.isEmpty { self.versions.tagsMoved() }
         self.activity.signal()
     }
 
@@ -81,6 +82,7 @@ extension RegistryStore {
                 _ = try Self.remove(digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             }
         }
+        self.versions.contentRemoved()
         self.activity.signal()
     }
 

@@ -12,6 +12,7 @@ package final class RegistryStore: Sendable {
     package let clock: WallClock
     /// Moves whenever content has changed.
     package let activity: Activity
+    package let versions = ContentVersions()
     /// Milliseconds for which content that a client was told of is not collected.
     static let leaseDuration: Int64 = 3_600_000
 
@@ -40,6 +41,7 @@ package final class RegistryStore: Sendable {
                 "DELETE FROM tag WHERE repository IN (SELECT id FROM repository WHERE registry = ?)", .integer(registry.value))
             try session.execute("DELETE FROM registry WHERE id = ?", .integer(registry.value))
         }
+        self.versions.contentRemoved()
         self.activity.signal()
     }
 

@@ -93,9 +93,9 @@ package final class Uploads: Sendable {
         let before = staged.size
         try await Self.receive(body, into: staged)
         // A client that went away in the middle has not ended its chunk: what arrived is kept, and it can go on behind it.
-        if let length, staged.size - before != length {
+        if let length = length ?? range.map({ $0.end - $0.start + 1 }), staged.size - before != length {
             throw RegistryError(
-                .sizeInvalid, "\(staged.size - before) bytes arrived of the \(length) that Content-Length announced; the upload has \(staged.size) bytes now",
+                .sizeInvalid, "\(staged.size - before) bytes arrived of the \(length) that were announced; the upload has \(staged.size) bytes now",
                 detail: ["offset": String(staged.size)])
         }
         return staged.size
@@ -183,8 +183,17 @@ package final class Uploads: Sendable {
     private static func receive<Body: AsyncSequence & Sendable>(_ body: Body, into staged: any StagedBlob) async throws
     where Body.Element == ByteBuffer {
         var segment = ByteBuffer()
-        for try await buffer in body {
-            var buffer = buffer
+        var body = body.makeAsyncIterator()
+        while true {
+            var buffer: ByteBuffer
+            do {
+                guard let next = try await body.next() else { break }
+                buffer = next
+            } catch {
+                // What has arrived is kept: the client asks for the status and goes on behind it.
+                if segment.readableBytes > 0 { try? await staged.append(segment) }
+                throw error
+            }
             if segment.readableBytes == 0, buffer.readableBytes >= self.segmentSize {
                 try await staged.append(buffer)
                 continue

@@ -1,5 +1,7 @@
 // The connection string: the only thing a connected registry needs to be told.
 
+internal import Identity
+internal import OCI
 package import RegistryClient
 
 /// Why a connection string was refused. The text of the string is never part of it.
@@ -28,7 +30,7 @@ package struct ConnectionString: Sendable, Equatable {
             throw .init("the connection string holds control characters or is longer than 4,096 bytes; copy it again, on one line")
         }
         var values: [String: String] = [:]
-        for item in trimmed.split(separator: ";", omittingEmptySubsequences: true) {
+        for (number, item) in trimmed.split(separator: ";", omittingEmptySubsequences: true).enumerated() {
             guard let equals = item.firstIndex(of: "=") else {
                 throw .init("a part of the connection string has no '='; parts are <name>=<value>, separated by ';'")
             }
@@ -37,7 +39,8 @@ package struct ConnectionString: Sendable, Equatable {
                 if name.lowercased() == "managedidentityclientid" {
                     throw .init("the connection string is for a managed identity, which this version does not support; use a sync token")
                 }
-                throw .init("the connection string has the unknown field '\(name.prefix(40))'; known are \(Self.fields.joined(separator: ", "))")
+                // Its name is not repeated: it may be the end of a password that holds a ';'.
+                throw .init("part \(number + 1) of the connection string is an unknown field; known are \(Self.fields.joined(separator: ", "))")
             }
             guard values[known] == nil else { throw .init("the connection string has \(known) twice") }
             values[known] = String(item[item.index(after: equals)...])
@@ -50,6 +53,9 @@ package struct ConnectionString: Sendable, Equatable {
         }
         self.connectedRegistry = try value("ConnectedRegistryName")
         self.syncToken = try value("SyncTokenName")
+        for (field, name) in [("ConnectedRegistryName", self.connectedRegistry), ("SyncTokenName", self.syncToken)] where !ResourceName.isValid(name) {
+            throw .init("\(field) is not valid: names are 5 to 50 letters, digits, '-' and '_'")
+        }
         self.password = try value("SyncTokenPassword")
         guard !self.password.hasPrefix("<") else {
             throw .init("the connection string holds no password, only the hint '<use --generate-password …>'; run get-settings again with --generate-password 1")
@@ -65,7 +71,7 @@ package struct ConnectionString: Sendable, Equatable {
         default: throw .init("ParentEndpointProtocol must be http or https")
         }
         guard let parent = Self.endpoint(endpoint, isSecure: isSecure) else {
-            throw .init("ParentGatewayEndpoint must be a host name or address, with a port if needed, not '\(endpoint.prefix(100))'")
+            throw .init("ParentGatewayEndpoint must be a host name or address, with a port if needed, without anything else")
         }
         self.parent = parent
         let tail = self.password.split(separator: ".", omittingEmptySubsequences: false).last ?? ""
@@ -74,7 +80,8 @@ package struct ConnectionString: Sendable, Equatable {
     }
 
     private static func endpoint(_ text: String, isSecure: Bool) -> ServerEndpoint? {
-        guard !text.contains(where: { "/@?# ".contains($0) }) else { return nil }
+        // Letters, digits and what addresses are written with: it goes into requests as it is.
+        guard text.utf8.allSatisfy({ ASCII.isLetter($0) || ASCII.isDigit($0) || "-._:[]".utf8.contains($0) }) else { return nil }
         var (host, port): (Substring, Substring?) = (text[...], nil)
         if text.hasPrefix("["), let end = text.firstIndex(of: "]") {
             host = text[text.index(after: text.startIndex)..<end]
@@ -85,7 +92,7 @@ package struct ConnectionString: Sendable, Equatable {
             (host, port) = (text[..<colon], text[text.index(after: colon)...])
             guard !host.contains(":") else { return nil }
         }
-        guard !host.isEmpty else { return nil }
+        guard !host.isEmpty, !host.contains(where: { "[]".contains($0) }) else { return nil }
         guard let port else { return ServerEndpoint(host: host.lowercased(), port: isSecure ? 443 : 80, isSecure: isSecure) }
         guard let number = UInt16(port), number > 0 else { return nil }
         return ServerEndpoint(host: host.lowercased(), port: Int(number), isSecure: isSecure)

@@ -173,14 +173,17 @@ package final class SyncAgent: Sendable {
         let pin = self.connection.pin
         // The authority may have been renewed; the key is the same, or it is not ours.
         let renewed = settings.trustRoots.first { pin != nil && (try? TrustPolicy.pin(ofPEM: $0)) == pin }
+        let selectionChanged = Set(settings.repositories) != Set(memory.settings?.repositories ?? [])
         try await self.memory.update {
             $0.settings = settings
             $0.settingsTag = tag
+            // Without a cursor state is compared, also when this process ends before it has been.
+            if selectionChanged { $0.cursor = nil }
             if let renewed { $0.trust = renewed }
         }
         if let renewed { self.transport.setTrust(.authorities([renewed])) }
         self.logger.info("settings applied", metadata: ["repositories": .stringConvertible(settings.repositories.count), "clientTokens": .stringConvertible(settings.clientTokens.count)])
-        return .settingsApplied(window, selectionChanged: Set(settings.repositories) != Set(memory.settings?.repositories ?? []))
+        return .settingsApplied(window, selectionChanged: selectionChanged)
     }
 
     private static func window(_ settings: GatewaySettings?) throws -> SyncWindow {
@@ -206,46 +209,32 @@ package final class SyncAgent: Sendable {
         return page.settings != memory.settingsTag
     }
 
-    /// Applies a page: the last word on each tag counts.
+    /// Applies a page in the order of the log; of each tag only the last word counts.
+    ///
+    /// Deletions keep their place: a manifest that was deleted and pushed again in one page is here afterwards.
     private func apply(_ changes: [ChangesPage.Change]) async throws {
         struct Name: Hashable {
             let repository: RepositoryName
             let tag: Tag
         }
-        var order: [Name] = []
-        /// Where each tag ends up; `gone` when it was deleted last.
-        enum Word { case at(Digest), gone }
-        var words: [Name: Word] = [:]
-        for change in changes {
-            switch (change.kind, change.tag, change.digest) {
-            case (Change.Kind.tagSet.rawValue, let tag?, let digest?):
-                let name = Name(repository: change.repository, tag: tag)
-                if words.updateValue(.at(digest), forKey: name) == nil { order.append(name) }
-            case (Change.Kind.tagDeleted.rawValue, let tag?, _):
-                let name = Name(repository: change.repository, tag: tag)
-                if words.updateValue(.gone, forKey: name) == nil { order.append(name) }
-            default: break
-            }
-        }
+        var last: [Name: Int64] = [:]
+        for change in changes { if let tag = change.tag { last[Name(repository: change.repository, tag: tag)] = change.sequence } }
         var failure: SyncError?
-        for name in order {
-            switch words[name] {
-            case .at(let digest): try await self.replicate(digest, tags: [name.tag], in: name.repository, &failure)
-            case .gone:
-                try await self.store.retract(tags: [name.tag], manifests: [], from: name.repository, of: self.registry, origin: TransferEngine.origin)
-            case nil: break
-            }
-        }
         for change in changes {
-            guard let digest = change.digest else { continue }
-            switch change.kind {
-            case Change.Kind.manifestPut.rawValue: try await self.replicate(digest, tags: [], in: change.repository, &failure)
-            case Change.Kind.manifestDeleted.rawValue:
-                try await self.store.retract(tags: [], manifests: [digest], from: change.repository, of: self.registry, origin: TransferEngine.origin)
+            if let tag = change.tag, last[Name(repository: change.repository, tag: tag)] != change.sequence { continue }
+            switch (Change.Kind(rawValue: change.kind), change.tag, change.digest) {
+            case (.tagSet, let tag?, let digest?): try await self.replicate(digest, tags: [tag], in: change.repository, &failure)
+            case (.manifestPut, nil, let digest?): try await self.replicate(digest, tags: [], in: change.repository, &failure)
+            case (.tagDeleted, let tag?, _): try await self.retract([tag], [], from: change.repository)
+            case (.manifestDeleted, nil, let digest?): try await self.retract([], [digest], from: change.repository)
             default: break
             }
         }
         if let failure { throw failure }
+    }
+
+    private func retract(_ tags: [Tag], _ manifests: [Digest], from name: RepositoryName) async throws {
+        try await self.store.retract(tags: tags, manifests: manifests, from: name, of: self.registry, origin: TransferEngine.origin)
     }
 
     /// Replicates one image; content that is damaged at the parent does not keep the others waiting.

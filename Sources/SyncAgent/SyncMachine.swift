@@ -85,6 +85,8 @@ package struct SyncMachine: Sendable {
             return self.enter(.settings, .fetchSettings)
         case .settingsApplied(let window, let selectionChanged):
             self.window = window
+            // The parent has answered: what kept us from it is over, also while the window is closed.
+            if let trouble, [.parentUnreachable, .parentUntrusted, .unauthorized].contains(trouble.code) { self.trouble = nil }
             if selectionChanged { self.mustCompare = true }
             return self.proceed(now)
         case .settingsUnchanged:

@@ -2,6 +2,7 @@
 
 package import GatewayProtocol
 package import Persistence
+internal import RegistryCore
 internal import RegistryClient
 
 #if canImport(FoundationEssentials)
@@ -32,6 +33,8 @@ package struct SyncMemory: Sendable, Equatable {
 /// Keeps ``SyncMemory`` in the database.
 package actor SyncMemoryStore {
     private let database: any Database
+    /// Saves go one after another, each with the newest memory: a heartbeat and a transfer may both have something to keep.
+    private let saving = AsyncMutex()
     package private(set) var memory: SyncMemory
 
     /// Opens the memory of a data folder, or begins it.
@@ -74,7 +77,9 @@ package actor SyncMemoryStore {
         try await self.save()
     }
 
-    private func save() async throws {
+    private func save() async throws { try await self.saving.withLock { try await self.write() } }
+
+    private func write() async throws {
         let memory = self.memory
         let settings = try memory.settings.map(Self.encode)
         let result = try memory.result.map(Self.encode)

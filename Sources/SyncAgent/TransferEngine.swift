@@ -125,6 +125,10 @@ package final class TransferEngine: Sendable {
             }
             if offset == 0, staged.size > 0 { staged = try await blobs.stage(staging) }
             try await self.receive(body, into: staged, limit: descriptor.size)
+            // A body may end early and look whole (a proxy that answers a shorter range): what came is kept.
+            guard staged.size == descriptor.size else {
+                throw TransportError(.interrupted, "blob \(descriptor.digest) ended after \(staged.size) of \(descriptor.size) bytes")
+            }
         }
         let stored = try await blobs.commit(staged, as: descriptor.digest, size: descriptor.size)
         try await self.store.admit(stored, into: nil, of: self.registry)

@@ -65,12 +65,13 @@ struct ConnectCommand: AsyncParsableCommand {
             transport: transport, makeUntrusted: { try NIOTransport(group: group, trust: .fetchOnly) }, version: outportVersion,
             loginServer: names.publicAddress.description, logger: logger)
         let scheme = isPlain ? "http" : "https"
+        let hot = HotContent(tokens: tokens, store: node.store)
         let listener = HTTPListener(
             address: listen, tls: certificates?.context,
             handlers: [
-                DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: directory),
+                DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: directory, hot: hot),
                 TokenEndpoint(access: access, directory: directory),
-            ], eventLoopGroup: group, logger: logger
+            ], hot: hot, eventLoopGroup: group, pool: node.pool, logger: logger
         ) { _ in
             announce("connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")
             if certificates?.source.authority != nil { announce("clients trust it with \(node.folder.tlsPath)/ca.pem") }

@@ -72,12 +72,13 @@ struct ServeCommand: AsyncParsableCommand {
         let gateway = GatewayHandler(
             connectedRegistries: connectedRegistries, registries: node.store, identities: node.identities, tokens: tokens,
             trustRoot: authority?.pem, lookup: hosts.gateway(for:))
+        let hot = HotContent(tokens: tokens, store: node.store)
         let listener = HTTPListener(
             address: listen, tls: certificates?.context,
             handlers: [
-                DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: hosts), gateway,
+                DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: hosts, hot: hot), gateway,
                 TokenEndpoint(access: access, directory: hosts), manager,
-            ], eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger
+            ], hot: hot, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: node.pool, logger: logger
         ) { _ in
             self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: authority != nil)
         }

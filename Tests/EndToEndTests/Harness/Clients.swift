@@ -29,7 +29,9 @@ struct Clients: Sendable {
             "HOME": home, "XDG_CONFIG_HOME": home + "/.config", "XDG_DATA_HOME": home + "/.local/share", "CONTAINERS_CONF": containers,
             "REGISTRY_AUTH_FILE": home + "/auth.json",
         ]
-        self.storage = ["--root", try box.newFolder("containers"), "--runroot", try box.newFolder("containers-run"), "--storage-driver", "vfs"]
+        self.storage = [
+            "--root", try box.newFolder("containers"), "--runroot", try box.newFolder("containers-run"), "--storage-driver", "vfs",
+        ]
         let clients = self
         box.atEnd { if clients.hasStorage { _ = try? await clients.podman("rm", "--all", "--force") } }
     }
@@ -46,20 +48,26 @@ struct Clients: Sendable {
     }
 
     func skopeo(_ arguments: String...) async throws -> Outcome { try await command("skopeo", arguments, environment: self.environment) }
-    func podman(_ arguments: String...) async throws -> Outcome { try await command("podman", self.storage + arguments, environment: self.environment) }
-    func buildah(_ arguments: String...) async throws -> Outcome { try await command("buildah", self.storage + arguments, environment: self.environment) }
+    func podman(_ arguments: String...) async throws -> Outcome {
+        try await command("podman", self.storage + arguments, environment: self.environment)
+    }
+    func buildah(_ arguments: String...) async throws -> Outcome {
+        try await command("buildah", self.storage + arguments, environment: self.environment)
+    }
 
     /// Copies an image to a registry with skopeo.
     func push(_ source: String, to registry: Registry, _ name: String, _ options: String...) async throws -> Outcome {
         try self.signIn(registry)
-        let arguments = ["copy", "--quiet", "--dest-cert-dir", try registry.trustFolder()] + options + [source, "docker://\(registry.address)/\(name)"]
+        let arguments =
+            ["copy", "--quiet", "--dest-cert-dir", try registry.trustFolder()] + options + [source, "docker://\(registry.address)/\(name)"]
         return try await command("skopeo", arguments, environment: self.environment)
     }
 
     /// Copies an image from a registry into a new OCI layout (or the form that `options` and `target` name) with skopeo.
     func pull(_ registry: Registry, _ name: String, into target: String, _ options: String...) async throws -> Outcome {
         try self.signIn(registry)
-        let arguments = ["copy", "--quiet", "--src-cert-dir", try registry.trustFolder()] + options + ["docker://\(registry.address)/\(name)", target]
+        let arguments =
+            ["copy", "--quiet", "--src-cert-dir", try registry.trustFolder()] + options + ["docker://\(registry.address)/\(name)", target]
         return try await command("skopeo", arguments, environment: self.environment)
     }
 
@@ -136,7 +144,8 @@ struct Docker: Sendable {
         let process = try await BackgroundProcess.start(
             "dockerd",
             [
-                "--data-root", folder + "/data", "--exec-root", folder + "/exec", "--pidfile", folder + "/pid", "-H", "unix://\(folder)/d.sock",
+                "--data-root", folder + "/data", "--exec-root", folder + "/exec", "--pidfile", folder + "/pid", "-H",
+                "unix://\(folder)/d.sock",
                 "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none", "--storage-driver", "vfs",
             ], log: box.path("dockerd.log"))
         box.atEnd { _ = try? await process.stop() }

@@ -17,21 +17,28 @@ struct Artifact: Sendable {
 
     /// An image whose layers are these bytes.
     static func image(layers: [Data], config: Data? = nil, subject: [String: Any]? = nil, artifactType: String? = nil) throws -> Artifact {
-        let config = config ?? Data(#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"nonce":"\#(UUID())"}"#.utf8)
-        func descriptor(_ type: String, _ content: Data) -> [String: Any] { ["mediaType": type, "digest": content.digest, "size": content.count] }
+        let config =
+            config ?? Data(#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"nonce":"\#(UUID())"}"#.utf8)
+        func descriptor(_ type: String, _ content: Data) -> [String: Any] {
+            ["mediaType": type, "digest": content.digest, "size": content.count]
+        }
         var manifest: [String: Any] = [
             "schemaVersion": 2, "mediaType": self.imageType, "config": descriptor("application/vnd.oci.image.config.v1+json", config),
             "layers": layers.map { descriptor("application/vnd.oci.image.layer.v1.tar", $0) },
         ]
         if let subject { manifest["subject"] = subject }
         if let artifactType { manifest["artifactType"] = artifactType }
-        return Artifact(manifest: try JSONSerialization.data(withJSONObject: manifest, options: [.sortedKeys, .withoutEscapingSlashes]), mediaType: self.imageType, blobs: [config] + layers)
+        return Artifact(
+            manifest: try JSONSerialization.data(withJSONObject: manifest, options: [.sortedKeys, .withoutEscapingSlashes]),
+            mediaType: self.imageType, blobs: [config] + layers)
     }
 
     /// An index of these; their own content has to be pushed before.
     static func index(_ entries: [[String: Any]]) throws -> Artifact {
         let manifest: [String: Any] = ["schemaVersion": 2, "mediaType": self.indexType, "manifests": entries]
-        return Artifact(manifest: try JSONSerialization.data(withJSONObject: manifest, options: [.sortedKeys, .withoutEscapingSlashes]), mediaType: self.indexType, blobs: [])
+        return Artifact(
+            manifest: try JSONSerialization.data(withJSONObject: manifest, options: [.sortedKeys, .withoutEscapingSlashes]),
+            mediaType: self.indexType, blobs: [])
     }
 }
 
@@ -44,7 +51,9 @@ struct ImageLayout: Sendable {
     var reference: String { "oci:\(self.folder):\(self.tag)" }
 
     /// An image that prints `message` when it is run.
-    static func busybox(_ box: Sandbox, tag: String = "v1", message: String = "hello from the edge", extraMiB: Int = 0) async throws -> ImageLayout {
+    static func busybox(_ box: Sandbox, tag: String = "v1", message: String = "hello from the edge", extraMiB: Int = 0) async throws
+        -> ImageLayout
+    {
         let folder = box.path("image-\(tag)")
         let made = try await command(
             "\(Program.package)/Scripts/make-image",

@@ -68,8 +68,8 @@ final class LinkProxy: Sendable {
                 channel.eventLoop.makeCompletedFuture { try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel) }
             }
         let both = [client.channel, server.channel]
-        self.state.withLock { state in both.forEach { state.connections[ObjectIdentifier($0)] = $0 } }
-        defer { self.state.withLock { state in both.forEach { state.connections[ObjectIdentifier($0)] = nil } } }
+        self.state.withLock { state in for channel in both { state.connections[ObjectIdentifier(channel)] = channel } }
+        defer { self.state.withLock { state in for channel in both { state.connections[ObjectIdentifier(channel)] = nil } } }
         try await client.executeThenClose { fromClient, toClient in
             try await server.executeThenClose { fromServer, toServer in
                 await withTaskGroup(of: Void.self) { group in
@@ -93,7 +93,7 @@ final class LinkProxy: Sendable {
                     // When one direction ends the connection ends.
                     await group.next()
                     group.cancelAll()
-                    both.forEach { $0.close(promise: nil) }
+                    for channel in both { channel.close(promise: nil) }
                 }
             }
         }

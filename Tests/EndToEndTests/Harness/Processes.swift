@@ -27,7 +27,9 @@ struct Outcome: Sendable {
     /// The outcome, if the program failed.
     @discardableResult
     func failed() throws -> Outcome {
-        guard !self.isSuccess else { throw HarnessError("\(self.program) succeeded although it should be refused: \(self.text.suffix(500))") }
+        guard !self.isSuccess else {
+            throw HarnessError("\(self.program) succeeded although it should be refused: \(self.text.suffix(500))")
+        }
         return self
     }
 }
@@ -61,14 +63,19 @@ enum Program {
     /// The binary under test, built beside this test bundle.
     static let outport: String = {
         let arguments = CommandLine.arguments
-        let bundle = arguments.firstIndex(of: "--test-bundle-path").flatMap { arguments.dropFirst($0 + 1).first } ?? Bundle.main.executablePath ?? arguments[0]
+        let bundle =
+            arguments.firstIndex(of: "--test-bundle-path").flatMap { arguments.dropFirst($0 + 1).first } ?? Bundle.main.executablePath
+            ?? arguments[0]
         var folder = URL(filePath: bundle).deletingLastPathComponent()
-        for _ in 0..<4 where !FileManager.default.isExecutableFile(atPath: folder.appending(path: "outport").path) { folder.deleteLastPathComponent() }
+        for _ in 0..<4 where !FileManager.default.isExecutableFile(atPath: folder.appending(path: "outport").path) {
+            folder.deleteLastPathComponent()
+        }
         return folder.appending(path: "outport").path
     }()
 
     /// The package, for its scripts.
-    static let package = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
+    static let package = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().path
 }
 
 /// Runs a program to its end; it is killed at the deadline.
@@ -80,10 +87,12 @@ func command(
     let environment = Dictionary(uniqueKeysWithValues: environment.map { (Environment.Key(rawValue: $0.key)!, Optional($0.value)) })
     return try await withDeadline(deadline, "\(program) \(arguments.prefix(3).joined(separator: " "))") {
         let result = try await run(
-            .path(.init(path)), arguments: Arguments(arguments), environment: .inherit.updating(environment), workingDirectory: folder.map { .init($0) },
+            .path(.init(path)), arguments: Arguments(arguments), environment: .inherit.updating(environment),
+            workingDirectory: folder.map { .init($0) },
             input: .string(input), output: .string(limit: 16 << 20), error: .string(limit: 16 << 20))
         return Outcome(
-            program: "\(program) \(arguments.prefix(6).joined(separator: " "))", status: result.terminationStatus.number, output: result.standardOutput,
+            program: "\(program) \(arguments.prefix(6).joined(separator: " "))", status: result.terminationStatus.number,
+            output: result.standardOutput,
             errors: result.standardError)
     }
 }
@@ -99,7 +108,9 @@ extension TerminationStatus {
 }
 
 /// Runs `body`, cancelled at the deadline.
-func withDeadline<Value: Sendable>(_ deadline: Duration, _ what: String, _ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
+func withDeadline<Value: Sendable>(_ deadline: Duration, _ what: String, _ body: @escaping @Sendable () async throws -> Value) async throws
+    -> Value
+{
     try await withThrowingTaskGroup(of: Value.self) { group in
         group.addTask(operation: body)
         group.addTask {
@@ -113,7 +124,8 @@ func withDeadline<Value: Sendable>(_ deadline: Duration, _ what: String, _ body:
 
 /// Asks again and again until there is an answer.
 func eventually<Value: Sendable>(
-    _ what: String, within deadline: Duration = .seconds(30), every interval: Duration = .milliseconds(20), _ probe: @Sendable () async throws -> Value?
+    _ what: String, within deadline: Duration = .seconds(30), every interval: Duration = .milliseconds(20),
+    _ probe: @Sendable () async throws -> Value?
 ) async throws -> Value {
     let end = ContinuousClock.now + deadline
     var last: (any Error)?
@@ -133,7 +145,8 @@ func eventually<Value: Sendable>(
 
 /// The same for a condition.
 func eventually(
-    _ what: String, within deadline: Duration = .seconds(30), every interval: Duration = .milliseconds(20), _ probe: @Sendable () async throws -> Bool
+    _ what: String, within deadline: Duration = .seconds(30), every interval: Duration = .milliseconds(20),
+    _ probe: @Sendable () async throws -> Bool
 ) async throws {
     _ = try await eventually(what, within: deadline, every: interval) { try await probe() ? true : nil }
 }
@@ -148,7 +161,9 @@ final class BackgroundProcess: Sendable {
     /// Starts a program.
     ///
     /// - Parameter environment: the whole environment; `nil` for that of the tests.
-    static func start(_ program: String, _ arguments: [String], environment: [String: String]? = nil, folder: String? = nil, log: String) async throws -> BackgroundProcess {
+    static func start(_ program: String, _ arguments: [String], environment: [String: String]? = nil, folder: String? = nil, log: String)
+        async throws -> BackgroundProcess
+    {
         let path = try Program.path(program)
         let descriptor = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw HarnessError("\(log) cannot be written") }
@@ -161,8 +176,10 @@ final class BackgroundProcess: Sendable {
         let end = Task { [options] in
             defer { pid.finish() }
             return try await run(
-                .path(.init(path)), arguments: Arguments(arguments), environment: environment ?? .inherit, workingDirectory: folder.map { .init($0) },
-                platformOptions: options, input: .none, output: .fileDescriptor(.init(rawValue: descriptor), closeAfterSpawningProcess: true),
+                .path(.init(path)), arguments: Arguments(arguments), environment: environment ?? .inherit,
+                workingDirectory: folder.map { .init($0) },
+                platformOptions: options, input: .none,
+                output: .fileDescriptor(.init(rawValue: descriptor), closeAfterSpawningProcess: true),
                 error: .combinedWithOutput
             ) { execution in
                 pid.yield(execution.processIdentifier.value)

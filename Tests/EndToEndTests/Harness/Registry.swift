@@ -58,7 +58,9 @@ final class Registry: Sendable {
     }
 
     /// The same server, asked by someone else.
-    func by(_ credentials: Credentials?) throws -> Registry { try Registry(self.address, ca: self.ca, credentials: credentials, box: self.box) }
+    func by(_ credentials: Credentials?) throws -> Registry {
+        try Registry(self.address, ca: self.ca, credentials: credentials, box: self.box)
+    }
 
     /// A folder that makes skopeo, podman and buildah trust the server.
     func trustFolder() throws -> String {
@@ -104,7 +106,9 @@ final class Registry: Sendable {
         var components = URLComponents(string: realm)!
         components.queryItems = [.init(name: "service", value: Self.value("service", in: text) ?? ""), .init(name: "scope", value: scope)]
         var headers: [String: String] = [:]
-        if let credentials { headers["Authorization"] = "Basic " + Data("\(credentials.name):\(credentials.password)".utf8).base64EncodedString() }
+        if let credentials {
+            headers["Authorization"] = "Basic " + Data("\(credentials.name):\(credentials.password)".utf8).base64EncodedString()
+        }
         return try await self.send("GET", components.string!, headers: headers)
     }
 
@@ -113,16 +117,21 @@ final class Registry: Sendable {
     }
 
     static let manifestTypes = [
-        "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
         "application/vnd.docker.distribution.manifest.list.v2+json",
     ].joined(separator: ", ")
 
     func manifest(_ method: String = "GET", _ repository: String, _ reference: String) async throws -> Reply {
-        try await self.ask(method, "/v2/\(repository)/manifests/\(reference)", scope: "repository:\(repository):pull", headers: ["Accept": Self.manifestTypes])
+        try await self.ask(
+            method, "/v2/\(repository)/manifests/\(reference)", scope: "repository:\(repository):pull",
+            headers: ["Accept": Self.manifestTypes])
     }
 
     func blob(_ method: String = "GET", _ repository: String, _ digest: String, range: String? = nil) async throws -> Reply {
-        try await self.ask(method, "/v2/\(repository)/blobs/\(digest)", scope: "repository:\(repository):pull", headers: range.map { ["Range": $0] } ?? [:])
+        try await self.ask(
+            method, "/v2/\(repository)/blobs/\(digest)", scope: "repository:\(repository):pull", headers: range.map { ["Range": $0] } ?? [:]
+        )
     }
 
     /// Pushes a blob in one request after the POST.
@@ -131,10 +140,13 @@ final class Registry: Sendable {
     func push(blob content: Data, _ repository: String) async throws -> Bool {
         let scope = "repository:\(repository):pull,push"
         let begun = try await self.ask("POST", "/v2/\(repository)/blobs/uploads/", scope: scope)
-        guard begun.status == 202, let location = begun["Location"] else { throw HarnessError("upload not begun: \(begun.status) \(begun.text)") }
+        guard begun.status == 202, let location = begun["Location"] else {
+            throw HarnessError("upload not begun: \(begun.status) \(begun.text)")
+        }
         let separator = location.contains("?") ? "&" : "?"
         let done = try await self.ask(
-            "PUT", "\(location)\(separator)digest=\(content.digest)", scope: scope, headers: ["Content-Type": "application/octet-stream"], body: content)
+            "PUT", "\(location)\(separator)digest=\(content.digest)", scope: scope, headers: ["Content-Type": "application/octet-stream"],
+            body: content)
         return done.status == 201
     }
 
@@ -150,7 +162,8 @@ final class Registry: Sendable {
 
     func put(_ manifest: Data, type: String, _ repository: String, _ reference: String) async throws -> Reply {
         try await self.ask(
-            "PUT", "/v2/\(repository)/manifests/\(reference)", scope: "repository:\(repository):pull,push", headers: ["Content-Type": type], body: manifest)
+            "PUT", "/v2/\(repository)/manifests/\(reference)", scope: "repository:\(repository):pull,push", headers: ["Content-Type": type],
+            body: manifest)
     }
 
     /// Why an image is not served whole, byte for byte; `nil` when it is.
@@ -158,7 +171,9 @@ final class Registry: Sendable {
         let reply = try await self.manifest("GET", repository, reference)
         guard reply.status == 200 else { return "manifest \(reference): \(reply.status)" }
         if let digest, reply.body.digest != digest { return "manifest \(reference) is \(reply.body.digest), not \(digest)" }
-        guard reply["Docker-Content-Digest"] == reply.body.digest else { return "manifest \(reference) does not match the digest it is announced with" }
+        guard reply["Docker-Content-Digest"] == reply.body.digest else {
+            return "manifest \(reference) does not match the digest it is announced with"
+        }
         for child in reply.json["manifests"] as? [[String: Any]] ?? [] {
             if let flaw = try await self.flaw(repository, child["digest"] as? String ?? "") { return flaw }
         }
@@ -183,9 +198,11 @@ final class Registry: Sendable {
     }
 
     /// Sends a body in parts, in the name of a scope that has been used before.
-    func upload(_ url: String, scope: String, size: Int, _ parts: some AsyncSequence<ByteBuffer, any Error> & Sendable) async throws -> Int {
+    func upload(
+        _ method: String = "PUT", _ url: String, scope: String, size: Int, _ parts: some AsyncSequence<ByteBuffer, any Error> & Sendable
+    ) async throws -> Int {
         var request = HTTPClientRequest(url: url.hasPrefix("https://") ? url : "https://\(self.address)\(url)")
-        request.method = .PUT
+        request.method = .init(rawValue: method)
         request.headers.add(name: "Authorization", value: "Bearer \(self.bearers.withLock { $0[scope] } ?? "")")
         request.headers.add(name: "Content-Type", value: "application/octet-stream")
         request.body = .stream(parts, length: .known(Int64(size)))
@@ -196,9 +213,12 @@ final class Registry: Sendable {
 extension Data {
     var digest: String { "sha256:" + SHA256.hash(data: self).map { String(format: "%02x", $0) }.joined() }
 
+    /// Content that no one has seen before and no one can compress.
     static func random(_ count: Int) -> Data {
-        var generator = SystemRandomNumberGenerator()
-        return Data.random(count, using: &generator)
+        guard count > 0, let source = FileHandle(forReadingAtPath: "/dev/urandom"), let content = try? source.read(upToCount: count) else {
+            return Data()
+        }
+        return content
     }
 
     static func random(_ count: Int, using generator: inout some RandomNumberGenerator) -> Data {

@@ -13,7 +13,8 @@ final class OutportServer: Sendable {
     private let box: Sandbox
     private let arguments: [String]
     private let environment: [String: String]?
-    private let ca: String
+    /// The file with the CA its clients trust.
+    let ca: String
     private let log: String
     private let process = Mutex<BackgroundProcess?>(nil)
 
@@ -22,7 +23,8 @@ final class OutportServer: Sendable {
     ///   - environment: the whole environment; `nil` for that of the tests.
     ///   - ca: the CA its clients trust; its own by default.
     init(
-        _ role: Role, box: Sandbox, data: String, port: Int, listen: String? = nil, arguments: [String] = [], environment: [String: String]? = nil, ca: String? = nil,
+        _ role: Role, box: Sandbox, data: String, port: Int, listen: String? = nil, arguments: [String] = [],
+        environment: [String: String]? = nil, ca: String? = nil,
         withDataOption: Bool = true
     ) {
         self.role = role
@@ -44,12 +46,19 @@ final class OutportServer: Sendable {
     var running: BackgroundProcess? { self.process.withLock { $0 } }
     var pid: pid_t { self.running?.pid ?? 0 }
 
-    /// Starts the process and waits until it answers over TLS that its CA vouches for.
-    func start() async throws {
+    /// Starts the process and waits for nothing.
+    @discardableResult
+    func launch() async throws -> BackgroundProcess {
         try FileManager.default.createDirectory(atPath: self.data, withIntermediateDirectories: true)
         let process = try await BackgroundProcess.start(
             Program.outport, [self.role.rawValue] + self.arguments, environment: self.environment, log: self.log)
         self.process.withLock { $0 = process }
+        return process
+    }
+
+    /// Starts the process and waits until it answers over TLS that its CA vouches for.
+    func start() async throws {
+        let process = try await self.launch()
         try await eventually("the CA of outport \(self.role)") {
             try self.refuseDead(process)
             return FileManager.default.fileExists(atPath: self.ca)
@@ -71,7 +80,8 @@ final class OutportServer: Sendable {
     func attempt() async throws -> Outcome {
         try FileManager.default.createDirectory(atPath: self.data, withIntermediateDirectories: true)
         // Where it is not refused it would serve for ever.
-        return try await command("timeout", ["-s", "KILL", "30", Program.outport, self.role.rawValue] + self.arguments, environment: self.environment ?? [:])
+        return try await command(
+            "timeout", ["-s", "KILL", "30", Program.outport, self.role.rawValue] + self.arguments, environment: self.environment ?? [:])
     }
 
     /// SIGTERM; the exit code.
@@ -84,7 +94,9 @@ final class OutportServer: Sendable {
         _ = try await self.running?.wait()
     }
 
-    func registry(_ credentials: Credentials? = nil) throws -> Registry { try Registry(self.address, ca: self.ca, credentials: credentials, box: self.box) }
+    func registry(_ credentials: Credentials? = nil) throws -> Registry {
+        try Registry(self.address, ca: self.ca, credentials: credentials, box: self.box)
+    }
 }
 
 /// A parent with its command line signed in.
@@ -99,7 +111,8 @@ struct Parent: Sendable {
 
     /// Starts a parent with one Premium registry whose data endpoint is on.
     static func start(
-        _ box: Sandbox, arguments: [String] = [], registry: String? = "e2eregistry", listen: String? = nil, port: Int? = nil, ca: String? = nil
+        _ box: Sandbox, arguments: [String] = [], registry: String? = "e2eregistry", listen: String? = nil, port: Int? = nil,
+        ca: String? = nil
     ) async throws -> Parent {
         let port = try port ?? Ports.free()
         let server = OutportServer(.serve, box: box, data: box.path("parent"), port: port, listen: listen, arguments: arguments, ca: ca)
@@ -130,13 +143,15 @@ struct Parent: Sendable {
     func signIn() async throws {
         let bootstrap = try self.bootstrap()
         try await self(
-            "login", "--service-principal", "-u", bootstrap.clientId, "-p", bootstrap.clientSecret, "--tenant", bootstrap.tenantId, "--server",
-            bootstrap.resourceManager, "--ca", bootstrap.caFile ?? self.server.data + "/tls/ca.pem")
+            "login", "--service-principal", "-u", bootstrap.clientId, "-p", bootstrap.clientSecret, "--tenant", bootstrap.tenantId,
+            "--server",
+            bootstrap.resourceManager, "--ca", bootstrap.caFile ?? self.server.ca)
     }
 
     /// Runs `outport …` as the operator, whatever comes of it.
     func attempt(_ arguments: [String]) async throws -> Outcome {
-        try await command(Program.outport, arguments, environment: ["OUTPORT_CONFIG_DIR": self.configuration, "SWIFT_BACKTRACE": "enable=no"])
+        try await command(
+            Program.outport, arguments, environment: ["OUTPORT_CONFIG_DIR": self.configuration, "SWIFT_BACKTRACE": "enable=no"])
     }
 
     /// Runs `outport …` as the operator.
@@ -151,13 +166,17 @@ struct Parent: Sendable {
 
     /// Makes a token: with a scope map of its own for `repository`, or with a named one.
     func token(_ name: String, scopeMap: String = "_repositories_admin") async throws -> Credentials {
-        let password = try await self.acr("token", "create", "-n", name, "--scope-map", scopeMap, "--query", "credentials.passwords[0].value", "-o", "tsv")
+        let password = try await self.acr(
+            "token", "create", "-n", name, "--scope-map", scopeMap, "--query", "credentials.passwords[0].value", "-o", "tsv")
         return Credentials(name: name, password: password)
     }
 
     func token(_ name: String, repository: String, _ actions: String...) async throws -> Credentials {
         let answer = try await self.attempt(
-            ["acr", "token", "create", "-n", name, "-r", self.registryName, "--query", "credentials.passwords[0].value", "-o", "tsv", "--repository", repository] + actions
+            [
+                "acr", "token", "create", "-n", name, "-r", self.registryName, "--query", "credentials.passwords[0].value", "-o", "tsv",
+                "--repository", repository,
+            ] + actions
         ).succeeded()
         return Credentials(name: name, password: answer.trimmed)
     }
@@ -194,7 +213,8 @@ enum Child {
     static func make(_ box: Sandbox, _ connectionString: String, data: String? = nil, port: Int? = nil) throws -> OutportServer {
         let file = try box.file("connection-string", connectionString)
         return OutportServer(
-            .connect, box: box, data: data ?? box.path("child"), port: try port ?? Ports.free(), arguments: ["--connection-string-file", file],
+            .connect, box: box, data: data ?? box.path("child"), port: try port ?? Ports.free(),
+            arguments: ["--connection-string-file", file],
             environment: self.bareEnvironment)
     }
 

@@ -1,0 +1,14 @@
+#define _GNU_SOURCE
+#include "coutport.h"
+
+#include <sys/uio.h>
+
+ssize_t outport_read_cached(int descriptor, void *target, size_t count, int64_t offset) {
+#ifdef RWF_NOWAIT
+    struct iovec vector = {.iov_base = target, .iov_len = count};
+    return preadv2(descriptor, &vector, 1, offset, RWF_NOWAIT);
+#else
+    (void)descriptor, (void)target, (void)count, (void)offset;
+    return -1;
+#endif
+}

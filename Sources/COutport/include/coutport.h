@@ -1,0 +1,12 @@
+// System calls that the C library declares only for programs that ask for GNU's extensions.
+#ifndef COUTPORT_H
+#define COUTPORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/// Reads what the page cache holds. Returns -1 where the read would wait for the disk, or where the kernel does not know such reads.
+ssize_t outport_read_cached(int descriptor, void *target, size_t count, int64_t offset);
+
+#endif

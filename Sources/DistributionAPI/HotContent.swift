@@ -1,0 +1,145 @@
+// Content that has been read lately, ready to be sent: whole answers for manifests, open files for blobs.
+
+package import HTTPServing
+internal import HTTPTypes
+package import Identity
+internal import NIOCore
+internal import OCI
+internal import Persistence
+package import RegistryCore
+internal import Synchronization
+
+/// The hot path's memory of the data plane.
+///
+/// Filled by the cold path with what it has just answered, under the very host and path it was asked for, so nothing is
+/// parsed here and nothing is answered that was not answered before. An entry is good while the store's version is that of the
+/// moment before it was read: tags have to be looked up again after any tag has moved, content after anything was removed. The
+/// caller's token must have been verified before; its audience, its scope and its expiry are checked every time.
+package final class HotContent: HotResponder {
+    /// Bytes of manifests kept.
+    private static let byteLimit = 32 << 20
+    /// Open files kept.
+    private static let fileLimit = 1024
+
+    private struct Key: Hashable {
+        let host: String
+        let path: String
+    }
+
+    private struct Entry {
+        let audience: String
+        let repository: String
+        /// For a manifest by tag the version of tags, otherwise that of removals.
+        let version: UInt64
+        let isTag: Bool
+        let content: Content
+    }
+
+    private enum Content {
+        case manifest(get: ByteBuffer, head: ByteBuffer, length: Int64)
+        case blob(File, size: Int64, digest: String)
+    }
+
+    private struct State {
+        var entries: [Key: Entry] = [:]
+        var manifests: [Key] = []
+        var files: [Key] = []
+        var bytes = 0
+    }
+
+    private let tokens: TokenAuthority
+    private let versions: ContentVersions
+    private let state = Mutex(State())
+
+    package init(tokens: TokenAuthority, store: RegistryStore) {
+        self.tokens = tokens
+        self.versions = store.versions
+    }
+
+    package func answer(_ request: HotRequest) -> HotAnswer? {
+        guard let entry = self.state.withLock({ $0.entries[Key(host: request.host, path: request.path)] }) else { return nil }
+        guard entry.version == (entry.isTag ? self.versions.tags : self.versions.removals) else { return nil }
+        guard let token = self.tokens.remembered(String(request.token)), token.kind == .registryAccess, token.audience == entry.audience,
+            token.access.contains(where: { $0.type == "repository" && $0.name == entry.repository && $0.actions.contains("pull") })
+        else { return nil }
+        switch entry.content {
+        case .manifest(let get, let head, let length):
+            guard request.range == nil else { return nil }
+            return HotAnswer(bytes: request.isHead ? head : get, body: .none, status: 200, length: length)
+        case .blob(let file, let size, let digest):
+            switch ByteRange.parse(request.range, size: size) {
+            case .unsatisfiable: return nil
+            case .whole:
+                return HotAnswer(
+                    bytes: Self.blobHead("200 OK", digest, length: size, range: nil), body: request.isHead || size == 0 ? .none : .file(file, 0..<size), status: 200,
+                    length: size)
+            case .part(let part):
+                let length = part.upperBound - part.lowerBound
+                return HotAnswer(
+                    bytes: Self.blobHead("206 Partial Content", digest, length: length, range: "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(size)"),
+                    body: request.isHead ? .none : .file(file, part), status: 206, length: length)
+            }
+        }
+    }
+
+    private static func blobHead(_ status: String, _ digest: String, length: Int64, range: String?) -> ByteBuffer {
+        var text = "HTTP/1.1 \(status)\r\nContent-Type: application/octet-stream\r\nDocker-Content-Digest: \(digest)\r\nETag: \"\(digest)\"\r\n"
+        text += "Accept-Ranges: bytes\r\nCache-Control: \(DistributionHandler.immutable)\r\n"
+        if let range { text += "Content-Range: \(range)\r\n" }
+        text += "Docker-Distribution-Api-Version: registry/2.0\r\nContent-Length: \(length)\r\nServer: outport\r\n\r\n"
+        return ByteBuffer(string: text)
+    }
+
+    /// Remembers a manifest that has just been answered.
+    ///
+    /// - Parameters:
+    ///   - isTag: whether the path names a tag.
+    ///   - version: of tags or of removals, taken before the manifest was read.
+    func remember(_ manifest: StoredManifest, isTag: Bool, version: UInt64, repository: RepositoryName, _ call: DistributionHandler.Call) {
+        guard let key = Self.key(call) else { return }
+        let head = ByteBuffer(
+            string:
+                "HTTP/1.1 200 OK\r\nContent-Type: \(manifest.mediaType)\r\nDocker-Content-Digest: \(manifest.digest)\r\nETag: \"\(manifest.digest)\"\r\n"
+                + "Docker-Distribution-Api-Version: registry/2.0\r\nContent-Length: \(manifest.bytes.count)\r\nServer: outport\r\n\r\n")
+        var get = head
+        get.writeBytes(manifest.bytes)
+        let entry = Entry(
+            audience: call.registry.audience, repository: repository.description, version: version, isTag: isTag,
+            content: .manifest(get: get, head: head, length: Int64(manifest.bytes.count)))
+        self.state.withLock { state in
+            if state.entries.updateValue(entry, forKey: key) == nil { state.manifests.append(key) }
+            state.bytes += get.readableBytes
+            while state.bytes > Self.byteLimit, !state.manifests.isEmpty {
+                // The oldest half goes at once: one at a time would move the list with every new entry.
+                let gone = state.manifests.prefix(max(1, state.manifests.count / 2))
+                for key in gone { state.entries[key] = nil }
+                state.manifests.removeFirst(gone.count)
+                state.bytes = state.manifests.reduce(0) { sum, key in
+                    if case .manifest(let get, _, _) = state.entries[key]?.content { sum + get.readableBytes } else { sum }
+                }
+            }
+        }
+    }
+
+    /// Remembers a blob that has just been opened.
+    ///
+    /// - Parameter version: of removals, taken before the blob was looked up.
+    func remember(_ file: File, _ stored: StoredBlob, version: UInt64, repository: RepositoryName, _ call: DistributionHandler.Call) {
+        guard let key = Self.key(call) else { return }
+        let entry = Entry(
+            audience: call.registry.audience, repository: repository.description, version: version, isTag: false,
+            content: .blob(file, size: stored.size, digest: stored.digest.description))
+        self.state.withLock { state in
+            if state.entries.updateValue(entry, forKey: key) == nil { state.files.append(key) }
+            guard state.files.count > Self.fileLimit else { return }
+            for key in state.files.prefix(Self.fileLimit / 2) { state.entries[key] = nil }
+            state.files.removeFirst(Self.fileLimit / 2)
+        }
+    }
+
+    /// Only what the hot path would ask for: a path without a query.
+    private static func key(_ call: DistributionHandler.Call) -> Key? {
+        guard call.request.query.isEmpty, let host = call.request.hostHeader, !call.request.path.utf8.contains(UInt8(ascii: "%")) else { return nil }
+        return Key(host: host, path: call.request.path)
+    }
+}

@@ -1,0 +1,46 @@
+// What the hot path may be asked, and what it may answer: reads of content that is in memory or an open file, by callers
+// whose token has been verified before. Whatever is not clear at a glance is not answered here.
+
+package import NIOCore
+package import Persistence
+
+/// A GET or HEAD as it stands in the head of a request, with nothing in it that would need a decision elsewhere.
+package struct HotRequest {
+    package let isHead: Bool
+    /// As sent, without a query.
+    package let path: String
+    /// The `Host` header as sent.
+    package let host: String
+    /// What follows `Bearer `.
+    package let token: Substring
+    /// The `Range` header.
+    package let range: String?
+}
+
+/// An answer, serialised.
+package struct HotAnswer {
+    package enum Body {
+        /// The head holds everything.
+        case none
+        case file(File, Range<Int64>)
+    }
+
+    /// Status line and header, and a body in memory behind it.
+    package let bytes: ByteBuffer
+    package let body: Body
+    /// For the log.
+    package let status: Int
+    package let length: Int64
+
+    package init(bytes: ByteBuffer, body: Body, status: Int, length: Int64) {
+        self.bytes = bytes
+        self.body = body
+        self.status = status
+        self.length = length
+    }
+}
+
+/// Answers hot reads at once, on the event loop, or not at all.
+package protocol HotResponder: Sendable {
+    func answer(_ request: HotRequest) -> HotAnswer?
+}

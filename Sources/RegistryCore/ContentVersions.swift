@@ -1,0 +1,23 @@
+// Two counters by which caches know that what they hold may have changed.
+
+internal import Synchronization
+
+/// Moves before the change is acknowledged to whoever made it.
+package final class ContentVersions: Sendable {
+    private let tagCount = Atomic<UInt64>(0)
+    private let removalCount = Atomic<UInt64>(0)
+
+    init() {}
+
+    /// Another value means that some tag may name another manifest, or none.
+    package var tags: UInt64 { self.tagCount.load(ordering: .acquiring) }
+    /// Another value means that something may have been removed or unlinked.
+    package var removals: UInt64 { self.removalCount.load(ordering: .acquiring) }
+
+    func tagsMoved() { self.tagCount.add(1, ordering: .releasing) }
+
+    func contentRemoved() {
+        self.removalCount.add(1, ordering: .releasing)
+        self.tagsMoved()
+    }
+}

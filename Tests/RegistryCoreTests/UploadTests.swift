@@ -1,0 +1,176 @@
+// Proves uploads: order, one writer at a time, resuming, and that an upload belongs to its repository.
+
+import NIOCore
+import OCI
+import RegistryCore
+import TestSupport
+import Testing
+
+@Suite struct UploadTests {
+    private let app = repository("app")
+
+    private func refusal(_ body: @Sendable () async throws -> Void) async -> RegistryError? {
+        await #expect(throws: RegistryError.self) { try await body() }
+    }
+
+    private func range(_ text: String) throws -> Uploads.Range { try Uploads.Range(parsing: text) }
+
+    @Test("R1 a chunked upload goes on where it stood; a chunk out of order is 416 and changes nothing")
+    func chunks() async throws {
+        let site = try await Site()
+        let content = Fixture.layer("0123456789")
+        let id = try await site.uploads.begin(in: self.app, of: site.registry)
+        #expect(try await site.uploads.append(Parts([Array("0123".utf8)]), range: self.range("0-3"), length: 4, to: id, in: self.app, of: site.registry) == 4)
+        for bad in ["0-3", "5-6", "3-5"] {
+            let error = await self.refusal {
+                _ = try await site.uploads.append(Parts([Array("xx".utf8)]), range: self.range(bad), length: nil, to: id, in: self.app, of: site.registry)
+            }
+            #expect(error?.status == 416)
+            #expect(error?.detail["offset"] == "4")
+        }
+        let error = await self.refusal {
+            _ = try await site.uploads.append(Parts([Array("45".utf8)]), range: self.range("4-5"), length: 3, to: id, in: self.app, of: site.registry)
+        }
+        #expect(error?.code == .sizeInvalid)
+        #expect(try await site.uploads.size(of: id, in: self.app, of: site.registry) == 4)
+        let stored = try await site.uploads.finish(
+            Parts([Array("456789".utf8)]), range: self.range("4-9"), length: 6, as: content.digest, upload: id, in: self.app, of: site.registry)
+        #expect(stored.size == 10)
+        #expect(try await site.store.blob(content.digest, in: self.app, of: site.registry) == stored)
+        let over = await self.refusal { _ = try await site.uploads.size(of: id, in: self.app, of: site.registry) }
+        #expect(over?.code == .blobUploadUnknown)
+    }
+
+    @Test("R1 a chunk's bytes must be as many as its Content-Range says")
+    func chunkLength() async throws {
+        let site = try await Site()
+        for body in ["0123", "0123456789"] {
+            let id = try await site.uploads.begin(in: self.app, of: site.registry)
+            let error = await self.refusal {
+                _ = try await site.uploads.append(Parts([Array(body.utf8)]), range: self.range("0-6"), length: nil, to: id, in: self.app, of: site.registry)
+            }
+            #expect(error?.code == .sizeInvalid)
+        }
+    }
+
+    @Test("R1 Content-Range has one form", arguments: ["", "-", "0", "0-", "-1", "5-4", "a-b", "0-1-2", "bytes 0-1", "+0-1", "0-1/2", " 0-1", "0-99999999999999999999"])
+    func badRanges(text: String) {
+        #expect(throws: OCIParseError.self) { try Uploads.Range(parsing: text) }
+    }
+
+    @Test("R1 a second writer is refused, not queued, and the first is not disturbed")
+    func oneWriter() async throws {
+        let site = try await Site()
+        let id = try await site.uploads.begin(in: self.app, of: site.registry)
+        let (gate, reached) = (Gate(), Gate())
+        async let first = site.uploads.append(
+            Parts([Array("ab".utf8), Array("cd".utf8)], gate: gate, reached: reached), range: nil, length: nil, to: id, in: self.app, of: site.registry)
+        await reached.wait()
+        let error = await self.refusal {
+            _ = try await site.uploads.append(Parts([Array("xx".utf8)]), range: nil, length: nil, to: id, in: self.app, of: site.registry)
+        }
+        #expect(error?.status == 409)
+        let cancel = await self.refusal { try await site.uploads.cancel(id, in: self.app, of: site.registry) }
+        #expect(cancel?.status == 409)
+        gate.open()
+        #expect(try await first == 4)
+        _ = try await site.uploads.finish(nil as Parts?, range: nil, length: nil, as: Digest.of("abcd".utf8), upload: id, in: self.app, of: site.registry)
+    }
+
+    @Test("R1 what arrived before a connection broke is kept, and the upload goes on behind it")
+    func truncated() async throws {
+        let site = try await Site()
+        let id = try await site.uploads.begin(in: self.app, of: site.registry)
+        await #expect(throws: Parts.Broken.self) {
+            try await site.uploads.append(Parts([Array("abc".utf8)], breaks: true), range: nil, length: 10, to: id, in: self.app, of: site.registry)
+        }
+        #expect(try await site.uploads.size(of: id, in: self.app, of: site.registry) == 3)
+        _ = try await site.uploads.finish(
+            Parts([Array("def".utf8)]), range: self.range("3-5"), length: 3, as: Digest.of("abcdef".utf8), upload: id, in: self.app, of: site.registry)
+    }
+
+    @Test("R7 an upload goes on after a restart of the server", arguments: Digest.Algorithm.allCases)
+    func restart(algorithm: Digest.Algorithm) async throws {
+        let site = try await Site()
+        let content = Content(Array("before and after".utf8), .layer, algorithm: algorithm)
+        let id = try await site.uploads.begin(in: self.app, of: site.registry)
+        _ = try await site.uploads.append(Parts([Array("before".utf8)]), range: nil, length: nil, to: id, in: self.app, of: site.registry)
+        let restarted = Uploads(store: site.store)
+        #expect(try await restarted.size(of: id, in: self.app, of: site.registry) == 6)
+        let stored = try await restarted.finish(
+            Parts([Array(" and after".utf8)]), range: nil, length: nil, as: content.digest, upload: id, in: self.app, of: site.registry)
+        #expect(stored.digest == content.digest)
+        #expect(site.scratch.files(below: "uploads").isEmpty)
+    }
+
+    @Test("R1 an upload is unknown in another repository, in another registry, and under a made-up identifier")
+    func foreign() async throws {
+        let site = try await Site()
+        let id = try await site.uploads.begin(in: self.app, of: site.registry)
+        let other = try await site.store.registry(named: "other")
+        for (name, registry, identifier) in [
+            (repository("other"), site.registry, id), (self.app, other, id), (self.app, site.registry, String(repeating: "0", count: 32)),
+            (self.app, site.registry, "../../outport.db"), (self.app, site.registry, ""), (self.app, site.registry, id + "/../x"),
+        ] {
+            let error = await self.refusal { _ = try await site.uploads.size(of: identifier, in: name, of: registry) }
+            #expect(error?.code == .blobUploadUnknown)
+        }
+        #expect(try await site.uploads.size(of: id, in: self.app, of: site.registry) == 0)
+    }
+
+    @Test("R1 content that is not what the digest says is refused, and nothing of it stays", arguments: Digest.Algorithm.allCases)
+    func wrongDigest(algorithm: Digest.Algorithm) async throws {
+        let site = try await Site()
+        let id = try await site.uploads.begin(in: self.app, of: site.registry)
+        let promised = Digest.of("promised".utf8, algorithm: algorithm)
+        let error = await self.refusal {
+            _ = try await site.uploads.finish(
+                Parts([Array("delivered".utf8)]), range: nil, length: nil, as: promised, upload: id, in: self.app, of: site.registry)
+        }
+        #expect(error?.code == .digestInvalid)
+        #expect(error?.status == 400)
+        let unknown = await self.refusal { _ = try await site.store.blob(promised, in: self.app, of: site.registry) }
+        #expect(unknown?.code == .blobUnknown)
+        #expect(site.scratch.files(below: "uploads").isEmpty)
+        #expect(site.scratch.files(below: "blobs").isEmpty)
+    }
+
+    @Test("R1 a cancelled upload is gone")
+    func cancelled() async throws {
+        let site = try await Site()
+        let id = try await site.uploads.begin(in: self.app, of: site.registry)
+        try await site.uploads.cancel(id, in: self.app, of: site.registry)
+        let error = await self.refusal { _ = try await site.uploads.size(of: id, in: self.app, of: site.registry) }
+        #expect(error?.code == .blobUploadUnknown)
+        #expect(site.scratch.files(below: "uploads").isEmpty)
+    }
+
+    @Test("R1 one content has one file, however many repositories push it, at the same time too")
+    func shared() async throws {
+        let site = try await Site()
+        let content = Fixture.layer(bytes: 300_000, seed: 1)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<8 { group.addTask { try await site.push(content, to: repository("team/app\(number)")) } }
+            try await group.waitForAll()
+        }
+        #expect(site.scratch.files(below: "blobs").count == 1)
+        for number in 0..<8 {
+            let blob = try await site.store.blob(content.digest, in: repository("team/app\(number)"), of: site.registry)
+            let reader = try await site.blobs.open(blob)
+            #expect(Array(try await reader.read(at: 0, count: 300_000).readableBytesView) == content.bytes)
+        }
+        #expect(try await site.store.usage(of: site.registry) == 300_000)
+    }
+
+    @Test("R1 large bodies in uneven parts arrive whole")
+    func segments() async throws {
+        let site = try await Site()
+        var generator = SeededGenerator(seed: 5)
+        let parts = [700_000, 1, 1_500_000, 350_000, 5_000_000, 3].map { generator.bytes($0) }
+        let whole = parts.flatMap { $0 }
+        let id = try await site.uploads.begin(in: self.app, of: site.registry)
+        let stored = try await site.uploads.finish(
+            Parts(parts), range: nil, length: Int64(whole.count), as: Digest.of(whole), upload: id, in: self.app, of: site.registry)
+        #expect(stored.size == Int64(whole.count))
+    }
+}

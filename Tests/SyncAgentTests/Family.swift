@@ -1,0 +1,221 @@
+// A parent and its child in this process, joined by a transport that can be cut at any byte.
+
+import DistributionAPI
+import Gateway
+import GatewayProtocol
+import HTTPServing
+import HTTPTypes
+import Identity
+import Logging
+import NIOCore
+import OCI
+import Persistence
+import RegistryCore
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import RegistryClient
+@testable import SyncAgent
+
+/// Carries requests to handlers in this process.
+final class LoopbackTransport: TrustingTransport {
+    struct Request: Sendable, Equatable {
+        let method: String
+        let target: String
+        let range: String?
+        var isBlob: Bool { self.target.contains("/blobs/") }
+    }
+
+    private struct State {
+        var isOnline = true
+        /// Blob bytes that still pass before the link is cut.
+        var budget: Int?
+        var requests: [Request] = []
+        var blobBytes = 0
+        var gate: (Gate, reached: Gate)?
+    }
+
+    static let partSize = 10_000
+    private let server: DataPlane
+    private let state = Mutex(State())
+
+    init(_ server: DataPlane) { self.server = server }
+
+    func setTrust(_ trust: TrustPolicy) {}
+
+    var requests: [Request] { self.state.withLock { $0.requests } }
+    /// Bytes of blobs that reached the child.
+    var blobBytes: Int { self.state.withLock { $0.blobBytes } }
+    var isOnline: Bool { self.state.withLock { $0.isOnline } }
+
+    func setOnline(_ isOnline: Bool) { self.state.withLock { $0.isOnline = isOnline } }
+    /// Cuts the link in the middle of a blob, after this many bytes of blobs from now on.
+    func cut(afterBlobBytes count: Int) { self.state.withLock { $0.budget = count } }
+    /// Holds the first blob body until `gate` is opened; `reached` tells that it waits.
+    func hold(_ gate: Gate, reached: Gate) { self.state.withLock { $0.gate = (gate, reached) } }
+    func forget() { self.state.withLock { $0.requests = [] } }
+
+    /// Takes what may pass of `count` blob bytes.
+    fileprivate func pass(_ count: Int) -> Int {
+        self.state.withLock { state in
+            guard state.isOnline else { return 0 }
+            let passed = min(count, state.budget ?? count)
+            state.blobBytes += passed
+            if let budget = state.budget {
+                state.budget = budget - passed
+                if budget == passed { (state.isOnline, state.budget) = (false, nil) }
+            }
+            return passed
+        }
+    }
+
+    fileprivate func takeGate() -> (Gate, reached: Gate)? {
+        self.state.withLock { state in
+            defer { state.gate = nil }
+            return state.gate
+        }
+    }
+
+    func send(_ request: ClientRequest) async throws -> ClientResponse {
+        let range = request.headers.first { $0.name == "Range" }?.value
+        let isOnline = self.state.withLock { state in
+            state.requests.append(Request(method: request.method, target: request.target, range: range))
+            return state.isOnline
+        }
+        guard isOnline else { throw TransportError(.unreachable, "the link is cut") }
+        var headers = HTTPFields()
+        for (name, value) in request.headers { if let name = HTTPField.Name(name) { headers.append(HTTPField(name: name, value: value)) } }
+        headers[.contentLength] = String(request.body.count)
+        let response = try await self.server.respond(
+            HTTPRequest.Method(rawValue: request.method) ?? .get, request.target, headers: headers, body: .init(buffer: ByteBuffer(bytes: request.body)),
+            host: request.endpoint.authority, isSecure: request.endpoint.isSecure)
+        try Task.checkCancellation()
+        guard let response, self.isOnline else { throw TransportError(.interrupted, "the link is cut") }
+        let isBlob = request.target.contains("/blobs/") && response.status.code < 300
+        let body: Body =
+            switch response.body {
+            case .none, .announced: Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil)
+            case .bytes(let buffer): Body(reader: nil, bytes: buffer, range: 0..<0, meter: nil)
+            case .blob(let reader, let range): Body(reader: reader, bytes: ByteBuffer(), range: range, meter: isBlob ? self : nil)
+            }
+        return ClientResponse(
+            status: response.status.code, headers: response.headers.map { ($0.name.rawName, $0.value) }, body: ClientResponseBody(body))
+    }
+
+    /// A body in small parts.
+    private struct Body: AsyncSequence, Sendable {
+        typealias Element = ByteBuffer
+        let reader: (any BlobReader)?
+        let bytes: ByteBuffer
+        let range: Range<Int64>
+        let meter: LoopbackTransport?
+
+        struct AsyncIterator: AsyncIteratorProtocol {
+            let body: Body
+            var offset: Int64
+            var isOver = false
+
+            mutating func next() async throws -> ByteBuffer? {
+                guard let reader = body.reader else {
+                    defer { self.isOver = true }
+                    return self.isOver || self.body.bytes.readableBytes == 0 ? nil : self.body.bytes
+                }
+                if let (gate, reached) = self.body.meter?.takeGate() {
+                    reached.open()
+                    await gate.wait()
+                }
+                guard self.offset < self.body.range.upperBound else { return nil }
+                let wanted = Int(Swift.min(Int64(LoopbackTransport.partSize), self.body.range.upperBound - self.offset))
+                let passed = self.body.meter?.pass(wanted) ?? wanted
+                guard passed > 0 else { throw TransportError(.interrupted, "the link is cut") }
+                defer { self.offset += Int64(passed) }
+                return try await reader.read(at: self.offset, count: passed)
+            }
+        }
+
+        func makeAsyncIterator() -> AsyncIterator { AsyncIterator(body: self, offset: self.range.lowerBound) }
+    }
+}
+
+/// A parent with one connected registry, and what the connected registry is made of.
+final class Family: Sendable {
+    let parent: DataPlane
+    let child: Site
+    let transport: LoopbackTransport
+    let connection: ConnectionString
+
+    init(repositories: [String] = ["*"], clientTokens: [String] = [], schedule: String = "* * * * *", window: String? = nil) async throws {
+        self.parent = try await DataPlane(Site())
+        for token in clientTokens { _ = try await self.parent.client(token) }
+        let password = try await self.parent.connectedRegistry(
+            "site1", repositories: repositories, clientTokens: clientTokens, schedule: schedule, window: window)
+        self.child = try await Site(clock: self.parent.site.clock)
+        self.transport = LoopbackTransport(self.parent)
+        self.connection = try ConnectionString(
+            parsing: ConnectionStringTests.text(password: password, endpoint: "harbour.test", scheme: "http"))
+    }
+
+    func memory(_ site: Site? = nil) async throws -> SyncMemoryStore {
+        try await SyncMemoryStore(database: (site ?? self.child).database, connection: self.connection)
+    }
+
+    func agent(_ site: Site? = nil, memory: SyncMemoryStore? = nil) async throws -> SyncAgent {
+        let site = site ?? self.child
+        let transport = self.transport
+        var memory = memory
+        if memory == nil { memory = try await self.memory(site) }
+        return SyncAgent(
+            connection: self.connection, memory: try #require(memory), store: site.store, identities: site.identities, registry: site.registry, folder: site.folder,
+            transport: transport, makeUntrusted: { transport }, version: "test", loginServer: "child.test",
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, clock: site.clock.wall)
+    }
+
+    /// Runs the child's agent while `body` looks on.
+    func following(_ agent: SyncAgent? = nil, _ body: @Sendable @escaping () async throws -> Void) async throws {
+        var agent = agent
+        if agent == nil { agent = try await self.agent() }
+        let running = try #require(agent)
+        let task = Task { _ = await running.run() }
+        do {
+            try await body()
+        } catch {
+            task.cancel()
+            await task.value
+            throw error
+        }
+        task.cancel()
+        await task.value
+    }
+
+    /// Waits for the child's content to meet a condition, woken by each change of it.
+    func until(_ condition: @Sendable () async throws -> Bool) async throws -> Bool {
+        let deadline = ContinuousClock.now + .seconds(20)
+        while true {
+            let seen = self.child.activity.count
+            if try await condition() { return true }
+            guard ContinuousClock.now < deadline else { return false }
+            await self.child.activity.wait(beyond: seen, atMost: .seconds(1))
+        }
+    }
+
+    func childHas(_ tag: OCI.Tag, at content: Content?, in name: RepositoryName) async throws -> Bool {
+        try await self.child.store.resolve(tag, in: name, of: self.child.registry) == content?.digest
+    }
+
+    /// Whether an image can be pulled whole from the child.
+    func isWhole(_ image: TestImage, in name: RepositoryName) async throws -> Bool {
+        let manifest = try await self.child.store.manifest(.digest(image.manifest.digest), in: name, of: self.child.registry)
+        guard manifest.bytes == image.manifest.bytes else { return false }
+        for content in image.blobs {
+            let stored = try await self.child.store.blob(content.digest, in: name, of: self.child.registry)
+            let reader = try await self.child.blobs.open(stored)
+            guard Array(try await reader.read(at: 0, count: content.bytes.count).readableBytesView) == content.bytes else { return false }
+        }
+        return true
+    }
+
+    var parentState: ConnectedRegistry? {
+        get async throws { try await self.parent.connectedRegistries.find("site1", in: self.parent.site.registry) }
+    }
+}
