@@ -22,9 +22,15 @@ extension DistributionHandler {
         } else if let text = call.request.query("digest") {
             let digest = try Digest(text)
             let id = try await self.uploads.begin(in: name, of: call.registry.id)
-            let stored = try await self.uploads.finish(
-                call.request.body, range: nil, length: call.request.contentLength, as: digest, upload: id, in: name, of: call.registry.id)
-            return Self.created(name, stored.digest)
+            do {
+                let stored = try await self.uploads.finish(
+                    call.request.body, range: nil, length: call.request.contentLength, as: digest, upload: id, in: name, of: call.registry.id)
+                return Self.created(name, stored.digest)
+            } catch {
+                // The client never learned the identifier: nobody could go on with what arrived.
+                try? await self.uploads.cancel(id, in: name, of: call.registry.id)
+                throw error
+            }
         }
         let id = try await self.uploads.begin(in: name, of: call.registry.id)
         return Self.accepted(name, id, size: 0)

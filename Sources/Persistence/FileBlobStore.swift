@@ -53,7 +53,7 @@ package final class FileBlobStore: BlobStore {
 
     package func discard(_ name: StagingName) async throws {
         let path = self.path(name)
-        try await self.pool.runIfActive { try FileSystem.remove(path) }
+        try await self.pool.runToEnd { try FileSystem.remove(path) }
     }
 
     package func staged(in area: StagingArea) async throws -> [StagingName] {
@@ -146,7 +146,7 @@ package final class FileBlobStore: BlobStore {
         func digest() -> Digest { self.state.withLock { $0.hasher.finish() } }
 
         func append(_ segment: ByteBuffer) async throws {
-            try await self.pool.runIfActive {
+            try await self.pool.runToEnd {
                 try self.state.withLock { state in
                     try segment.withUnsafeReadableBytes { bytes in
                         do {
@@ -164,7 +164,7 @@ package final class FileBlobStore: BlobStore {
         }
 
         func synchronize() async throws {
-            try await self.pool.runIfActive { try self.file.synchronize() }
+            try await self.pool.runToEnd { try self.file.synchronize() }
         }
     }
 
@@ -190,6 +190,20 @@ package final class FileBlobStore: BlobStore {
                     throw PersistenceError(.io, tried: "read \(self.openFile.path)", cause: "the file is shorter than the database says")
                 }
                 return buffer
+            }
+        }
+    }
+}
+
+extension NIOThreadPool {
+    /// Runs `body` also for a caller that is cancelled: what has arrived over a link that is being given up is still kept.
+    fileprivate func runToEnd<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            self.submit { state in
+                switch state {
+                case .active: continuation.resume(with: Result { try body() })
+                case .cancelled: continuation.resume(throwing: CancellationError())
+                }
             }
         }
     }
