@@ -54,6 +54,7 @@ extension DistributionHandler {
     func blob(_ name: RepositoryName, _ digest: Digest, _ call: Call) async throws -> ServerResponse {
         let version = self.store.versions.removals
         let stored = try await self.store.blob(digest, in: name, of: call.registry.id)
+        if call.request.method == .head { try await self.store.renewLease(of: digest) }
         let etag = "\"\(digest)\""
         var headers: HTTPFields = [
             .contentType: "application/octet-stream", .dockerContentDigest: digest.description, .eTag: etag, .acceptRanges: "bytes",

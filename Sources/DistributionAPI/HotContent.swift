@@ -67,17 +67,19 @@ package final class HotContent: HotResponder {
             guard request.range == nil else { return nil }
             return HotAnswer(bytes: request.isHead ? head : get, body: .none, status: 200, length: length)
         case .blob(let file, let size, let digest):
+            // Whoever asks whether a blob is here may be about to rely on it: its lease is renewed on the cold path.
+            if request.isHead { return nil }
             switch ByteRange.parse(request.range, size: size) {
             case .unsatisfiable: return nil
             case .whole:
                 return HotAnswer(
-                    bytes: Self.blobHead("200 OK", digest, length: size, range: nil), body: request.isHead || size == 0 ? .none : .file(file, 0..<size), status: 200,
+                    bytes: Self.blobHead("200 OK", digest, length: size, range: nil), body: size == 0 ? .none : .file(file, 0..<size), status: 200,
                     length: size)
             case .part(let part):
                 let length = part.upperBound - part.lowerBound
                 return HotAnswer(
                     bytes: Self.blobHead("206 Partial Content", digest, length: length, range: "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(size)"),
-                    body: request.isHead ? .none : .file(file, part), status: 206, length: length)
+                    body: .file(file, part), status: 206, length: length)
             }
         }
     }

@@ -126,7 +126,10 @@ package final class GatewayHandler: RequestHandler {
             try await self.connectedRegistries.deactivate(call.connectedRegistry.name, in: registry.id)
             return ServerResponse(.noContent)
         case (.get, "settings", 0): return try await self.settings(request, try await self.admit(request, name, registry, [.configRead]))
-        case (.get, "changes", 0): return try await self.changes(request, try await self.admit(request, name, registry, [.messageRead]))
+        case (.get, "changes", 0):
+            // Taken before the token is looked at: a deactivation in between must wake the poll, too.
+            let seen = self.registries.activity.count
+            return try await self.changes(request, try await self.admit(request, name, registry, [.messageRead]), seen)
         case (.get, "state", 0): return try await self.state(try await self.admit(request, name, registry, [.messageRead]))
         case (.get, "state", _):
             let call = try await self.admit(request, name, registry, [.messageRead])
@@ -224,7 +227,7 @@ package final class GatewayHandler: RequestHandler {
     }
 
     /// Long poll: answers when there is something for this child, when its settings differ, or when the wait is over.
-    private func changes(_ request: ServerRequest, _ first: Call) async throws -> ServerResponse {
+    private func changes(_ request: ServerRequest, _ first: Call, _ count: UInt64) async throws -> ServerResponse {
         guard let log = request.query("log"), let after = request.query("after").flatMap(Int64.init), after >= 0 else {
             throw Refusal(.invalid, 400, "changes needs log and after, the cursor to go on from")
         }
@@ -235,8 +238,8 @@ package final class GatewayHandler: RequestHandler {
         var cursor = ChangeCursor(log: log, sequence: after)
         try await self.connectedRegistries.touch(first.connectedRegistry.name, in: first.registry.id)
         var call = first
+        var seen = count
         while true {
-            let seen = self.registries.activity.count
             let selection = call.map.repositories(.contentRead)
             let page: ChangePage
             do {
@@ -261,6 +264,7 @@ package final class GatewayHandler: RequestHandler {
             cursor = page.next
             if page.isAtHead { await self.registries.activity.wait(beyond: seen, atMost: remaining) }
             // Token, lease and scope map may have changed while we waited.
+            seen = self.registries.activity.count
             call = try await self.admit(request, first.connectedRegistry.name, first.registry, [.messageRead])
         }
     }

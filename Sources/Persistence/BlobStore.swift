@@ -72,7 +72,8 @@ package protocol BlobStore: Sendable {
     func resume(_ name: StagingName) async throws -> (any StagedBlob)?
     /// Gives content under way up.
     func discard(_ name: StagingName) async throws
-    func staged(in area: StagingArea) async throws -> [StagingName]
+    /// Content under way, with the time of its last byte in milliseconds since 1970.
+    func staged(in area: StagingArea) async throws -> [(name: StagingName, modified: Int64)]
 
     /// Makes content under way permanent: durable first, then verified, then visible under its name.
     ///
@@ -81,4 +82,9 @@ package protocol BlobStore: Sendable {
 
     func open(_ blob: StoredBlob) async throws -> any BlobReader
     func delete(_ blob: StoredBlob) async throws
+
+    /// The parts into which committed content is divided, for looking through it piece by piece.
+    func shelves() async throws -> [String]
+    /// What is committed on one shelf, with the time of its commit in milliseconds since 1970, whether a database names it or not.
+    func stored(on shelf: String) async throws -> [(blob: StoredBlob, modified: Int64)]
 }

@@ -76,6 +76,11 @@ package final class File: Sendable {
         guard ftruncate(self.descriptor, off_t(size)) == 0 else { throw .systemCall("shorten \(self.path)") }
     }
 
+    /// Sets the time of the last change to now.
+    package func touch() throws(PersistenceError) {
+        guard futimens(self.descriptor, nil) == 0 else { throw .systemCall("set the time of \(self.path)") }
+    }
+
     /// Returns when the file's content would survive power loss.
     package func synchronize() throws(PersistenceError) {
         guard fsync(self.descriptor) == 0 else { throw .systemCall("flush \(self.path) to disk") }
@@ -123,6 +128,13 @@ package enum FileSystem {
     /// Removes a file; one that is not there is no error.
     package static func remove(_ path: String) throws(PersistenceError) {
         guard unlink(path) == 0 || errno == ENOENT else { throw .systemCall("remove \(path)") }
+    }
+
+    /// Size in bytes and time of the last change in milliseconds since 1970; `nil` when there is no such file.
+    package static func status(_ path: String) -> (size: Int64, modified: Int64)? {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        return (Int64(status.st_size), Int64(status.st_mtim.tv_sec) * 1000 + Int64(status.st_mtim.tv_nsec) / 1_000_000)
     }
 
     package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }

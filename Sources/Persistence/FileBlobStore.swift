@@ -56,10 +56,12 @@ package final class FileBlobStore: BlobStore {
         try await self.pool.runToEnd { try FileSystem.remove(path) }
     }
 
-    package func staged(in area: StagingArea) async throws -> [StagingName] {
+    package func staged(in area: StagingArea) async throws -> [(name: StagingName, modified: Int64)] {
         let folder = "\(self.root)/\(area.rawValue)"
         return try await self.pool.runIfActive {
-            try FileSystem.names(in: folder).map { StagingName(area: area, text: $0) }
+            try FileSystem.names(in: folder).compactMap { name in
+                FileSystem.status("\(folder)/\(name)").map { (StagingName(area: area, text: name), $0.modified) }
+            }
         }
     }
 
@@ -77,6 +79,8 @@ package final class FileBlobStore: BlobStore {
             try FileSystem.remove(source)
             throw .init(.sizeMismatch, tried: "store \(digest)", cause: "\(actualSize) bytes arrived, \(size) were announced")
         }
+        // A file's time is that of its commit: the collector leaves fresh ones alone until their row is there.
+        try staged.file.touch()
         try staged.file.synchronize()
         let actual = digest.algorithm == .sha256 ? staged.digest() : try Self.hash(staged.file, digest.algorithm).hasher.finish()
         guard actual == digest else {
@@ -105,6 +109,27 @@ package final class FileBlobStore: BlobStore {
     package func delete(_ blob: StoredBlob) async throws {
         let path = self.path(blob)
         try await self.pool.runIfActive { try FileSystem.remove(path) }
+    }
+
+    package func shelves() async throws -> [String] {
+        let root = "\(self.root)/blobs"
+        return try await self.pool.runIfActive {
+            try FileSystem.names(in: root).flatMap { algorithm in try FileSystem.names(in: "\(root)/\(algorithm)").map { "\(algorithm)/\($0)" } }
+        }
+    }
+
+    package func stored(on shelf: String) async throws -> [(blob: StoredBlob, modified: Int64)] {
+        let folder = "\(self.root)/blobs/\(shelf)"
+        return try await self.pool.runIfActive {
+            try FileSystem.names(in: folder).compactMap { name in
+                // Names that are not ours are not touched.
+                let parts = name.split(separator: ".")
+                guard parts.count == 2, let algorithm = shelf.split(separator: "/").first, let digest = try? Digest("\(algorithm):\(parts[0])"),
+                    let status = FileSystem.status("\(folder)/\(name)")
+                else { return nil }
+                return (StoredBlob(digest: digest, size: status.size, generation: String(parts[1])), status.modified)
+            }
+        }
     }
 
     /// Hashes a whole file.

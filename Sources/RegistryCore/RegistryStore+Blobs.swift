@@ -22,6 +22,18 @@ extension RegistryStore {
         }
     }
 
+    /// Keeps content from being collected for a while: a client that is told of it finds it when its manifest arrives.
+    package func renewLease(of digest: Digest) async throws {
+        let now = self.clock.milliseconds()
+        let lease = try await self.database.read { try $0.row("SELECT lease FROM blob WHERE digest = ?", SQLValue(digest))?.integer(0) }
+        // Written only when half of it has gone: most questions cost no write.
+        guard let lease, lease < now + Self.leaseDuration / 2 else { return }
+        _ = try await self.database.write { session in
+            try session.execute(
+                "UPDATE blob SET lease = max(lease, ?) WHERE digest = ?", .integer(now + Self.leaseDuration), SQLValue(digest))
+        }
+    }
+
     /// Content of any repository, for the sync agent: what is here is not fetched again.
     package func content(_ digest: Digest) async throws -> StoredBlob? {
         try await self.database.read { session in

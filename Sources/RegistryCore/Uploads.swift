@@ -129,6 +129,27 @@ package final class Uploads: Sendable {
         try await self.store.blobs.discard(staging)
     }
 
+    /// Gives up uploads without a byte for `age` milliseconds, of this process and of earlier ones.
+    ///
+    /// - Returns: how many.
+    func expire(olderThan age: Int64) async throws -> Int {
+        let before = self.store.clock.milliseconds() - age
+        var count = 0
+        for (name, modified) in try await self.store.blobs.staged(in: .uploads) where modified < before {
+            // One that a request is writing to is not idle, whatever its file says.
+            let isOurs = self.slots.withLock { slots in
+                if case .busy = slots.byName[name] { return false }
+                slots.byName[name] = .busy
+                return true
+            }
+            guard isOurs else { continue }
+            defer { self.slots.withLock { $0.byName[name] = nil } }
+            try await self.store.blobs.discard(name)
+            count += 1
+        }
+        return count
+    }
+
     private static func staging(_ identifier: String, _ name: RepositoryName, _ registry: RegistryID) throws -> StagingName {
         guard let staging = StagingName.upload(identifier, repository: name, registry: registry.value) else {
             throw RegistryError.uploadUnknown(name)

@@ -49,8 +49,15 @@ package final class TransferEngine: Sendable {
         var manifests: [NewManifest] = []
         var seen: Set<Digest> = []
         guard try await self.collect(digest, in: name, depth: 0, &manifests, &seen) else { return false }
-        try await self.fetchBlobs(of: manifests, in: name)
-        try await self.store.apply(ReplicaUpdate(repository: name, manifests: manifests, tags: entries), to: self.registry, origin: Self.origin)
+        let update = ReplicaUpdate(repository: name, manifests: manifests, tags: entries)
+        do {
+            try await self.fetchBlobs(of: manifests, in: name)
+            try await self.store.apply(update, to: self.registry, origin: Self.origin)
+        } catch let error as RegistryError where error.code == .manifestBlobUnknown {
+            // An image that takes longer than a lease may lose a blob to the collector before it is complete.
+            try await self.fetchBlobs(of: manifests, in: name)
+            try await self.store.apply(update, to: self.registry, origin: Self.origin)
+        }
         return true
     }
 

@@ -31,7 +31,8 @@ private struct Tokens: Decodable {
     func challenge() async throws {
         let server = try await self.server()
         for (method, path, scope) in [
-            (HTTPRequest.Method.get, "/v2/team/app/manifests/v1", "repository:team/app:pull"), (.head, "/v2/app/blobs/\(Digest.of([]))", "repository:app:pull"),
+            (HTTPRequest.Method.get, "/v2/team/app/manifests/v1", "repository:team/app:pull"),
+            (.head, "/v2/app/blobs/\(Digest.of([]))", "repository:app:pull"),
             (.get, "/v2/app/tags/list", "repository:app:pull"), (.put, "/v2/app/manifests/v1", "repository:app:pull,push"),
             (.post, "/v2/app/blobs/uploads/", "repository:app:pull,push"), (.delete, "/v2/app/manifests/v1", "repository:app:delete"),
             (.get, "/v2/_catalog", "registry:catalog:*"),
@@ -39,7 +40,8 @@ private struct Tokens: Decodable {
             let answer = try await server.send(method, path, body: [])
             #expect(answer.status == 401)
             #expect(
-                answer.header("WWW-Authenticate") == "Bearer realm=\"https://harbour.test/oauth2/token\",service=\"harbour.test\",scope=\"\(scope)\"")
+                answer.header("WWW-Authenticate")
+                    == "Bearer realm=\"https://harbour.test/oauth2/token\",service=\"harbour.test\",scope=\"\(scope)\"")
         }
         let plain = try await server.send(.get, "/v2/", host: "127.0.0.1:8443", isSecure: false)
         #expect(plain.header("WWW-Authenticate") == "Bearer realm=\"http://127.0.0.1:8443/oauth2/token\",service=\"127.0.0.1:8443\"")
@@ -49,8 +51,15 @@ private struct Tokens: Decodable {
     func grants(method: String) async throws {
         let server = try await self.server()
         let password = try await server.client(
-            "client", actions: ["repositories/app/content/read", "repositories/app/content/write", "repositories/other/content/read", "repositories/app/metadata/read"])
-        let scopes = ["repository:app:pull,push,delete", "repository:other:push", "repository:other:pull", "repository:secret:pull", "repository:../x:pull", "registry:catalog:*"]
+            "client",
+            actions: [
+                "repositories/app/content/read", "repositories/app/content/write", "repositories/other/content/read",
+                "repositories/app/metadata/read",
+            ])
+        let scopes = [
+            "repository:app:pull,push,delete", "repository:other:push", "repository:other:pull", "repository:secret:pull",
+            "repository:../x:pull", "registry:catalog:*",
+        ]
         let answer: Answer
         if method == "GET" {
             answer = try await server.send(
@@ -59,7 +68,9 @@ private struct Tokens: Decodable {
         } else {
             answer = try await server.send(
                 .post, "/oauth2/token",
-                body: self.form([("grant_type", "password"), ("username", "client"), ("password", password), ("scope", scopes.joined(separator: " "))]))
+                body: self.form([
+                    ("grant_type", "password"), ("username", "client"), ("password", password), ("scope", scopes.joined(separator: " ")),
+                ]))
         }
         #expect(answer.status == 200)
         #expect(answer.header("Cache-Control") == "no-store")
@@ -69,7 +80,8 @@ private struct Tokens: Decodable {
         #expect(tokens.expires_in == 300)
         #expect(
             try await self.access(tokens.token, server) == [
-                AccessEntry(type: "repository", name: "app", actions: ["pull", "push"]), AccessEntry(type: "repository", name: "other", actions: ["pull"]),
+                AccessEntry(type: "repository", name: "app", actions: ["pull", "push"]),
+                AccessEntry(type: "repository", name: "other", actions: ["pull"]),
                 AccessEntry(type: "registry", name: "catalog", actions: ["*"]),
             ])
     }
@@ -82,13 +94,15 @@ private struct Tokens: Decodable {
         let credentials = try await server.credentials("client", actions: ["repositories/app/\(permission.rawValue)"])
         let verbs: [(RepositoryPermission, HTTPRequest.Method, String)] = [
             (.contentRead, .get, "manifests/v1"), (.contentRead, .get, "blobs/\(image.config.digest)"), (.contentRead, .get, "tags/list"),
-            (.contentRead, .get, "referrers/\(image.manifest.digest)"), (.contentWrite, .post, "blobs/uploads/"), (.contentWrite, .put, "manifests/v2"),
+            (.contentRead, .get, "referrers/\(image.manifest.digest)"), (.contentWrite, .post, "blobs/uploads/"),
+            (.contentWrite, .put, "manifests/v2"),
             (.contentDelete, .delete, "manifests/v1"), (.contentDelete, .delete, "blobs/\(image.config.digest)"),
         ]
         for name in ["app", "other"] {
             for (needed, method, path) in verbs {
                 let answer = try await server.send(
-                    method, "/v2/\(name)/\(path)", headers: credentials, body: method == .put ? image.manifest.bytes : method == .get ? nil : [])
+                    method, "/v2/\(name)/\(path)", headers: credentials,
+                    body: method == .put ? image.manifest.bytes : method == .get ? nil : [])
                 let isAllowed = name == "app" && needed == permission
                 if isAllowed {
                     #expect(answer.status < 300 || answer.status == 409, "\(method) \(path): \(answer.status) \(answer.text)")
@@ -141,7 +155,8 @@ private struct Tokens: Decodable {
         for kind in TokenKind.allCases where kind != .registryAccess && kind != .sync {
             bad.append(try await server.authority.issue(kind, subject: subject, audience: server.audience, access: access).token)
         }
-        bad.append(try await DataPlane(Site()).authority.issue(.registryAccess, subject: subject, audience: server.audience, access: access).token)
+        bad.append(
+            try await DataPlane(Site()).authority.issue(.registryAccess, subject: subject, audience: server.audience, access: access).token)
         for token in bad {
             let answer = try await server.send(.get, "/v2/app/manifests/v1", headers: DataPlane.bearer(token))
             #expect(answer.status == 401)
@@ -189,16 +204,21 @@ private struct Tokens: Decodable {
         let password = try await server.client("client", actions: ["repositories/app/content/read"])
         let first = try await server.send(
             .post, "/oauth2/token",
-            body: self.form([("grant_type", "password"), ("username", "client"), ("password", password), ("access_type", "offline"), ("scope", "repository:app:pull")])
+            body: self.form([
+                ("grant_type", "password"), ("username", "client"), ("password", password), ("access_type", "offline"),
+                ("scope", "repository:app:pull"),
+            ])
         ).decode(Tokens.self)
         let refresh = try #require(first.refresh_token)
         func redeem() async throws -> Answer {
             try await server.send(
-                .post, "/oauth2/token", body: self.form([("grant_type", "refresh_token"), ("refresh_token", refresh), ("scope", "repository:app:pull,push")]))
+                .post, "/oauth2/token",
+                body: self.form([("grant_type", "refresh_token"), ("refresh_token", refresh), ("scope", "repository:app:pull,push")]))
         }
         #expect(try await self.access(redeem().decode(Tokens.self).token, server).first?.actions == ["pull"])
         let user = "00000000-0000-0000-0000-000000000000"
-        #expect(try await server.send(.get, "/oauth2/token?scope=repository:app:pull", headers: DataPlane.basic(user, refresh)).status == 200)
+        #expect(
+            try await server.send(.get, "/oauth2/token?scope=repository:app:pull", headers: DataPlane.basic(user, refresh)).status == 200)
         #expect(try await server.send(.get, "/v2/app/tags/list", headers: DataPlane.basic(user, first.token)).status == 401)
         #expect(try await server.send(.get, "/v2/app/tags/list", headers: DataPlane.bearer(refresh)).status == 401)
         try await server.site.identities.putToken("client", scopeMap: "map-client", isEnabled: false, in: server.site.registry)
@@ -210,7 +230,8 @@ private struct Tokens: Decodable {
         let server = try await self.server()
         try await server.site.push(TestImage("one"), tags: [tag("v1")], to: self.app)
         for (name, isAdministrator) in [("owner", true), ("reader", false)] {
-            let principal = ServicePrincipal(objectID: "o-\(name)", appID: "a-\(name)", displayName: name, isDirectoryAdministrator: isAdministrator)
+            let principal = ServicePrincipal(
+                objectID: "o-\(name)", appID: "a-\(name)", displayName: name, isDirectoryAdministrator: isAdministrator)
             try await server.directory.create(principal)
             try await server.directory.replaceSecrets(of: principal, with: "secret-\(name)", keyID: "k-\(name)", expiry: nil)
             let answer = try await server.send(.get, "/v2/app/manifests/v1", headers: DataPlane.basic("a-\(name)", "secret-\(name)"))
@@ -223,8 +244,12 @@ private struct Tokens: Decodable {
         let server = try await self.server()
         _ = try await server.client("site1-sync", actions: ["repositories/*/content/read", "repositories/*/content/write"])
         try await server.site.push(TestImage("one"), tags: [tag("v1")], to: self.app)
-        for lease in [SyncLease(connectedRegistry: "site1", instance: nil, epoch: nil), SyncLease(connectedRegistry: "site1", instance: "i", epoch: 1)] {
-            let token = try await server.authority.issue(.sync, subject: .token("site1-sync"), audience: server.audience, lease: lease).token
+        for lease in [
+            SyncLease(connectedRegistry: "site1", instance: nil, epoch: nil),
+            SyncLease(connectedRegistry: "site1", instance: "i", epoch: 1),
+        ] {
+            let token = try await server.authority.issue(.sync, subject: .token("site1-sync"), audience: server.audience, lease: lease)
+                .token
             #expect(try await server.send(.get, "/v2/app/manifests/v1", headers: DataPlane.bearer(token)).status == 200)
             let write = try await server.send(.post, "/v2/app/blobs/uploads/", headers: DataPlane.bearer(token), body: [])
             #expect(write.status == 403)
@@ -232,7 +257,9 @@ private struct Tokens: Decodable {
         }
         try await server.site.identities.deleteToken("site1-sync", in: server.site.registry)
         let orphan = try await server.authority.issue(
-            .sync, subject: .token("site1-sync"), audience: server.audience, lease: SyncLease(connectedRegistry: "site1", instance: nil, epoch: nil)).token
+            .sync, subject: .token("site1-sync"), audience: server.audience,
+            lease: SyncLease(connectedRegistry: "site1", instance: nil, epoch: nil)
+        ).token
         #expect(try await server.send(.get, "/v2/app/manifests/v1", headers: DataPlane.bearer(orphan)).status == 401)
     }
 }

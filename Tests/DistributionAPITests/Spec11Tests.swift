@@ -61,7 +61,9 @@ extension HTTPField.Name {
         let (server, admin) = try await self.server()
         let image = TestImage("one", type: .dockerManifest)
         try await server.site.push(image, tags: [tag("v1")], to: self.app)
-        for reference in ["v1", image.manifest.digest.description, image.manifest.digest.description.split(separator: ":").joined(separator: "%3A")] {
+        for reference in [
+            "v1", image.manifest.digest.description, image.manifest.digest.description.split(separator: ":").joined(separator: "%3A"),
+        ] {
             for method in [HTTPRequest.Method.get, .head] {
                 let answer = try await server.send(method, "/v2/app/manifests/\(reference)", headers: admin)
                 #expect(answer.status == 200)
@@ -71,18 +73,25 @@ extension HTTPField.Name {
                 #expect(answer.body == (method == .get ? image.manifest.bytes : []))
             }
         }
-        let same = try await server.send(.get, "/v2/app/manifests/v1", headers: self.with(admin, [.ifNoneMatch: "\"x\", \"\(image.manifest.digest)\""]))
+        let same = try await server.send(
+            .get, "/v2/app/manifests/v1", headers: self.with(admin, [.ifNoneMatch: "\"x\", \"\(image.manifest.digest)\""]))
         #expect(same.status == 304)
         #expect(same.body.isEmpty)
     }
 
-    @Test("R1 what is not there is 404 with the code that says what", arguments: [
-        ("/v2/app/manifests/none", "MANIFEST_UNKNOWN"), ("/v2/app/manifests/sha256:\(String(repeating: "0", count: 64))", "MANIFEST_UNKNOWN"),
-        ("/v2/app/manifests/.INVALID_MANIFEST_NAME", "MANIFEST_UNKNOWN"), ("/v2/none/manifests/v1", "NAME_UNKNOWN"), ("/v2/none/tags/list", "NAME_UNKNOWN"),
-        ("/v2/app/blobs/sha256:\(String(repeating: "0", count: 64))", "BLOB_UNKNOWN"), ("/v2/none/blobs/sha256:\(String(repeating: "0", count: 64))", "BLOB_UNKNOWN"),
-        ("/v2/app/blobs/uploads/\(String(repeating: "0", count: 32))", "BLOB_UPLOAD_UNKNOWN"), ("/v2/app/blobs/uploads/x", "BLOB_UPLOAD_UNKNOWN"),
-        ("/v2/app/nothing", "NAME_UNKNOWN"), ("/v2/app", "NAME_UNKNOWN"),
-    ])
+    @Test(
+        "R1 what is not there is 404 with the code that says what",
+        arguments: [
+            ("/v2/app/manifests/none", "MANIFEST_UNKNOWN"),
+            ("/v2/app/manifests/sha256:\(String(repeating: "0", count: 64))", "MANIFEST_UNKNOWN"),
+            ("/v2/app/manifests/.INVALID_MANIFEST_NAME", "MANIFEST_UNKNOWN"), ("/v2/none/manifests/v1", "NAME_UNKNOWN"),
+            ("/v2/none/tags/list", "NAME_UNKNOWN"),
+            ("/v2/app/blobs/sha256:\(String(repeating: "0", count: 64))", "BLOB_UNKNOWN"),
+            ("/v2/none/blobs/sha256:\(String(repeating: "0", count: 64))", "BLOB_UNKNOWN"),
+            ("/v2/app/blobs/uploads/\(String(repeating: "0", count: 32))", "BLOB_UPLOAD_UNKNOWN"),
+            ("/v2/app/blobs/uploads/x", "BLOB_UPLOAD_UNKNOWN"),
+            ("/v2/app/nothing", "NAME_UNKNOWN"), ("/v2/app", "NAME_UNKNOWN"),
+        ])
     func unknown(path: String, code: String) async throws {
         let (server, admin) = try await self.server()
         try await server.site.push(TestImage("one"), tags: [tag("v1")], to: self.app)
@@ -93,13 +102,19 @@ extension HTTPField.Name {
         #expect(answer.header("Content-Type") == "application/json")
     }
 
-    @Test("R1 names, digests and path tricks that are none are 400 or 404, never another file", arguments: [
-        ("/v2/../etc/passwd/manifests/v1", 400), ("/v2/a/../../b/manifests/v1", 400), ("/v2/%2e%2e/manifests/v1", 400), ("/v2/a%2f..%2fb/tags/list", 400),
-        ("/v2/a//b/tags/list", 400), ("/v2//tags/list", 400), ("/v2/UPPER/tags/list", 400), ("/v2/app/blobs/sha256:../../../etc/passwd", 404),
-        ("/v2/app/blobs/sha256:..%2f..%2fx", 404), ("/v2/app/blobs/sha256:abc", 400), ("/v2/app/blobs/md5:d41d8cd98f00b204e9800998ecf8427e", 400),
-        ("/v2/app/manifests/sha256:abc", 400), ("/v2/app/blobs/uploads/..%2f..%2foutport.db", 404), ("/v2/a%00b/tags/list", 400), ("/v2/%zz/tags/list", 400),
-        ("/v2/%ff/tags/list", 400), ("/v2/\(String(repeating: "a", count: 256))/tags/list", 400),
-    ])
+    @Test(
+        "R1 names, digests and path tricks that are none are 400 or 404, never another file",
+        arguments: [
+            ("/v2/../etc/passwd/manifests/v1", 400), ("/v2/a/../../b/manifests/v1", 400), ("/v2/%2e%2e/manifests/v1", 400),
+            ("/v2/a%2f..%2fb/tags/list", 400),
+            ("/v2/a//b/tags/list", 400), ("/v2//tags/list", 400), ("/v2/UPPER/tags/list", 400),
+            ("/v2/app/blobs/sha256:../../../etc/passwd", 404),
+            ("/v2/app/blobs/sha256:..%2f..%2fx", 404), ("/v2/app/blobs/sha256:abc", 400),
+            ("/v2/app/blobs/md5:d41d8cd98f00b204e9800998ecf8427e", 400),
+            ("/v2/app/manifests/sha256:abc", 400), ("/v2/app/blobs/uploads/..%2f..%2foutport.db", 404), ("/v2/a%00b/tags/list", 400),
+            ("/v2/%zz/tags/list", 400),
+            ("/v2/%ff/tags/list", 400), ("/v2/\(String(repeating: "a", count: 256))/tags/list", 400),
+        ])
     func pathTricks(path: String, status: Int) async throws {
         let (server, admin) = try await self.server()
         for method in [HTTPRequest.Method.get, .head, .delete, .put, .post, .patch] {
@@ -134,12 +149,17 @@ extension HTTPField.Name {
         #expect(try await server.send(.get, "/v2/app/blobs/\(layer.digest)", headers: self.with(admin, [.ifNoneMatch: "*"])).status == 304)
     }
 
-    @Test("R1 ranges of blobs", arguments: [
-        ("bytes=0-0", 206, 0..<1), ("bytes=0-99", 206, 0..<100), ("bytes=10-19", 206, 10..<20), ("bytes=90-", 206, 90..<100), ("bytes=0-", 206, 0..<100),
-        ("bytes=-1", 206, 99..<100), ("bytes=-1000", 206, 0..<100), ("bytes=50-1000", 206, 50..<100), ("bytes=100-", 416, 0..<0), ("bytes=100-200", 416, 0..<0),
-        ("bytes=-0", 416, 0..<0), ("bytes=5-4", 200, 0..<100), ("bytes=a-b", 200, 0..<100), ("bytes=0-1,5-6", 200, 0..<100), ("lines=0-1", 200, 0..<100),
-        ("bytes=", 200, 0..<100), ("bytes=-", 200, 0..<100), ("bytes=99999999999999999999-", 200, 0..<100),
-    ])
+    @Test(
+        "R1 ranges of blobs",
+        arguments: [
+            ("bytes=0-0", 206, 0..<1), ("bytes=0-99", 206, 0..<100), ("bytes=10-19", 206, 10..<20), ("bytes=90-", 206, 90..<100),
+            ("bytes=0-", 206, 0..<100),
+            ("bytes=-1", 206, 99..<100), ("bytes=-1000", 206, 0..<100), ("bytes=50-1000", 206, 50..<100), ("bytes=100-", 416, 0..<0),
+            ("bytes=100-200", 416, 0..<0),
+            ("bytes=-0", 416, 0..<0), ("bytes=5-4", 200, 0..<100), ("bytes=a-b", 200, 0..<100), ("bytes=0-1,5-6", 200, 0..<100),
+            ("lines=0-1", 200, 0..<100),
+            ("bytes=", 200, 0..<100), ("bytes=-", 200, 0..<100), ("bytes=99999999999999999999-", 200, 0..<100),
+        ])
     func ranges(header: String, status: Int, expected: Range<Int>) async throws {
         let (server, admin) = try await self.server()
         let layer = Fixture.layer(bytes: 100, seed: 2)
@@ -162,7 +182,9 @@ extension HTTPField.Name {
         let empty = Content([], .layer)
         for blob in [layer, empty] { try await server.site.push(blob, to: self.app) }
         let path = "/v2/app/blobs/\(layer.digest)"
-        #expect(try await server.send(.get, path, headers: self.with(admin, [.range: "bytes=0-9", .ifRange: "\"\(layer.digest)\""])).status == 206)
+        #expect(
+            try await server.send(.get, path, headers: self.with(admin, [.range: "bytes=0-9", .ifRange: "\"\(layer.digest)\""])).status
+                == 206)
         let other = try await server.send(.get, path, headers: self.with(admin, [.range: "bytes=0-9", .ifRange: "\"other\""]))
         #expect(other.status == 200)
         #expect(other.body == layer.bytes)
@@ -172,8 +194,11 @@ extension HTTPField.Name {
 
     // MARK: Push of manifests
 
-    private func put(_ server: DataPlane, _ admin: HTTPFields, _ bytes: [UInt8], as reference: String, type: String? = MediaType.ociManifest.description) async throws -> Answer {
-        try await server.send(.put, "/v2/app/manifests/\(reference)", headers: type.map { self.with(admin, [.contentType: $0]) } ?? admin, body: bytes)
+    private func put(
+        _ server: DataPlane, _ admin: HTTPFields, _ bytes: [UInt8], as reference: String, type: String? = MediaType.ociManifest.description
+    ) async throws -> Answer {
+        try await server.send(
+            .put, "/v2/app/manifests/\(reference)", headers: type.map { self.with(admin, [.contentType: $0]) } ?? admin, body: bytes)
     }
 
     @Test("R1 end-7: a manifest is put by tag and by digest, in either algorithm, and says its subject")
@@ -188,13 +213,17 @@ extension HTTPField.Name {
         #expect(created.header("OCI-Subject") == nil)
         #expect(try await self.put(server, admin, image.manifest.bytes, as: image.manifest.digest.description).status == 201)
         let long = Digest.of(image.manifest.bytes, algorithm: .sha512)
-        #expect(try await self.put(server, admin, image.manifest.bytes, as: long.description).header("Docker-Content-Digest") == long.description)
+        #expect(
+            try await self.put(server, admin, image.manifest.bytes, as: long.description).header("Docker-Content-Digest")
+                == long.description)
         let signature = TestImage("signature", subject: image.manifest)
         for blob in signature.blobs { try await server.site.push(blob, to: self.app) }
         let referrer = try await self.put(server, admin, signature.manifest.bytes, as: signature.manifest.digest.description)
         #expect(referrer.header("OCI-Subject") == image.manifest.digest.description)
         // The type may carry parameters, or be missing.
-        #expect(try await self.put(server, admin, image.manifest.bytes, as: "v2", type: MediaType.ociManifest.description + "; charset=utf-8").status == 201)
+        #expect(
+            try await self.put(server, admin, image.manifest.bytes, as: "v2", type: MediaType.ociManifest.description + "; charset=utf-8")
+                .status == 201)
         #expect(try await self.put(server, admin, image.manifest.bytes, as: "v3", type: nil).status == 201)
     }
 
@@ -272,8 +301,12 @@ extension HTTPField.Name {
     func catalog() async throws {
         let (server, admin) = try await self.server()
         for name in ["team/a", "team/b", "secret", "zoo"] { try await server.site.put(Fixture.index([]), to: repository(name)) }
-        #expect(try await server.send(.get, "/v2/_catalog", headers: admin).decode(Catalog.self).repositories == ["secret", "team/a", "team/b", "zoo"])
-        let one = try await server.credentials("limited", actions: ["repositories/secret/content/write", "repositories/team/b/content/read"])
+        #expect(
+            try await server.send(.get, "/v2/_catalog", headers: admin).decode(Catalog.self).repositories == [
+                "secret", "team/a", "team/b", "zoo",
+            ])
+        let one = try await server.credentials(
+            "limited", actions: ["repositories/secret/content/write", "repositories/team/b/content/read"])
         #expect(try await server.send(.get, "/v2/_catalog", headers: one).decode(Catalog.self).repositories == ["team/b"])
         let prefix = try await server.credentials("prefixed", actions: ["repositories/team/*/metadata/read"])
         let first = try await server.send(.get, "/v2/_catalog?n=1", headers: prefix)
@@ -334,11 +367,13 @@ extension HTTPField.Name {
         #expect(try await server.send(.get, "/v2/app/manifests/v2", headers: admin).status == 404)
     }
 
-    @Test("R1 methods that an end-point does not have are 405 with UNSUPPORTED", arguments: [
-        (HTTPRequest.Method.post, "/v2/"), (.put, "/v2/_catalog"), (.delete, "/v2/app/tags/list"), (.post, "/v2/app/manifests/v1"),
-        (.patch, "/v2/app/manifests/v1"), (.get, "/v2/app/blobs/uploads/"), (.put, "/v2/app/blobs/\(Digest.of([]))"),
-        (.delete, "/v2/app/referrers/\(Digest.of([]))"), (.trace, "/v2/app/tags/list"),
-    ])
+    @Test(
+        "R1 methods that an end-point does not have are 405 with UNSUPPORTED",
+        arguments: [
+            (HTTPRequest.Method.post, "/v2/"), (.put, "/v2/_catalog"), (.delete, "/v2/app/tags/list"), (.post, "/v2/app/manifests/v1"),
+            (.patch, "/v2/app/manifests/v1"), (.get, "/v2/app/blobs/uploads/"), (.put, "/v2/app/blobs/\(Digest.of([]))"),
+            (.delete, "/v2/app/referrers/\(Digest.of([]))"), (.trace, "/v2/app/tags/list"),
+        ])
     func methods(method: HTTPRequest.Method, path: String) async throws {
         let (server, admin) = try await self.server()
         let answer = try await server.send(method, path, headers: admin)
@@ -355,9 +390,11 @@ extension HTTPField.Name {
         try await server.site.push(image, tags: [tag("v1")], to: self.app)
         let writes: [(HTTPRequest.Method, String)] = [
             (.post, "/v2/app/blobs/uploads/"), (.post, "/v2/app/blobs/uploads/?digest=\(Digest.of([]))"),
-            (.post, "/v2/app/blobs/uploads/?mount=\(image.config.digest)&from=app"), (.patch, "/v2/app/blobs/uploads/\(String(repeating: "0", count: 32))"),
+            (.post, "/v2/app/blobs/uploads/?mount=\(image.config.digest)&from=app"),
+            (.patch, "/v2/app/blobs/uploads/\(String(repeating: "0", count: 32))"),
             (.put, "/v2/app/blobs/uploads/\(String(repeating: "0", count: 32))?digest=\(Digest.of([]))"),
-            (.delete, "/v2/app/blobs/uploads/\(String(repeating: "0", count: 32))"), (.put, "/v2/app/manifests/v2"), (.delete, "/v2/app/manifests/v1"),
+            (.delete, "/v2/app/blobs/uploads/\(String(repeating: "0", count: 32))"), (.put, "/v2/app/manifests/v2"),
+            (.delete, "/v2/app/manifests/v1"),
             (.delete, "/v2/app/manifests/\(image.manifest.digest)"), (.delete, "/v2/app/blobs/\(image.config.digest)"),
         ]
         let before = try await server.site.store.head()

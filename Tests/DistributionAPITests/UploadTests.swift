@@ -94,7 +94,9 @@ import Testing
     func streamed() async throws {
         let (server, admin) = try await self.server()
         let location = try await self.begin(server, admin)
-        #expect(try await server.send(.patch, location, headers: admin, parts: Parts([Array("01234".utf8), Array("56789".utf8)])).header("Range") == "0-9")
+        #expect(
+            try await server.send(.patch, location, headers: admin, parts: Parts([Array("01234".utf8), Array("56789".utf8)])).header(
+                "Range") == "0-9")
         #expect(try await server.send(.put, "\(location)?digest=\(self.content.digest)", headers: admin, body: []).status == 201)
         #expect(try await self.isStored(server, admin))
     }
@@ -104,7 +106,8 @@ import Testing
         let (server, admin) = try await self.server()
         let location = try await self.begin(server, admin)
         for target in ["\(location)?digest=\(self.content.digest)", "/v2/app/blobs/uploads/?digest=\(self.content.digest)"] {
-            let answer = try await server.send(target.contains(location) ? .put : .post, target, headers: admin, body: Array("other bytes".utf8))
+            let answer = try await server.send(
+                target.contains(location) ? .put : .post, target, headers: admin, body: Array("other bytes".utf8))
             #expect(answer.status == 400)
             #expect(answer.code == "DIGEST_INVALID")
         }
@@ -122,7 +125,9 @@ import Testing
             #expect(answer.status == 400)
             #expect(answer.code == "DIGEST_INVALID")
         }
-        #expect(try await server.send(.put, "\(location)?digest=\(self.content.digest)", headers: admin, body: self.content.bytes).status == 201)
+        #expect(
+            try await server.send(.put, "\(location)?digest=\(self.content.digest)", headers: admin, body: self.content.bytes).status == 201
+        )
     }
 
     @Test("R1 an upload that breaks off goes on behind what arrived", arguments: [true, false])

@@ -30,10 +30,14 @@ import Testing
 
     // MARK: Configuration
 
-    @Test("C2 names", arguments: [
-        ("site1", true), ("Site_1-x", true), ("abcde", true), (String(repeating: "a", count: 40), true), ("abcd", false), (String(repeating: "a", count: 41), false),
-        ("1site", false), ("-site", false), ("_site", false), ("site.1", false), ("site 1", false), ("site/1", false), ("sité1", false), ("", false), ("../..", false),
-    ])
+    @Test(
+        "C2 names",
+        arguments: [
+            ("site1", true), ("Site_1-x", true), ("abcde", true), (String(repeating: "a", count: 40), true), ("abcd", false),
+            (String(repeating: "a", count: 41), false),
+            ("1site", false), ("-site", false), ("_site", false), ("site.1", false), ("site 1", false), ("site/1", false), ("sité1", false),
+            ("", false), ("../..", false),
+        ])
     func names(name: String, isValid: Bool) async throws {
         #expect(ConnectedRegistry.isValidName(name) == isValid)
         let server = try await self.server()
@@ -71,7 +75,9 @@ import Testing
         #expect(await field { try await server.configure("site2", parent: "site2") } == "properties.parent.id")
         #expect(await field { try await server.configure("site2", clientTokens: ["nobody"]) } == "properties.clientTokenIds")
         #expect(await field { try await server.configure("site2", clientTokens: ["Site2-sync"]) } == "properties.clientTokenIds")
-        #expect(await field { try await server.configure("site2", clientTokens: Array(repeating: "client1", count: 21)) } == "properties.clientTokenIds")
+        #expect(
+            await field { try await server.configure("site2", clientTokens: Array(repeating: "client1", count: 21)) }
+                == "properties.clientTokenIds")
         #expect(await field { try await server.configure("site2", schedule: "0 1 * * *") } == "properties.parent.syncProperties.syncWindow")
         #expect(await field { try await server.configure("site2", window: "PT2H") } == "properties.parent.syncProperties.syncWindow")
         #expect(try await server.connectedRegistries.list(in: server.site.registry).map(\.name) == ["site1"])
@@ -107,7 +113,8 @@ import Testing
         #expect(error?.message.contains("deactivate --name site1") == true)
         _ = try await self.report(server, DataPlane.heartbeat(first.nonce))
         let unknown = await self.leaseRefusal {
-            _ = try await server.connectedRegistries.activate("nobody", instance: "x", nonce: nil, version: "", loginServer: nil, in: server.site.registry)
+            _ = try await server.connectedRegistries.activate(
+                "nobody", instance: "x", nonce: nil, version: "", loginServer: nil, in: server.site.registry)
         }
         #expect(unknown?.code == .notFound)
     }
@@ -167,7 +174,9 @@ import Testing
         for body in [
             { @Sendable in _ = try await self.report(server, DataPlane.heartbeat(first.nonce)) },
             { @Sendable in _ = try await self.activate(server, "first", nonce: first.nonce) },
-            { @Sendable in _ = try await store.lease(connectedRegistry: "site1", token: "site1-sync", instance: "first", epoch: 1, registry: registry) },
+            { @Sendable in
+                _ = try await store.lease(connectedRegistry: "site1", token: "site1-sync", instance: "first", epoch: 1, registry: registry)
+            },
         ] {
             #expect(await self.leaseRefusal(body)?.code == .deactivated)
         }

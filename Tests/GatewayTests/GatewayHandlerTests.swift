@@ -31,12 +31,14 @@ private struct Tokens: Decodable {
             for token in clientTokens { _ = try await self.server.client(token) }
             self.password = try await self.server.connectedRegistry("site1", repositories: repositories, clientTokens: clientTokens)
             let first = try await Self.token(self.server, self.password)
-            let body = ActivateRequest(instanceId: "instance-1", nonce: nil, version: "test", loginServer: "child.test", caPin: nil, gatewayAddress: nil)
+            let body = ActivateRequest(
+                instanceId: "instance-1", nonce: nil, version: "test", loginServer: "child.test", caPin: nil, gatewayAddress: nil)
             let answer = try await self.server.send(
                 .post, "/gateway/v1/site1/activate", headers: DataPlane.bearer(first), body: [UInt8](try JSONEncoder().encode(body)))
             let activation = try answer.decode(ActivateResponse.self)
             self.nonce = activation.nonce
-            self.bearer = DataPlane.bearer(try await Self.token(self.server, self.password, instance: "instance-1", epoch: activation.epoch))
+            self.bearer = DataPlane.bearer(
+                try await Self.token(self.server, self.password, instance: "instance-1", epoch: activation.epoch))
         }
 
         static func token(_ server: DataPlane, _ password: String, instance: String? = nil, epoch: Int64? = nil) async throws -> String {
@@ -45,7 +47,9 @@ private struct Tokens: Decodable {
             return try await server.send(.post, "/oauth2/token", body: Array(form.utf8)).decode(Tokens.self).access_token
         }
 
-        func get(_ target: String) async throws -> Answer { try await self.server.send(.get, "/gateway/v1/site1/\(target)", headers: self.bearer) }
+        func get(_ target: String) async throws -> Answer {
+            try await self.server.send(.get, "/gateway/v1/site1/\(target)", headers: self.bearer)
+        }
 
         func changes(after sequence: Int64, wait: Int = 0, settings: String? = nil) async throws -> ChangesPage {
             let log = try await self.server.site.store.head().log
@@ -61,17 +65,22 @@ private struct Tokens: Decodable {
         let world = try await World()
         let server = world.server
         let calls: [(HTTPRequest.Method, String)] = [
-            (.post, "activate"), (.get, "settings"), (.get, "changes?log=x&after=0"), (.get, "state"), (.get, "state/app"), (.post, "status"), (.post, "deactivate"),
+            (.post, "activate"), (.get, "settings"), (.get, "changes?log=x&after=0"), (.get, "state"), (.get, "state/app"),
+            (.post, "status"), (.post, "deactivate"),
         ]
         let unleased = DataPlane.bearer(try await World.token(server, world.password))
         let client = try await server.authority.issue(.registryAccess, subject: .token("site1-sync"), audience: server.audience).token
         let elsewhere = try await server.authority.issue(
-            .sync, subject: .token("site1-sync"), audience: "registry/other", lease: SyncLease(connectedRegistry: "site1", instance: "instance-1", epoch: 1)).token
+            .sync, subject: .token("site1-sync"), audience: "registry/other",
+            lease: SyncLease(connectedRegistry: "site1", instance: "instance-1", epoch: 1)
+        ).token
         for (method, call) in calls {
             let path = "/gateway/v1/site1/\(call)"
             #expect(try await server.send(method, path, body: []).status == 401)
             #expect(try await server.send(method, path, headers: DataPlane.basic("site1-sync", world.password), body: []).status == 401)
-            for token in [client, elsewhere] { #expect(try await server.send(method, path, headers: DataPlane.bearer(token), body: []).status == 401) }
+            for token in [client, elsewhere] {
+                #expect(try await server.send(method, path, headers: DataPlane.bearer(token), body: []).status == 401)
+            }
             #expect(try await self.code(server.send(method, "/gateway/v1/site2/\(call)", headers: world.bearer, body: [])) == "DENIED")
             if call != "activate" {
                 let answer = try await server.send(method, path, headers: unleased, body: [])
@@ -118,8 +127,12 @@ private struct Tokens: Decodable {
         #expect(settings.clientTokens.map(\.name) == ["client1"])
         #expect(settings.scopeMaps.map(\.name) == ["_repositories_admin"])
         let tag = try #require(first.header("ETag"))
-        #expect(try await world.server.send(.get, "/gateway/v1/site1/settings", headers: [.authorization: world.bearer[.authorization]!, .ifNoneMatch: tag]).status == 304)
-        let renewed = try await world.server.site.identities.generatePasswords([.password2], expiry: nil, token: "client1", in: world.server.site.registry)
+        #expect(
+            try await world.server.send(
+                .get, "/gateway/v1/site1/settings", headers: [.authorization: world.bearer[.authorization]!, .ifNoneMatch: tag]
+            ).status == 304)
+        let renewed = try await world.server.site.identities.generatePasswords(
+            [.password2], expiry: nil, token: "client1", in: world.server.site.registry)
         let second = try await world.get("settings")
         #expect(second.header("ETag") != tag)
         let value = try #require(renewed.values[.password2])
@@ -143,7 +156,10 @@ private struct Tokens: Decodable {
         #expect(page.atHead)
         #expect(page.next.sequence == (try await site.store.head()).sequence)
         let log = try await site.store.head().log
-        for (target, status) in [("changes?log=other&after=0", 410), ("changes?log=\(log)&after=99999", 410), ("changes?log=\(log)", 400), ("changes?log=\(log)&after=-1", 400), ("changes", 400)] {
+        for (target, status) in [
+            ("changes?log=other&after=0", 410), ("changes?log=\(log)&after=99999", 410), ("changes?log=\(log)", 400),
+            ("changes?log=\(log)&after=-1", 400), ("changes", 400),
+        ] {
             let answer = try await world.get(target)
             #expect(answer.status == status)
             if status == 410 { #expect(self.code(answer) == "COMPARE_STATE") }

@@ -21,7 +21,9 @@ import Foundation
         try await TokenAuthority(folder: folder ?? self.scratch.path, tenantID: "tenant", clock: self.clock.wall)
     }
 
-    private func refusal(_ authority: TokenAuthority, _ token: String, as kinds: [TokenKind], audience: String? = "registry/a") async -> IdentityError? {
+    private func refusal(_ authority: TokenAuthority, _ token: String, as kinds: [TokenKind], audience: String? = "registry/a") async
+        -> IdentityError?
+    {
         let error = await #expect(throws: IdentityError.self) { try await authority.verify(token, as: kinds, audience: audience) }
         #expect(error?.code == .invalidToken)
         return error
@@ -79,12 +81,14 @@ import Foundation
         let elsewhere = ScratchFolder()
         try FileSystem.createFolder(elsewhere.path)
         let foreign = try await self.authority(elsewhere.path).issue(
-            .registryAccess, subject: .token("client"), audience: "registry/a").token
+            .registryAccess, subject: .token("client"), audience: "registry/a"
+        ).token
         let parts = token.split(separator: ".").map(String.init)
         let none = Data("{\"alg\":\"none\",\"typ\":\"JWT\"}".utf8).base64EncodedString().filter { $0 != "=" }
         let flipped = String(parts[1].dropLast()) + (parts[1].last == "A" ? "B" : "A")
         for bad in [
-            foreign, "", ".", "..", "a.b.c", parts[0] + "." + parts[1], "\(parts[0]).\(parts[1]).", "\(none).\(parts[1]).", "\(none).\(parts[1]).\(parts[2])",
+            foreign, "", ".", "..", "a.b.c", parts[0] + "." + parts[1], "\(parts[0]).\(parts[1]).", "\(none).\(parts[1]).",
+            "\(none).\(parts[1]).\(parts[2])",
             "\(parts[0]).\(flipped).\(parts[2])", token + "\n", token + " x", "é" + token, String(repeating: "a", count: 9000),
         ] {
             _ = await self.refusal(authority, bad, as: TokenKind.allCases)

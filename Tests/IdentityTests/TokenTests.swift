@@ -36,7 +36,8 @@ import Testing
         #expect(one.utf8.count >= 44)
         #expect(try await self.signsIn(site, "client", one))
         #expect(try await self.signsIn(site, "CLIENT", two))
-        let renewed = try await site.identities.generatePasswords([.password1], expiry: nil, suffix: ".pin", token: "client", in: site.registry)
+        let renewed = try await site.identities.generatePasswords(
+            [.password1], expiry: nil, suffix: ".pin", token: "client", in: site.registry)
         let three = try #require(renewed.values[.password1])
         #expect(three.hasSuffix(".pin"))
         #expect(try await !self.signsIn(site, "client", one))
@@ -70,7 +71,8 @@ import Testing
     func disabled() async throws {
         let site = try await self.site()
         try await site.identities.putToken("client", scopeMap: "_repositories_pull", isEnabled: true, in: site.registry)
-        let value = try #require(try await site.identities.generatePasswords([.password1], expiry: nil, token: "client", in: site.registry).values[.password1])
+        let value = try #require(
+            try await site.identities.generatePasswords([.password1], expiry: nil, token: "client", in: site.registry).values[.password1])
         #expect(try await !self.signsIn(site, "client", value + "x"))
         #expect(try await !self.signsIn(site, "other", value))
         let other = try await site.store.registry(named: "other")
@@ -92,14 +94,20 @@ import Testing
     func names() async throws {
         let site = try await self.site()
         for bad in ["", "abcd", String(repeating: "a", count: 51), "with space", "slash/name", "dot.name", "ümlaut"] {
-            let token = await self.refusal { try await site.identities.putToken(bad, scopeMap: "_repositories_pull", isEnabled: true, in: site.registry) }
+            let token = await self.refusal {
+                try await site.identities.putToken(bad, scopeMap: "_repositories_pull", isEnabled: true, in: site.registry)
+            }
             #expect(token?.code == .invalidName)
             let map = await self.refusal { try await site.identities.put(self.map(bad), in: site.registry) }
             #expect(map?.code == .invalidName)
         }
-        let unknown = await self.refusal { try await site.identities.putToken("client", scopeMap: "missing", isEnabled: true, in: site.registry) }
+        let unknown = await self.refusal {
+            try await site.identities.putToken("client", scopeMap: "missing", isEnabled: true, in: site.registry)
+        }
         #expect(unknown?.code == .notFound)
-        let passwords = await self.refusal { _ = try await site.identities.generatePasswords([.password1], expiry: nil, token: "nobody", in: site.registry) }
+        let passwords = await self.refusal {
+            _ = try await site.identities.generatePasswords([.password1], expiry: nil, token: "nobody", in: site.registry)
+        }
         #expect(passwords?.code == .notFound)
     }
 
@@ -114,7 +122,8 @@ import Testing
         #expect(used?.code == .inUse)
         #expect(used?.message.contains("client") == true)
         try await site.identities.put(self.map("Custom", ["repositories/x/content/write"]), in: site.registry)
-        #expect(try await site.identities.scopeMap("custom", in: site.registry)?.actions.map(\.description) == ["repositories/x/content/write"])
+        #expect(
+            try await site.identities.scopeMap("custom", in: site.registry)?.actions.map(\.description) == ["repositories/x/content/write"])
         try await site.identities.deleteToken("client", in: site.registry)
         #expect(try await site.identities.deleteScopeMap("custom", in: site.registry))
         #expect(try await !site.identities.deleteScopeMap("custom", in: site.registry))
@@ -137,9 +146,14 @@ import Testing
         #expect(IdentityStore.maximumTokens == 20_000)
         #expect(IdentityStore.maximumScopeMaps == 20_000)
         let site = try await self.site()
-        let identities = IdentityStore(database: site.database, clock: site.clock.wall, limits: (tokens: 3, scopeMaps: ScopeMap.system.count + 1))
-        for number in 0..<3 { try await identities.putToken("client\(number)", scopeMap: "_repositories_pull", isEnabled: true, in: site.registry) }
-        let token = await self.refusal { try await identities.putToken("client3", scopeMap: "_repositories_pull", isEnabled: true, in: site.registry) }
+        let identities = IdentityStore(
+            database: site.database, clock: site.clock.wall, limits: (tokens: 3, scopeMaps: ScopeMap.system.count + 1))
+        for number in 0..<3 {
+            try await identities.putToken("client\(number)", scopeMap: "_repositories_pull", isEnabled: true, in: site.registry)
+        }
+        let token = await self.refusal {
+            try await identities.putToken("client3", scopeMap: "_repositories_pull", isEnabled: true, in: site.registry)
+        }
         #expect(token?.code == .limitReached)
         #expect(token?.message.contains("has 3 tokens; the limit is 3") == true)
         try await identities.putToken("CLIENT2", scopeMap: "_repositories_push", isEnabled: false, in: site.registry)
@@ -158,7 +172,9 @@ import Testing
     func replaced() async throws {
         let parent = try await self.site()
         try await parent.identities.putToken("client", scopeMap: "_repositories_pull", isEnabled: true, in: parent.registry)
-        let value = try #require(try await parent.identities.generatePasswords([.password1], expiry: nil, token: "client", in: parent.registry).values[.password1])
+        let value = try #require(
+            try await parent.identities.generatePasswords([.password1], expiry: nil, token: "client", in: parent.registry).values[
+                .password1])
         let child = try await Site()
         let tokens = try await parent.identities.tokens(in: parent.registry)
         let maps = try await parent.identities.scopeMaps(in: parent.registry)

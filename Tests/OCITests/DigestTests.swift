@@ -19,13 +19,19 @@ import Testing
         #expect(try Digest(Self.empty512).algorithm == .sha512)
     }
 
-    @Test("R1 digests that are none are refused", arguments: [
-        "", ":", "sha256", "sha256:", "sha256:abc", "md5:d41d8cd98f00b204e9800998ecf8427e", "SHA256:" + String(repeating: "a", count: 64),
-        "sha256:" + String(repeating: "A", count: 64), "sha256:" + String(repeating: "g", count: 64), "sha256:" + String(repeating: "a", count: 63),
-        "sha256:" + String(repeating: "a", count: 65), "sha512:" + String(repeating: "a", count: 64), "sha256:../" + String(repeating: "a", count: 61),
-        "sha256: " + String(repeating: "a", count: 63), "sha256:" + String(repeating: "é", count: 32), "sha256+b64:" + String(repeating: "a", count: 64),
-        "sha256::" + String(repeating: "a", count: 63),
-    ])
+    @Test(
+        "R1 digests that are none are refused",
+        arguments: [
+            "", ":", "sha256", "sha256:", "sha256:abc", "md5:d41d8cd98f00b204e9800998ecf8427e",
+            "SHA256:" + String(repeating: "a", count: 64),
+            "sha256:" + String(repeating: "A", count: 64), "sha256:" + String(repeating: "g", count: 64),
+            "sha256:" + String(repeating: "a", count: 63),
+            "sha256:" + String(repeating: "a", count: 65), "sha512:" + String(repeating: "a", count: 64),
+            "sha256:../" + String(repeating: "a", count: 61),
+            "sha256: " + String(repeating: "a", count: 63), "sha256:" + String(repeating: "é", count: 32),
+            "sha256+b64:" + String(repeating: "a", count: 64),
+            "sha256::" + String(repeating: "a", count: 63),
+        ])
     func bad(text: String) {
         let error = #expect(throws: OCIParseError.self) { try Digest(text) }
         #expect(error?.subject == .digest)
@@ -52,7 +58,8 @@ import Testing
     func percentEncoding() {
         var generator = SeededGenerator(seed: 11)
         for _ in 0..<500 {
-            let text = String(String.UnicodeScalarView((0..<8).compactMap { _ in Unicode.Scalar(UInt32.random(in: 0...0x2fff, using: &generator)) }))
+            let text = String(
+                String.UnicodeScalarView((0..<8).compactMap { _ in Unicode.Scalar(UInt32.random(in: 0...0x2fff, using: &generator)) }))
             #expect(PercentEncoding.decode(PercentEncoding.encode(text)) == text)
         }
         #expect(PercentEncoding.encode("a/b c+d~") == "a%2Fb%20c%2Bd~")

@@ -29,7 +29,8 @@ import Testing
 
     @Test("R2 image manifests, OCI and Docker", arguments: [MediaType.ociManifest, .dockerManifest], [true, false])
     func images(type: MediaType, writesType: Bool) throws {
-        let content = Fixture.image(config: self.config.descriptor, layers: [self.layer.descriptor], type: type, writesType: writesType, annotations: ["a": "b"])
+        let content = Fixture.image(
+            config: self.config.descriptor, layers: [self.layer.descriptor], type: type, writesType: writesType, annotations: ["a": "b"])
         let manifest = try Manifest(parsing: content.bytes, declared: type)
         #expect(manifest.mediaType == type)
         #expect(!manifest.isIndex)
@@ -84,12 +85,16 @@ import Testing
         #expect(self.refusal("{\"schemaVersion\":1,\"name\":\"x\"}").contains("schema 1"))
     }
 
-    @Test("R1 documents that are no manifest are refused", arguments: [
-        "", " ", "null", "[]", "1", "\"x\"", "{", "{}", "{\"schemaVersion\":3}", "{\"schemaVersion\":\"2\"}", "{\"schemaVersion\":2}",
-        "{\"schemaVersion\":2,\"config\":{},\"layers\":[]}", "{\"schemaVersion\":2,\"manifests\":{}}", "{\"schemaVersion\":2,\"mediaType\":\"\",\"manifests\":[]}",
-        "{\"schemaVersion\":2,\"mediaType\":5,\"manifests\":[]}", "{\"schemaVersion\":2,\"manifests\":[null]}", "{\"schemaVersion\":2,\"manifests\":[]",
-        "{\"schemaVersion\":2,\"manifests\":[]} trailing", "\u{1}",
-    ])
+    @Test(
+        "R1 documents that are no manifest are refused",
+        arguments: [
+            "", " ", "null", "[]", "1", "\"x\"", "{", "{}", "{\"schemaVersion\":3}", "{\"schemaVersion\":\"2\"}", "{\"schemaVersion\":2}",
+            "{\"schemaVersion\":2,\"config\":{},\"layers\":[]}", "{\"schemaVersion\":2,\"manifests\":{}}",
+            "{\"schemaVersion\":2,\"mediaType\":\"\",\"manifests\":[]}",
+            "{\"schemaVersion\":2,\"mediaType\":5,\"manifests\":[]}", "{\"schemaVersion\":2,\"manifests\":[null]}",
+            "{\"schemaVersion\":2,\"manifests\":[]",
+            "{\"schemaVersion\":2,\"manifests\":[]} trailing", "\u{1}",
+        ])
     func garbage(text: String) {
         #expect(!self.refusal(text).isEmpty)
     }
@@ -99,7 +104,9 @@ import Testing
         #expect(!self.refusal([0x7b, 0xff, 0xfe, 0x7d]).isEmpty)
     }
 
-    @Test("R1 sizes are whole numbers from zero on", arguments: ["-1", "-9223372036854775808", "1.5", "1e30", "99999999999999999999", "\"3\"", "null"])
+    @Test(
+        "R1 sizes are whole numbers from zero on",
+        arguments: ["-1", "-9223372036854775808", "1.5", "1e30", "99999999999999999999", "\"3\"", "null"])
     func sizes(size: String) {
         #expect(!self.refusal(self.image(layers: self.descriptor(size: size))).isEmpty)
     }
@@ -116,7 +123,8 @@ import Testing
     @Test("R2 foreign layers are not required; a blob named twice is required once")
     func foreignLayers() throws {
         let foreign = Content(Array("windows".utf8), .foreignLayer)
-        let content = Fixture.image(config: self.config.descriptor, layers: [foreign.descriptor, self.layer.descriptor, self.layer.descriptor])
+        let content = Fixture.image(
+            config: self.config.descriptor, layers: [foreign.descriptor, self.layer.descriptor, self.layer.descriptor])
         let manifest = try Manifest(parsing: content.bytes, declared: nil)
         #expect(manifest.layers.count == 3)
         #expect(manifest.requiredBlobs.map(\.digest) == [self.config.digest, self.layer.digest])
@@ -131,8 +139,11 @@ import Testing
         #expect(self.refusal(self.image(",\"x\":\(deep)")).contains("nested"))
         #expect(self.refusal(String(repeating: "{\"a\":", count: 800_000)).contains("nested"))
         let brackets = String(repeating: "[{", count: 200)
-        #expect(throws: Never.self) { try Manifest(parsing: Array(self.image(",\"x\":\"\(brackets)\\\"\(brackets)\"").utf8), declared: nil) }
-        let many = "{\"schemaVersion\":2,\"manifests\":[\(Array(repeating: self.descriptor(), count: Manifest.maximumDescriptors + 1).joined(separator: ","))]}"
+        #expect(throws: Never.self) {
+            try Manifest(parsing: Array(self.image(",\"x\":\"\(brackets)\\\"\(brackets)\"").utf8), declared: nil)
+        }
+        let many =
+            "{\"schemaVersion\":2,\"manifests\":[\(Array(repeating: self.descriptor(), count: Manifest.maximumDescriptors + 1).joined(separator: ","))]}"
         #expect(self.refusal(many).contains("descriptors"))
     }
 

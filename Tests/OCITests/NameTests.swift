@@ -11,8 +11,10 @@ import Testing
         String(repeating: "a", count: 255),
     ]
     static let badNames = [
-        "", "A", "App", "a/B", "/a", "a/", "a//b", "../a", "a/..", "a/../b", "./a", "a/.", ".a", "a.", "-a", "a-", "_a", "a_", "a___b", "a..b", "a._b",
-        "a-_b", "a_-b", "a.-b", "a b", "a\n", "a\0b", "a%2fb", "a\\b", "a:b", "a@b", "é", "a\u{301}", "ａ", "a/-/b", String(repeating: "a", count: 256),
+        "", "A", "App", "a/B", "/a", "a/", "a//b", "../a", "a/..", "a/../b", "./a", "a/.", ".a", "a.", "-a", "a-", "_a", "a_", "a___b",
+        "a..b", "a._b",
+        "a-_b", "a_-b", "a.-b", "a b", "a\n", "a\0b", "a%2fb", "a\\b", "a:b", "a@b", "é", "a\u{301}", "ａ", "a/-/b",
+        String(repeating: "a", count: 256),
         "..", ".", "/", "a/b/", "a/ b",
     ]
 
@@ -45,7 +47,12 @@ import Testing
         #expect(accepted > 500)
     }
 
-    @Test("R1 tags", arguments: ["latest", "v1.0", "_x", "1", "A-b_c.D", "a.", "a-", "sha256-" + String(repeating: "a", count: 64), String(repeating: "t", count: 128)])
+    @Test(
+        "R1 tags",
+        arguments: [
+            "latest", "v1.0", "_x", "1", "A-b_c.D", "a.", "a-", "sha256-" + String(repeating: "a", count: 64),
+            String(repeating: "t", count: 128),
+        ])
     func goodTag(text: String) throws {
         #expect(try Tag(text).description == text)
         #expect(try Reference(text) == .tag(Tag(text)))
@@ -53,7 +60,10 @@ import Testing
 
     @Test(
         "R1 tags that are none",
-        arguments: ["", ".a", "-a", "..", "../x", "a/b", "a b", "a:b", "a\n", "a\0", "é", "a\u{301}", "a@b", "a+b", String(repeating: "t", count: 129)])
+        arguments: [
+            "", ".a", "-a", "..", "../x", "a/b", "a b", "a:b", "a\n", "a\0", "é", "a\u{301}", "a@b", "a+b",
+            String(repeating: "t", count: 129),
+        ])
     func badTag(text: String) {
         #expect(throws: OCIParseError.self) { try Tag(text) }
     }
@@ -69,10 +79,13 @@ import Testing
         #expect(tagError?.subject == .tag)
     }
 
-    @Test("C10 patterns match a name or what begins with a prefix", arguments: [
-        ("app", "app", true), ("app", "app/x", false), ("app", "appx", false), ("team/*", "team/a", true), ("team/*", "team/a/b", true),
-        ("team/*", "team", false), ("team/*", "teams/a", false), ("te*", "team/a", true), ("*", "anything/at.all", true), ("a-*", "a-b", true),
-    ])
+    @Test(
+        "C10 patterns match a name or what begins with a prefix",
+        arguments: [
+            ("app", "app", true), ("app", "app/x", false), ("app", "appx", false), ("team/*", "team/a", true), ("team/*", "team/a/b", true),
+            ("team/*", "team", false), ("team/*", "teams/a", false), ("te*", "team/a", true), ("*", "anything/at.all", true),
+            ("a-*", "a-b", true),
+        ])
     func patterns(pattern: String, name: String, matches: Bool) throws {
         let parsed = try RepositoryPattern(pattern)
         #expect(parsed.matches(try RepositoryName(name)) == matches)
@@ -84,11 +97,13 @@ import Testing
         #expect(throws: OCIParseError.self) { try RepositoryPattern(pattern) }
     }
 
-    @Test("R2 media types", arguments: [
-        ("application/json", true), ("application/vnd.oci.image.manifest.v1+json", true), ("text/x-$&^_!#", true), ("a/b", true),
-        ("", false), ("application", false), ("application/", false), ("/json", false), ("a/b/c", false), ("a/b; charset=utf-8", false),
-        ("a /b", false), ("a/b\r\nX: y", false), ("*/*", false), ("é/b", false),
-    ])
+    @Test(
+        "R2 media types",
+        arguments: [
+            ("application/json", true), ("application/vnd.oci.image.manifest.v1+json", true), ("text/x-$&^_!#", true), ("a/b", true),
+            ("", false), ("application", false), ("application/", false), ("/json", false), ("a/b/c", false), ("a/b; charset=utf-8", false),
+            ("a /b", false), ("a/b\r\nX: y", false), ("*/*", false), ("é/b", false),
+        ])
     func mediaTypes(text: String, isValid: Bool) {
         #expect(((try? MediaType(text)) != nil) == isValid)
     }

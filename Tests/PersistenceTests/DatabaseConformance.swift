@@ -26,7 +26,11 @@ extension DatabaseUnderTest: CustomTestStringConvertible {
 
 private struct Refused: Error {}
 
-private let schema = [Migration("test-1", ["CREATE TABLE item (name TEXT PRIMARY KEY, value INTEGER NOT NULL)", "CREATE TABLE note (item TEXT NOT NULL REFERENCES item)"])]
+private let schema = [
+    Migration(
+        "test-1",
+        ["CREATE TABLE item (name TEXT PRIMARY KEY, value INTEGER NOT NULL)", "CREATE TABLE note (item TEXT NOT NULL REFERENCES item)"])
+]
 
 @Suite struct DatabaseConformance {
     private let scratch = ScratchFolder()
@@ -59,7 +63,9 @@ private let schema = [Migration("test-1", ["CREATE TABLE item (name TEXT PRIMARY
     func values(subject: DatabaseUnderTest) async throws {
         let database = try self.open(subject, [Migration("v", ["CREATE TABLE v (a, b, c, d)"])])
         let bytes: [UInt8] = [0, 255, 1]
-        let changed = try await database.write { try $0.execute("INSERT INTO v VALUES (?, ?, ?, ?)", .integer(.min), .text("üx"), .blob(bytes), .null) }
+        let changed = try await database.write {
+            try $0.execute("INSERT INTO v VALUES (?, ?, ?, ?)", .integer(.min), .text("üx"), .blob(bytes), .null)
+        }
         #expect(changed == 1)
         let row = try #require(try await database.read { try $0.row("SELECT a, b, c, d FROM v") })
         #expect(row.integer(0) == .min)
@@ -232,7 +238,9 @@ private let schema = [Migration("test-1", ["CREATE TABLE item (name TEXT PRIMARY
                 group.addTask {
                     let text = number == 3 ? String(repeating: "x", count: 200_000) : "small \(number)"
                     do {
-                        try await database.write { _ = try $0.execute("INSERT INTO item VALUES (?, ?)", .text(text), .integer(Int64(number))) }
+                        try await database.write {
+                            _ = try $0.execute("INSERT INTO item VALUES (?, ?)", .text(text), .integer(Int64(number)))
+                        }
                         return (number, nil)
                     } catch let error as PersistenceError { return (number, error) }
                 }

@@ -43,7 +43,9 @@ import Testing
         try await site.push(image.config, to: repository("other"))
         let error = await self.refusal { try await site.put(image.manifest, tags: [tag("v1")], to: self.app) }
         #expect(error?.detail["digest"]?.contains(image.layers[1].digest.description) == false)
-        for blob in [image.config, image.layers[0], image.layers[2]] { #expect(error?.detail["digest"]?.contains(blob.digest.description) == true) }
+        for blob in [image.config, image.layers[0], image.layers[2]] {
+            #expect(error?.detail["digest"]?.contains(blob.digest.description) == true)
+        }
         #expect(try await site.store.holds(image.manifest.digest, in: self.app, of: site.registry) == false)
         #expect(try await site.changes().isEmpty)
     }
@@ -87,7 +89,8 @@ import Testing
         let image = Fixture.image(config: config.descriptor, layers: [layer.descriptor])
         let digest = Digest.of(image.bytes, algorithm: .sha512)
         try await site.store.put(
-            NewManifest(image.bytes, declared: image.mediaType, expected: digest), tags: [], into: self.app, of: site.registry, origin: "test")
+            NewManifest(image.bytes, declared: image.mediaType, expected: digest), tags: [], into: self.app, of: site.registry,
+            origin: "test")
         #expect(try await site.store.manifest(.digest(digest), in: self.app, of: site.registry).bytes == image.bytes)
         let error = #expect(throws: RegistryError.self) {
             try NewManifest(image.bytes, declared: image.mediaType, expected: Digest.of([], algorithm: .sha512))
@@ -124,7 +127,9 @@ import Testing
         try await site.push(TestImage("one"), tags: [tag("v1")], to: self.app)
         let head = try await site.store.head()
         func problem(_ cursor: ChangeCursor) async -> CursorProblem? {
-            await #expect(throws: CursorProblem.self) { try await site.store.changes(of: site.registry, after: cursor, limit: 10) { _ in true } }
+            await #expect(throws: CursorProblem.self) {
+                try await site.store.changes(of: site.registry, after: cursor, limit: 10) { _ in true }
+            }
         }
         #expect(await problem(ChangeCursor(log: "another", sequence: 0)) == .unknownLog)
         #expect(await problem(ChangeCursor(log: head.log, sequence: head.sequence + 1)) == .beyondHead)
@@ -143,9 +148,11 @@ import Testing
         let site = try await Site()
         let other = try await site.store.registry(named: "other")
         for number in 0..<6 {
-            try await site.put(Fixture.index([], artifactType: "a/\(number)"), tags: [tag("t")], to: repository(number % 2 == 0 ? "app" : "secret"))
+            try await site.put(
+                Fixture.index([], artifactType: "a/\(number)"), tags: [tag("t")], to: repository(number % 2 == 0 ? "app" : "secret"))
             try await site.store.put(
-                NewManifest(Fixture.index([]).bytes, declared: nil, expected: nil), tags: [tag("t\(number)")], into: self.app, of: other, origin: "test")
+                NewManifest(Fixture.index([]).bytes, declared: nil, expected: nil), tags: [tag("t\(number)")], into: self.app, of: other,
+                origin: "test")
         }
         var cursor = ChangeCursor(log: try await site.store.head().log, sequence: 0)
         var seen: [Change] = []
@@ -170,7 +177,8 @@ import Testing
         try await site.push(layer, to: repository("source"))
         let (target, none) = (repository("target"), repository("none"))
         #expect(try await site.store.mount(layer.digest, from: [none], into: target, of: site.registry) == false)
-        #expect(try await site.store.mount(Fixture.layer("x").digest, from: [repository("source")], into: target, of: site.registry) == false)
+        #expect(
+            try await site.store.mount(Fixture.layer("x").digest, from: [repository("source")], into: target, of: site.registry) == false)
         let other = try await site.store.registry(named: "other")
         #expect(try await site.store.mount(layer.digest, from: [repository("source")], into: target, of: other) == false)
         let unknown = await self.refusal { _ = try await site.store.blob(layer.digest, in: target, of: site.registry) }
@@ -202,7 +210,8 @@ import Testing
         #expect(try await site.changes().filter(\.isReferrer).count == 2)
         try await site.store.delete(signature.manifest.digest, from: self.app, of: site.registry, origin: "test")
         #expect(try await list(nil).map(\.digest) == [sbom.manifest.digest])
-        #expect(try await site.store.referrers(of: image.manifest.digest, in: repository("none"), of: site.registry, artifactType: nil).isEmpty)
+        #expect(
+            try await site.store.referrers(of: image.manifest.digest, in: repository("none"), of: site.registry, artifactType: nil).isEmpty)
     }
 
     @Test("R1 deletion: a tag leaves its manifest, a manifest takes its tags, a blob in use stays")
@@ -217,7 +226,9 @@ import Testing
         #expect(used?.detail["manifest"] == image.manifest.digest.description)
         try await site.store.delete(image.manifest.digest, from: self.app, of: site.registry, origin: "test")
         #expect(try await site.store.tags(of: self.app, in: site.registry, after: nil, limit: 10).isEmpty)
-        let gone = await self.refusal { try await site.store.delete(image.manifest.digest, from: self.app, of: site.registry, origin: "test") }
+        let gone = await self.refusal {
+            try await site.store.delete(image.manifest.digest, from: self.app, of: site.registry, origin: "test")
+        }
         #expect(gone?.code == .manifestUnknown)
         try await site.store.deleteBlob(image.config.digest, from: self.app, of: site.registry)
         let again = await self.refusal { try await site.store.deleteBlob(image.config.digest, from: self.app, of: site.registry) }
@@ -271,7 +282,9 @@ import Testing
         let site = try await Site()
         let (one, two) = (TestImage("one"), TestImage("two"))
         let index = Fixture.index([one.manifest.descriptor, two.manifest.descriptor])
-        let manifests = try [one.manifest, two.manifest, index].map { try NewManifest($0.bytes, declared: $0.mediaType, expected: $0.digest) }
+        let manifests = try [one.manifest, two.manifest, index].map {
+            try NewManifest($0.bytes, declared: $0.mediaType, expected: $0.digest)
+        }
         let update = ReplicaUpdate(repository: self.app, manifests: manifests, tags: [.init(tag: tag("v1"), digest: index.digest)])
         for blob in one.blobs + two.blobs.dropLast() { try await site.push(blob, to: repository("elsewhere")) }
         let before = try await site.store.head()
@@ -286,7 +299,9 @@ import Testing
         let after = try await site.store.head()
         try await site.store.apply(update, to: site.registry, origin: "parent")
         #expect(try await site.store.head() == after)
-        try await site.store.retract(tags: [tag("v1"), tag("none")], manifests: [index.digest, Fixture.layer("x").digest], from: self.app, of: site.registry, origin: "parent")
+        try await site.store.retract(
+            tags: [tag("v1"), tag("none")], manifests: [index.digest, Fixture.layer("x").digest], from: self.app, of: site.registry,
+            origin: "parent")
         #expect(try await site.store.resolve(tag("v1"), in: self.app, of: site.registry) == nil)
         #expect(try await site.store.holds(one.manifest.digest, in: self.app, of: site.registry))
     }

@@ -20,21 +20,26 @@ import Testing
         let site = try await Site()
         let content = Fixture.layer("0123456789")
         let id = try await site.uploads.begin(in: self.app, of: site.registry)
-        #expect(try await site.uploads.append(Parts([Array("0123".utf8)]), range: self.range("0-3"), length: 4, to: id, in: self.app, of: site.registry) == 4)
+        #expect(
+            try await site.uploads.append(
+                Parts([Array("0123".utf8)]), range: self.range("0-3"), length: 4, to: id, in: self.app, of: site.registry) == 4)
         for bad in ["0-3", "5-6", "3-5"] {
             let error = await self.refusal {
-                _ = try await site.uploads.append(Parts([Array("xx".utf8)]), range: self.range(bad), length: nil, to: id, in: self.app, of: site.registry)
+                _ = try await site.uploads.append(
+                    Parts([Array("xx".utf8)]), range: self.range(bad), length: nil, to: id, in: self.app, of: site.registry)
             }
             #expect(error?.status == 416)
             #expect(error?.detail["offset"] == "4")
         }
         let error = await self.refusal {
-            _ = try await site.uploads.append(Parts([Array("45".utf8)]), range: self.range("4-5"), length: 3, to: id, in: self.app, of: site.registry)
+            _ = try await site.uploads.append(
+                Parts([Array("45".utf8)]), range: self.range("4-5"), length: 3, to: id, in: self.app, of: site.registry)
         }
         #expect(error?.code == .sizeInvalid)
         #expect(try await site.uploads.size(of: id, in: self.app, of: site.registry) == 4)
         let stored = try await site.uploads.finish(
-            Parts([Array("456789".utf8)]), range: self.range("4-9"), length: 6, as: content.digest, upload: id, in: self.app, of: site.registry)
+            Parts([Array("456789".utf8)]), range: self.range("4-9"), length: 6, as: content.digest, upload: id, in: self.app,
+            of: site.registry)
         #expect(stored.size == 10)
         #expect(try await site.store.blob(content.digest, in: self.app, of: site.registry) == stored)
         let over = await self.refusal { _ = try await site.uploads.size(of: id, in: self.app, of: site.registry) }
@@ -47,13 +52,16 @@ import Testing
         for body in ["0123", "0123456789"] {
             let id = try await site.uploads.begin(in: self.app, of: site.registry)
             let error = await self.refusal {
-                _ = try await site.uploads.append(Parts([Array(body.utf8)]), range: self.range("0-6"), length: nil, to: id, in: self.app, of: site.registry)
+                _ = try await site.uploads.append(
+                    Parts([Array(body.utf8)]), range: self.range("0-6"), length: nil, to: id, in: self.app, of: site.registry)
             }
             #expect(error?.code == .sizeInvalid)
         }
     }
 
-    @Test("R1 Content-Range has one form", arguments: ["", "-", "0", "0-", "-1", "5-4", "a-b", "0-1-2", "bytes 0-1", "+0-1", "0-1/2", " 0-1", "0-99999999999999999999"])
+    @Test(
+        "R1 Content-Range has one form",
+        arguments: ["", "-", "0", "0-", "-1", "5-4", "a-b", "0-1-2", "bytes 0-1", "+0-1", "0-1/2", " 0-1", "0-99999999999999999999"])
     func badRanges(text: String) {
         #expect(throws: OCIParseError.self) { try Uploads.Range(parsing: text) }
     }
@@ -64,7 +72,8 @@ import Testing
         let id = try await site.uploads.begin(in: self.app, of: site.registry)
         let (gate, reached) = (Gate(), Gate())
         async let first = site.uploads.append(
-            Parts([Array("ab".utf8), Array("cd".utf8)], gate: gate, reached: reached), range: nil, length: nil, to: id, in: self.app, of: site.registry)
+            Parts([Array("ab".utf8), Array("cd".utf8)], gate: gate, reached: reached), range: nil, length: nil, to: id, in: self.app,
+            of: site.registry)
         await reached.wait()
         let error = await self.refusal {
             _ = try await site.uploads.append(Parts([Array("xx".utf8)]), range: nil, length: nil, to: id, in: self.app, of: site.registry)
@@ -74,7 +83,8 @@ import Testing
         #expect(cancel?.status == 409)
         gate.open()
         #expect(try await first == 4)
-        _ = try await site.uploads.finish(nil as Parts?, range: nil, length: nil, as: Digest.of("abcd".utf8), upload: id, in: self.app, of: site.registry)
+        _ = try await site.uploads.finish(
+            nil as Parts?, range: nil, length: nil, as: Digest.of("abcd".utf8), upload: id, in: self.app, of: site.registry)
     }
 
     @Test("R1 what arrived before a connection broke is kept, and the upload goes on behind it")
@@ -82,11 +92,13 @@ import Testing
         let site = try await Site()
         let id = try await site.uploads.begin(in: self.app, of: site.registry)
         await #expect(throws: Parts.Broken.self) {
-            try await site.uploads.append(Parts([Array("abc".utf8)], breaks: true), range: nil, length: 10, to: id, in: self.app, of: site.registry)
+            try await site.uploads.append(
+                Parts([Array("abc".utf8)], breaks: true), range: nil, length: 10, to: id, in: self.app, of: site.registry)
         }
         #expect(try await site.uploads.size(of: id, in: self.app, of: site.registry) == 3)
         _ = try await site.uploads.finish(
-            Parts([Array("def".utf8)]), range: self.range("3-5"), length: 3, as: Digest.of("abcdef".utf8), upload: id, in: self.app, of: site.registry)
+            Parts([Array("def".utf8)]), range: self.range("3-5"), length: 3, as: Digest.of("abcdef".utf8), upload: id, in: self.app,
+            of: site.registry)
     }
 
     @Test("R7 an upload goes on after a restart of the server", arguments: Digest.Algorithm.allCases)

@@ -88,7 +88,8 @@ final class LoopbackTransport: TrustingTransport {
         for (name, value) in request.headers { if let name = HTTPField.Name(name) { headers.append(HTTPField(name: name, value: value)) } }
         headers[.contentLength] = String(request.body.count)
         let response = try await self.server.respond(
-            HTTPRequest.Method(rawValue: request.method) ?? .get, request.target, headers: headers, body: .init(buffer: ByteBuffer(bytes: request.body)),
+            HTTPRequest.Method(rawValue: request.method) ?? .get, request.target, headers: headers,
+            body: .init(buffer: ByteBuffer(bytes: request.body)),
             host: request.endpoint.authority, isSecure: request.endpoint.isSecure)
         try Task.checkCancellation()
         guard let response, self.isOnline else { throw TransportError(.interrupted, "the link is cut") }
@@ -168,7 +169,8 @@ final class Family: Sendable {
         var memory = memory
         if memory == nil { memory = try await self.memory(site) }
         return SyncAgent(
-            connection: self.connection, memory: try #require(memory), store: site.store, identities: site.identities, registry: site.registry, folder: site.folder,
+            connection: self.connection, memory: try #require(memory), store: site.store, identities: site.identities,
+            registry: site.registry, folder: site.folder,
             transport: transport, makeUntrusted: { transport }, version: "test", loginServer: "child.test",
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, clock: site.clock.wall)
     }

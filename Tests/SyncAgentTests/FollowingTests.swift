@@ -28,7 +28,10 @@ import Testing
         try await parent.push(signature, to: self.app)
         try await family.following { () async throws in
             #expect(try await family.until { try await family.childHas(tag("v1"), at: one.manifest, in: self.app) })
-            #expect(try await family.until { try await family.child.store.holds(signature.manifest.digest, in: self.app, of: family.child.registry) })
+            #expect(
+                try await family.until {
+                    try await family.child.store.holds(signature.manifest.digest, in: self.app, of: family.child.registry)
+                })
             #expect(try await family.childHas(tag("latest"), at: one.manifest, in: self.app))
             #expect(try await family.childHas(tag("all"), at: index, in: self.app))
             for image in [one, two, signature] { #expect(try await family.isWhole(image, in: self.app)) }
@@ -47,12 +50,17 @@ import Testing
             #expect(family.transport.blobBytes == moved)
             let late = TestImage("late", subject: three.manifest)
             try await parent.push(late, to: self.app)
-            #expect(try await family.until { try await family.child.store.holds(late.manifest.digest, in: self.app, of: family.child.registry) })
+            #expect(
+                try await family.until { try await family.child.store.holds(late.manifest.digest, in: self.app, of: family.child.registry) }
+            )
             try await parent.store.delete(tag("also"), from: self.app, of: parent.registry, origin: "test")
             #expect(try await family.until { try await family.childHas(tag("also"), at: nil, in: self.app) })
             #expect(try await family.childHas(tag("v3"), at: three.manifest, in: self.app))
             try await parent.store.delete(late.manifest.digest, from: self.app, of: parent.registry, origin: "test")
-            #expect(try await family.until { try await !family.child.store.holds(late.manifest.digest, in: self.app, of: family.child.registry) })
+            #expect(
+                try await family.until {
+                    try await !family.child.store.holds(late.manifest.digest, in: self.app, of: family.child.registry)
+                })
         }
     }
 
@@ -81,20 +89,18 @@ import Testing
         let family = try await Family()
         let image = TestImage("big", layers: [Fixture.layer(bytes: 150_000, seed: 1), Fixture.layer(bytes: 90_000, seed: 2)])
         try await family.parent.site.push(image, tags: [tag("v1")], to: self.app)
-        for _ in 0..<8 {
+        for _ in 0..<7 {
             family.transport.cut(afterBlobBytes: 30_011)
             family.transport.setOnline(true)
             // A new agent over the same data folder is a process that was started again.
             try await family.following { () async throws in #expect(try await eventually { !family.transport.isOnline }) }
-            // The last cut may come after the end.
-            if try await family.childHas(tag("v1"), at: image.manifest, in: self.app) { break }
         }
         family.transport.setOnline(true)
         try await family.following { () async throws in
             #expect(try await family.until { try await family.childHas(tag("v1"), at: image.manifest, in: self.app) })
         }
         #expect(try await family.isWhole(image, in: self.app))
-        #expect(family.transport.blobBytes <= self.bytes(image.blobs) * 102 / 100)
+        #expect(family.transport.blobBytes == self.bytes(image.blobs))
     }
 
     @Test("C14 a prefix that was damaged on disk restarts that blob, and ends whole")
@@ -195,7 +201,9 @@ import Testing
             let head = try await parent.store.head().sequence
             #expect(try await eventually { try await family.parentState?.report?.status?.cursor?.sequence == head })
         }
-        for image in [one, two] { try await parent.store.delete(image.manifest.digest, from: self.app, of: parent.registry, origin: "test") }
+        for image in [one, two] {
+            try await parent.store.delete(image.manifest.digest, from: self.app, of: parent.registry, origin: "test")
+        }
         try await parent.push(one, tags: [tag("v1")], to: self.app)
         try await parent.put(two.manifest, to: self.app)
         let index = Fixture.index([two.manifest.descriptor])
@@ -244,7 +252,8 @@ import Testing
     func clientTokens() async throws {
         let family = try await Family(clientTokens: ["client1"])
         let parent = family.parent
-        let passwords = try await parent.site.identities.generatePasswords([.password2], expiry: nil, token: "client1", in: parent.site.registry)
+        let passwords = try await parent.site.identities.generatePasswords(
+            [.password2], expiry: nil, token: "client1", in: parent.site.registry)
         let password = try #require(passwords.values[.password2])
         @Sendable func signsIn() async throws -> Bool {
             try await family.child.identities.authenticate(token: "client1", password: password, in: family.child.registry) != nil
@@ -269,7 +278,10 @@ import Testing
             #expect(try await family.until { try await !family.child.identities.tokens(in: family.child.registry).isEmpty })
             #expect(try await eventually { try await family.parentState?.connectionState(now: family.child.clock.milliseconds) == .online })
         }
-        #expect(!family.transport.requests.contains { $0.target.contains("/v2/") || $0.target.contains("/state") || $0.target.contains("/changes") })
+        #expect(
+            !family.transport.requests.contains {
+                $0.target.contains("/v2/") || $0.target.contains("/state") || $0.target.contains("/changes")
+            })
         #expect(try await family.childHas(tag("v1"), at: nil, in: self.app))
     }
 
@@ -295,7 +307,8 @@ import Testing
         #expect(again.error.code == .deactivated)
         let fresh = try await Site(clock: family.child.clock)
         try await family.following(family.agent(fresh)) { () async throws in
-            #expect(try await eventually { try await fresh.store.resolve(tag("v1"), in: self.app, of: fresh.registry) == one.manifest.digest })
+            #expect(
+                try await eventually { try await fresh.store.resolve(tag("v1"), in: self.app, of: fresh.registry) == one.manifest.digest })
         }
     }
 

@@ -57,17 +57,24 @@ import Testing
         let window = try self.nights()
         var machine = self.machine(hasCursor: hasCursor)
         let noon = self.midnight + 12 * 3600
-        #expect(machine.handle(.settingsApplied(window, selectionChanged: false), now: noon, jitter: 0) == .heartbeatAndRest(seconds: SyncMachine.heartbeatInterval))
+        #expect(
+            machine.handle(.settingsApplied(window, selectionChanged: false), now: noon, jitter: 0)
+                == .heartbeatAndRest(seconds: SyncMachine.heartbeatInterval))
         #expect(machine.phase == .resting)
         #expect(machine.handle(.rested, now: noon + 300, jitter: 0) == .fetchSettings)
         // The last rest ends with the window's beginning.
         let opens = self.midnight + 22 * 3600
-        #expect(machine.handle(.settingsApplied(window, selectionChanged: false), now: opens - 7, jitter: 0) == .heartbeatAndRest(seconds: 7))
+        #expect(
+            machine.handle(.settingsApplied(window, selectionChanged: false), now: opens - 7, jitter: 0) == .heartbeatAndRest(seconds: 7))
         #expect(machine.handle(.rested, now: opens, jitter: 0) == .fetchSettings)
-        #expect(machine.handle(.settingsApplied(window, selectionChanged: false), now: opens, jitter: 0) == (hasCursor ? .follow : .compareState))
+        #expect(
+            machine.handle(.settingsApplied(window, selectionChanged: false), now: opens, jitter: 0)
+                == (hasCursor ? .follow : .compareState))
         // It closes while changes are followed.
         #expect(machine.handle(.compared, now: opens, jitter: 0) == .follow)
-        #expect(machine.handle(.followed(settingsDiffer: false), now: opens + 6 * 3600, jitter: 0) == .heartbeatAndRest(seconds: SyncMachine.heartbeatInterval))
+        #expect(
+            machine.handle(.followed(settingsDiffer: false), now: opens + 6 * 3600, jitter: 0)
+                == .heartbeatAndRest(seconds: SyncMachine.heartbeatInterval))
     }
 
     @Test("C16 what kept us from the parent is over once it answers, also outside the window; what is wrong here is not")
@@ -90,7 +97,9 @@ import Testing
         func rests(jitter: Double) -> [Int] {
             var machine = self.machine()
             return (0..<40).compactMap { _ in
-                guard case .rest(let milliseconds) = machine.handle(.failed(SyncError(code, "x")), now: 0, jitter: jitter) else { return nil }
+                guard case .rest(let milliseconds) = machine.handle(.failed(SyncError(code, "x")), now: 0, jitter: jitter) else {
+                    return nil
+                }
                 _ = machine.handle(.rested, now: 0, jitter: jitter)
                 _ = machine.handle(.settingsApplied(.always, selectionChanged: false), now: 0, jitter: jitter)
                 return milliseconds
@@ -112,7 +121,8 @@ import Testing
     @Test("C18 a refused token is tried again, from activation on")
     func unauthorized() {
         var machine = self.machine()
-        #expect(machine.handle(.failed(SyncError(.unauthorized, "x")), now: 0, jitter: 0) == .rest(milliseconds: SyncMachine.unauthorizedRest))
+        #expect(
+            machine.handle(.failed(SyncError(.unauthorized, "x")), now: 0, jitter: 0) == .rest(milliseconds: SyncMachine.unauthorizedRest))
         #expect(machine.handle(.rested, now: 0, jitter: 0) == .activate)
         // Before activation there are no settings to ask for.
         var fresh = SyncMachine(hasCursor: false)
@@ -121,10 +131,12 @@ import Testing
         #expect(fresh.handle(.rested, now: 0, jitter: 0) == .activate)
     }
 
-    private static let events: [SyncMachine.Event] = [
-        .started, .activated, .settingsApplied(.always, selectionChanged: false), .settingsApplied(.always, selectionChanged: true), .settingsUnchanged, .compared,
-        .followed(settingsDiffer: false), .followed(settingsDiffer: true), .rested,
-    ] + (terminal + passing + [.unauthorized, .compareState]).map { .failed(SyncError($0, "x")) }
+    private static let events: [SyncMachine.Event] =
+        [
+            .started, .activated, .settingsApplied(.always, selectionChanged: false), .settingsApplied(.always, selectionChanged: true),
+            .settingsUnchanged, .compared,
+            .followed(settingsDiffer: false), .followed(settingsDiffer: true), .rested,
+        ] + (terminal + passing + [.unauthorized, .compareState]).map { .failed(SyncError($0, "x")) }
 
     @Test("C6 the end is final", arguments: terminal)
     func stopped(code: SyncError.Code) {

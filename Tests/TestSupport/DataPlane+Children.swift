@@ -11,13 +11,15 @@ extension DataPlane {
     /// - Returns: the sync token's password.
     @discardableResult
     package func connectedRegistry(
-        _ name: String, repositories: [String] = ["*"], mode: ConnectedRegistryMode = .readOnly, parent: String? = nil, clientTokens: [String] = [],
+        _ name: String, repositories: [String] = ["*"], mode: ConnectedRegistryMode = .readOnly, parent: String? = nil,
+        clientTokens: [String] = [],
         schedule: String = "* * * * *", window: String? = nil, gatewayActions: [String]? = nil
     ) async throws -> String {
         try await self.select(repositories, for: name, gatewayActions: gatewayActions)
         try await self.site.identities.putToken("\(name)-sync", scopeMap: "map-\(name)", isEnabled: true, in: self.site.registry)
         try await self.configure(name, mode: mode, parent: parent, clientTokens: clientTokens, schedule: schedule, window: window)
-        let passwords = try await self.site.identities.generatePasswords([.password1], expiry: nil, token: "\(name)-sync", in: self.site.registry)
+        let passwords = try await self.site.identities.generatePasswords(
+            [.password1], expiry: nil, token: "\(name)-sync", in: self.site.registry)
         return passwords.values[.password1] ?? ""
     }
 
@@ -25,17 +27,20 @@ extension DataPlane {
         let gateway = gatewayActions ?? ["config/read", "config/write", "message/read", "message/write"]
         let actions = repositories.map { "repositories/\($0)/content/read" } + gateway.map { "gateway/\(name)/\($0)" }
         try await self.site.identities.put(
-            ScopeMap(name: "map-\(name)", text: nil, actions: try actions.map { try ScopeMapAction($0) }, created: 0), in: self.site.registry)
+            ScopeMap(name: "map-\(name)", text: nil, actions: try actions.map { try ScopeMapAction($0) }, created: 0),
+            in: self.site.registry)
     }
 
     package func configure(
-        _ name: String, syncToken: String? = nil, mode: ConnectedRegistryMode = .readOnly, parent: String? = nil, clientTokens: [String] = [],
+        _ name: String, syncToken: String? = nil, mode: ConnectedRegistryMode = .readOnly, parent: String? = nil,
+        clientTokens: [String] = [],
         schedule: String = "* * * * *", window: String? = nil
     ) async throws {
         try await self.connectedRegistries.put(
             name, syncToken: syncToken ?? "\(name)-sync",
             configuration: ConnectedRegistryConfiguration(
-                mode: mode, parent: parent, schedule: CronSchedule(parsing: schedule), syncWindow: window.map { try ISODuration(parsing: $0) },
+                mode: mode, parent: parent, schedule: CronSchedule(parsing: schedule),
+                syncWindow: window.map { try ISODuration(parsing: $0) },
                 clientTokens: clientTokens, garbageCollectionSchedule: CronSchedule(parsing: "0 0 * * *")),
             in: self.site.registry)
     }
@@ -45,6 +50,7 @@ extension DataPlane {
         _ nonce: String, phase: StatusReport.Phase = .idle, details: [StatusDetail] = []
     ) -> StatusReport {
         StatusReport(
-            nonce: nonce, phase: phase, version: "test", cursor: nil, result: nil, details: details, bytesReceived: 0, diskFree: nil, diskTotal: nil)
+            nonce: nonce, phase: phase, version: "test", cursor: nil, result: nil, details: details, bytesReceived: 0, diskFree: nil,
+            diskTotal: nil)
     }
 }

@@ -42,7 +42,9 @@ package struct Answer: Sendable {
     package var message: String? { (try? JSONDecoder().decode(Errors.self, from: Data(self.body)))?.errors.first?.message }
     package var detail: [String: String]? { (try? JSONDecoder().decode(Errors.self, from: Data(self.body)))?.errors.first?.detail }
 
-    package func decode<Value: Decodable>(_ type: Value.Type = Value.self) throws -> Value { try JSONDecoder().decode(Value.self, from: Data(self.body)) }
+    package func decode<Value: Decodable>(_ type: Value.Type = Value.self) throws -> Value {
+        try JSONDecoder().decode(Value.self, from: Data(self.body))
+    }
 
     /// Where the next request goes, without host.
     package var location: String { self.header("Location") ?? "" }
@@ -75,11 +77,14 @@ package final class DataPlane: Sendable {
         self.authority = try await TokenAuthority(folder: site.folder.keysPath, tenantID: "tenant", clock: wall)
         self.directory = Directory(database: site.database, clock: wall)
         self.connectedRegistries = ConnectedRegistryStore(database: site.database, activity: site.activity, clock: wall)
-        let access = AccessController(identities: site.identities, directory: self.directory, tokens: self.authority, leases: self.connectedRegistries)
-        let registry = OneRegistry(registry: DataPlaneRegistry(id: site.registry, name: "harbour", audience: audience, writeRefusal: writeRefusal))
+        let access = AccessController(
+            identities: site.identities, directory: self.directory, tokens: self.authority, leases: self.connectedRegistries)
+        let registry = OneRegistry(
+            registry: DataPlaneRegistry(id: site.registry, name: "harbour", audience: audience, writeRefusal: writeRefusal))
         let id = site.registry
         self.gateway = GatewayHandler(
-            connectedRegistries: self.connectedRegistries, registries: site.store, identities: site.identities, tokens: self.authority, trustRoot: nil
+            connectedRegistries: self.connectedRegistries, registries: site.store, identities: site.identities, tokens: self.authority,
+            trustRoot: nil
         ) { _ in GatewayRegistry(id: id, name: "harbour", audience: audience, endpoints: ["harbour.test"]) }
         self.handlers = [
             DistributionHandler(store: site.store, uploads: site.uploads, access: access, directory: registry), self.gateway,
@@ -93,7 +98,8 @@ package final class DataPlane: Sendable {
         host: String = "harbour.test", isSecure: Bool = true
     ) async throws -> ServerResponse? {
         let request = ServerRequest(
-            method: method, path: target, headers: headers, host: HostAndPort(host), body: body, isSecure: isSecure, remoteAddress: "127.0.0.1",
+            method: method, path: target, headers: headers, host: HostAndPort(host), body: body, isSecure: isSecure,
+            remoteAddress: "127.0.0.1",
             correlationID: "c0ffee", logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         for handler in self.handlers {
             if let response = try await handler.respond(to: request) { return response }
@@ -111,7 +117,8 @@ package final class DataPlane: Sendable {
         var headers = headers
         if let body, headers[.contentLength] == nil { headers[.contentLength] = String(body.count) }
         let requestBody = parts.map { RequestBody(asyncSequence: $0) } ?? RequestBody(buffer: ByteBuffer(bytes: body ?? []))
-        guard let response = try await self.respond(method, target, headers: headers, body: requestBody, host: host, isSecure: isSecure) else {
+        guard let response = try await self.respond(method, target, headers: headers, body: requestBody, host: host, isSecure: isSecure)
+        else {
             return Answer(status: -1, headers: [:], body: [])
         }
         var bytes: [UInt8] = []
@@ -135,9 +142,11 @@ package final class DataPlane: Sendable {
     package func client(_ name: String, actions: [String]? = nil, map: String = "_repositories_admin") async throws -> String {
         if let actions {
             try await self.site.identities.put(
-                ScopeMap(name: "map-\(name)", text: nil, actions: try actions.map { try ScopeMapAction($0) }, created: 0), in: self.site.registry)
+                ScopeMap(name: "map-\(name)", text: nil, actions: try actions.map { try ScopeMapAction($0) }, created: 0),
+                in: self.site.registry)
         }
-        try await self.site.identities.putToken(name, scopeMap: actions == nil ? map : "map-\(name)", isEnabled: true, in: self.site.registry)
+        try await self.site.identities.putToken(
+            name, scopeMap: actions == nil ? map : "map-\(name)", isEnabled: true, in: self.site.registry)
         let passwords = try await self.site.identities.generatePasswords([.password1], expiry: nil, token: name, in: self.site.registry)
         return passwords.values[.password1] ?? ""
     }

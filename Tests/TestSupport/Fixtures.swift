@@ -80,7 +80,8 @@ package enum Fixture {
     ) -> Content {
         self.encode(
             Document(
-                mediaType: writesType ? type : nil, artifactType: artifactType, config: config, layers: layers, subject: subject, annotations: annotations),
+                mediaType: writesType ? type : nil, artifactType: artifactType, config: config, layers: layers, subject: subject,
+                annotations: annotations),
             type)
     }
 
@@ -101,7 +102,9 @@ package struct TestImage: Sendable {
     package let layers: [Content]
     package let manifest: Content
 
-    package init(_ name: String, layers: [Content]? = nil, subject: Content? = nil, artifactType: String? = nil, type: MediaType = .ociManifest) {
+    package init(
+        _ name: String, layers: [Content]? = nil, subject: Content? = nil, artifactType: String? = nil, type: MediaType = .ociManifest
+    ) {
         self.config = Fixture.config(name)
         self.layers = layers ?? [Fixture.layer("layer of \(name)")]
         self.manifest = Fixture.image(

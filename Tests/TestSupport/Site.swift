@@ -1,12 +1,12 @@
 // The lower layers of a registry over a temporary folder.
 
+internal import Gateway
 package import Identity
 package import NIOCore
 internal import NIOPosix
 package import OCI
 package import Persistence
 package import RegistryCore
-internal import Gateway
 internal import SyncAgent
 
 /// One registry's data, and what a client would do with it.
@@ -43,12 +43,14 @@ package final class Site: Sendable {
     package func push(_ content: Content, to name: RepositoryName) async throws -> StoredBlob {
         let id = try await self.uploads.begin(in: name, of: self.registry)
         return try await self.uploads.finish(
-            Parts([content.bytes]), range: nil, length: Int64(content.bytes.count), as: content.digest, upload: id, in: name, of: self.registry)
+            Parts([content.bytes]), range: nil, length: Int64(content.bytes.count), as: content.digest, upload: id, in: name,
+            of: self.registry)
     }
 
     package func put(_ manifest: Content, tags: [Tag] = [], to name: RepositoryName, origin: String = "test") async throws {
         try await self.store.put(
-            NewManifest(manifest.bytes, declared: manifest.mediaType, expected: manifest.digest), tags: tags, into: name, of: self.registry, origin: origin)
+            NewManifest(manifest.bytes, declared: manifest.mediaType, expected: manifest.digest), tags: tags, into: name, of: self.registry,
+            origin: origin)
     }
 
     /// Pushes blobs, then the manifest, then the tags.
@@ -60,7 +62,9 @@ package final class Site: Sendable {
     /// Everything the change log says after `sequence`.
     package func changes(after sequence: Int64 = 0) async throws -> [Change] {
         let head = try await self.store.head()
-        return try await self.store.changes(of: self.registry, after: ChangeCursor(log: head.log, sequence: sequence), limit: 10_000) { _ in true }.changes
+        return try await self.store.changes(of: self.registry, after: ChangeCursor(log: head.log, sequence: sequence), limit: 10_000) { _ in
+            true
+        }.changes
     }
 }
 

@@ -10,6 +10,7 @@ internal import NIOPosix
 internal import Persistence
 internal import RegistryClient
 internal import RegistryCore
+internal import Schedule
 internal import ServiceLifecycle
 internal import SyncAgent
 
@@ -76,9 +77,17 @@ struct ConnectCommand: AsyncParsableCommand {
             announce("connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")
             if certificates?.source.authority != nil { announce("clients trust it with \(node.folder.tlsPath)/ca.pem") }
         }
+        // On a ReadOnly copy the setting is the asking: what the parent has moved away from goes as well.
+        let garbage = GarbageService(collector: GarbageCollector(store: node.store, uploads: node.uploads), store: node.store, logger: logger) {
+            guard let settings = await memory.memory.settings?.garbageCollection, settings.enabled,
+                let schedule = try? CronSchedule(parsing: settings.schedule)
+            else { return nil }
+            return .init(schedule: schedule, policy: GarbagePolicy(untaggedAge: GarbagePolicy.day))
+        }
         let services = ServiceGroup(
             configuration: .init(
-                services: [.init(service: listener), .init(service: AgentService(agent: agent))] + (certificates.map { [.init(service: $0)] } ?? []),
+                services: [.init(service: listener), .init(service: AgentService(agent: agent)), .init(service: garbage)]
+                    + (certificates.map { [.init(service: $0)] } ?? []),
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: Node.logger("outport.services", level: .warning)))
         do {

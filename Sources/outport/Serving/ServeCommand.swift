@@ -12,6 +12,7 @@ internal import NIOPosix
 internal import Persistence
 internal import RegistryCore
 internal import ResourceManager
+internal import Schedule
 internal import ServiceLifecycle
 
 /// Runs the parent.
@@ -82,10 +83,15 @@ struct ServeCommand: AsyncParsableCommand {
         ) { _ in
             self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: authority != nil)
         }
+        let daily = try CronSchedule(parsing: "0 0 * * *")
+        let garbage = GarbageService(collector: GarbageCollector(store: node.store, uploads: node.uploads), store: node.store, logger: logger) {
+            .init(schedule: daily, policy: GarbagePolicy())
+        }
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
         try await ServiceGroup(
             configuration: .init(
-                services: [.init(service: listener), .init(service: GatewayService(gateway: gateway))] + (certificates.map { [.init(service: $0)] } ?? []),
+                services: [.init(service: listener), .init(service: GatewayService(gateway: gateway)), .init(service: garbage)]
+                    + (certificates.map { [.init(service: $0)] } ?? []),
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: Node.logger("outport.services", level: .warning))
         ).run()

@@ -1,0 +1,191 @@
+// Removes what nothing reaches, while serving: uploads nobody goes on with, links no manifest needs, content no repository
+// links to, files the database does not know.
+
+internal import OCI
+internal import Persistence
+
+/// What may be removed, and from what age on.
+package struct GarbagePolicy: Sendable, Equatable {
+    /// Milliseconds without a byte after which an upload is given up.
+    package var uploadAge: Int64
+    /// Milliseconds for which a blob waits for the manifest it was pushed for.
+    package var blobAge: Int64
+    /// Milliseconds after which a manifest that no tag, no index and no subject reaches is removed; `nil` keeps them.
+    package var untaggedAge: Int64?
+
+    package static let day: Int64 = 86_400_000
+
+    package init(uploadAge: Int64 = Self.day, blobAge: Int64 = Self.day, untaggedAge: Int64? = nil) {
+        self.uploadAge = uploadAge
+        self.blobAge = blobAge
+        self.untaggedAge = untaggedAge
+    }
+}
+
+/// What was removed, or would be.
+package struct GarbageReport: Sendable, Equatable {
+    package var uploads = 0
+    package var manifests = 0
+    package var links = 0
+    package var blobs = 0
+    package var files = 0
+    /// Bytes of blobs and files.
+    package var bytes: Int64 = 0
+
+    package init() {}
+}
+
+/// Collects garbage of one server.
+///
+/// Everything is decided in the writer's transactions, one batch at a time, so a push that arrives meanwhile is either seen or comes
+/// afterwards. A row names the generation of its file: when a digest is pushed again while its old file is being removed, the new
+/// row names a new file. Content that a client has just been told of is under lease and stays.
+package struct GarbageCollector: Sendable {
+    /// Rows looked at in one transaction: pushes wait no longer than one of these.
+    private static let batch = 200
+
+    private let store: RegistryStore
+    private let uploads: Uploads
+
+    package init(store: RegistryStore, uploads: Uploads) {
+        self.store = store
+        self.uploads = uploads
+    }
+
+    /// Runs once over everything.
+    package func collect(_ policy: GarbagePolicy) async throws -> GarbageReport {
+        var report = GarbageReport()
+        report.uploads = try await self.uploads.expire(olderThan: policy.uploadAge)
+        if let age = policy.untaggedAge { report.manifests = try await self.collectManifests(olderThan: age) }
+        report.links = try await self.collectLinks(olderThan: policy.blobAge)
+        let (blobs, bytes) = try await self.collectBlobs()
+        report.blobs = blobs
+        report.bytes = bytes
+        let files = try await self.collectFiles(olderThan: policy.blobAge)
+        report.files = files.count
+        report.bytes += files.bytes
+        try await self.collectRows(olderThan: policy.blobAge)
+        return report
+    }
+
+    /// Manifests that no tag names, no index lists and that refer to no subject that is here. Removing an index may leave its
+    /// children unreached; rounds go on until nothing is found.
+    private func collectManifests(olderThan age: Int64) async throws -> Int {
+        let now = self.store.clock.milliseconds()
+        let (limit, clock) = (Self.batch, self.store.clock)
+        var total = 0
+        while true {
+            let removed = try await self.store.database.write { session in
+                let rows = try session.rows(
+                    """
+                    SELECT repository.registry, repository.name, manifest.repository, manifest.digest FROM manifest
+                        JOIN repository ON repository.id = manifest.repository
+                    WHERE manifest.created < ?
+                        AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
+                        AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
+                            AND manifest_entry.digest = manifest.digest AND kind = 1)
+                        AND (manifest.subject IS NULL OR NOT EXISTS (SELECT 1 FROM manifest AS subject
+                            WHERE subject.repository = manifest.repository AND subject.digest = manifest.subject))
+                    LIMIT ?
+                    """, .integer(now - age), .integer(Int64(limit)))
+                for row in rows {
+                    _ = try RegistryStore.remove(
+                        Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)), registry: RegistryID(row.integer(0)),
+                        origin: "gc", now: clock.milliseconds(), session)
+                }
+                return rows.count
+            }
+            guard removed > 0 else { return total }
+            total += removed
+            self.store.versions.contentRemoved()
+            self.store.activity.signal()
+        }
+    }
+
+    /// Links of blobs that no manifest of the repository needs.
+    private func collectLinks(olderThan age: Int64) async throws -> Int {
+        let now = self.store.clock.milliseconds()
+        let limit = Self.batch
+        var total = 0
+        while true {
+            let removed = try await self.store.database.write { session in
+                let rows = try session.rows(
+                    """
+                    SELECT repository_blob.repository, repository_blob.digest FROM repository_blob JOIN blob USING (digest)
+                    WHERE repository_blob.created < ? AND blob.lease < ?
+                        AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = repository_blob.repository
+                            AND manifest_entry.digest = repository_blob.digest AND kind = 0)
+                    LIMIT ?
+                    """, .integer(now - age), .integer(now), .integer(Int64(limit)))
+                for row in rows {
+                    try session.execute("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", row[0], row[1])
+                }
+                return rows.count
+            }
+            guard removed > 0 else { return total }
+            total += removed
+            self.store.versions.contentRemoved()
+        }
+    }
+
+    /// Content that no repository links to. The row goes first; a file without a row is found by ``collectFiles(olderThan:)`` if
+    /// this process ends in between.
+    private func collectBlobs() async throws -> (count: Int, bytes: Int64) {
+        let limit = Self.batch
+        var total = (count: 0, bytes: Int64(0))
+        while true {
+            let now = self.store.clock.milliseconds()
+            let removed = try await self.store.database.write { session in
+                let rows = try session.rows(
+                    """
+                    SELECT digest, size, generation FROM blob
+                    WHERE lease < ? AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.digest = blob.digest) LIMIT ?
+                    """, .integer(now), .integer(Int64(limit)))
+                for row in rows { try session.execute("DELETE FROM blob WHERE digest = ?", row[0]) }
+                return try rows.map { StoredBlob(digest: try Digest($0.text(0)), size: $0.integer(1), generation: $0.text(2)) }
+            }
+            guard !removed.isEmpty else { return total }
+            self.store.versions.contentRemoved()
+            for blob in removed {
+                try await self.store.blobs.delete(blob)
+                total.count += 1
+                total.bytes += blob.size
+            }
+        }
+    }
+
+    /// Files that no row names: what a crash left between renaming a file and writing its row, or between deleting a row and its file.
+    private func collectFiles(olderThan age: Int64) async throws -> (count: Int, bytes: Int64) {
+        let before = self.store.clock.milliseconds() - age
+        var total = (count: 0, bytes: Int64(0))
+        for shelf in try await self.store.blobs.shelves() {
+            let stored = try await self.store.blobs.stored(on: shelf).filter { $0.modified < before }
+            guard !stored.isEmpty else { continue }
+            let known = try await self.store.database.read { session in
+                try stored.map { file in
+                    try session.row("SELECT generation FROM blob WHERE digest = ?", SQLValue(file.blob.digest))?.text(0) == file.blob.generation
+                }
+            }
+            for (file, isKnown) in zip(stored, known) where !isKnown {
+                try await self.store.blobs.delete(file.blob)
+                total.count += 1
+                total.bytes += file.blob.size
+            }
+        }
+        return total
+    }
+
+    /// Manifest bytes without a manifest, and repositories without content.
+    private func collectRows(olderThan age: Int64) async throws {
+        let before = self.store.clock.milliseconds() - age
+        try await self.store.database.write { session in
+            try session.execute("DELETE FROM manifest_content WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = manifest_content.digest)")
+            try session.execute(
+                """
+                DELETE FROM repository WHERE created < ?
+                    AND NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.repository = repository.id)
+                    AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.repository = repository.id)
+                """, .integer(before))
+        }
+    }
+}

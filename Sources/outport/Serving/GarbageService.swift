@@ -1,0 +1,89 @@
+// Collects garbage by schedule, and by hand.
+
+internal import ArgumentParser
+internal import Logging
+internal import RegistryCore
+internal import Schedule
+internal import ServiceLifecycle
+
+/// Runs the collector at each occurrence of a schedule.
+struct GarbageService: Service {
+    /// What is wanted now; asked again for each round, since settings may change.
+    struct Plan {
+        let schedule: CronSchedule
+        let policy: GarbagePolicy
+    }
+
+    /// Longest rest before the plan is looked at again, in seconds.
+    private static let longestRest = 600
+
+    let collector: GarbageCollector
+    let store: RegistryStore
+    let logger: Logger
+    /// `nil` while collection is off.
+    let plan: @Sendable () async -> Plan?
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            var looked = Int(self.store.clock.seconds)
+            while !Task.isCancelled {
+                let plan = await self.plan()
+                let now = Int(self.store.clock.seconds)
+                if let plan, let due = plan.schedule.next(after: looked), due <= now { await self.collect(plan.policy) }
+                looked = now
+                let next = plan?.schedule.next(after: now) ?? now + Self.longestRest
+                guard (try? await Task.sleep(for: .seconds(max(1, min(next - now, Self.longestRest))))) != nil else { return }
+            }
+        }
+    }
+
+    private func collect(_ policy: GarbagePolicy) async {
+        do {
+            let report = try await self.collector.collect(policy)
+            self.logger.notice("garbage collected", metadata: report.metadata)
+        } catch {
+            self.logger.error("garbage collection failed; the next round goes on", metadata: ["error": .string("\(error)")])
+        }
+    }
+}
+
+extension GarbageReport {
+    fileprivate var metadata: Logger.Metadata {
+        [
+            "uploads": .stringConvertible(self.uploads), "manifests": .stringConvertible(self.manifests), "links": .stringConvertible(self.links),
+            "blobs": .stringConvertible(self.blobs), "files": .stringConvertible(self.files), "bytes": .stringConvertible(self.bytes),
+        ]
+    }
+}
+
+/// `outport gc`: once, on a data folder that no process uses.
+struct GarbageCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "gc", abstract: "Collect garbage in a data folder that is not in use.",
+        discussion: """
+            A running server collects by itself once a day. Removed are uploads nobody goes on with, blobs no manifest needs, and with
+            --untagged-days manifests that no tag, no index and no subject reaches.
+
+            Example: outport gc --data /var/lib/outport --untagged-days 30
+            """)
+
+    @Option(help: "The data folder.")
+    var data: String
+
+    @Option(help: "Also remove unreached manifests older than this many days.")
+    var untaggedDays: Int?
+
+    func validate() throws {
+        guard (untaggedDays ?? 0) >= 0 else { throw ValidationError("--untagged-days takes a number of days") }
+    }
+
+    func run() async throws {
+        let node = try await Node(data: self.data)
+        let policy = GarbagePolicy(untaggedAge: self.untaggedDays.map { Int64($0) * GarbagePolicy.day })
+        let report = try await GarbageCollector(store: node.store, uploads: node.uploads).collect(policy)
+        await node.close()
+        announce(
+            "removed \(report.uploads) uploads, \(report.manifests) manifests, \(report.links) links, \(report.blobs) blobs, \(report.files) stray files: \(report.bytes) bytes"
+        )
+    }
+}
