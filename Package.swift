@@ -104,6 +104,7 @@ let package = Package(
         tests("Persistence", ["TestSupport"]),
         tests("RegistryCore", ["TestSupport"]),
         tests("Identity", ["TestSupport"]),
+        tests("HTTPServing", ["TestSupport", "DistributionAPI", nioPosix, nioSSL, serviceLifecycle, logging]),
         tests("DistributionAPI", ["TestSupport"]),
         tests("Gateway", ["TestSupport"]),
         tests("SyncAgent", ["TestSupport"]),

@@ -29,6 +29,8 @@ package struct TokenEndpoint: RequestHandler {
     /// A request's items, wherever they stand.
     private struct Form {
         let items: [(name: String, value: String)]
+        /// Whether the items came in a body. Secrets are not taken from a URL: those end up in logs.
+        let isBody: Bool
         subscript(name: String) -> String? { self.items.first { $0.name == name }?.value }
         func all(_ name: String) -> [String] { self.items.filter { $0.name == name }.map(\.value) }
     }
@@ -40,10 +42,10 @@ package struct TokenEndpoint: RequestHandler {
         }
         do {
             switch request.method {
-            case .get: return try await self.issue(Form(items: request.query), request, registry)
+            case .get: return try await self.issue(Form(items: request.query, isBody: false), request, registry)
             case .post:
                 let body = try await request.collectBody(limit: 64 << 10)
-                return try await self.issue(Form(items: FormURL.decode(String(buffer: body))), request, registry)
+                return try await self.issue(Form(items: FormURL.decode(String(buffer: body)), isBody: true), request, registry)
             default: return try .refusal(.unsupported, "\(request.method) is not a method of this path; use GET or POST")
             }
         } catch let error as IdentityError {
@@ -64,16 +66,16 @@ package struct TokenEndpoint: RequestHandler {
         switch (request.authorization, form["grant_type"]) {
         case (.basic(let user, let password), _):
             caller = try await self.access.authenticate(user: user, password: password, registry: registry)
-        case (_, "password"):
+        case (_, "password") where form.isBody:
             guard let user = form["username"], let password = form["password"] else {
                 throw IdentityError(.invalidCredentials, "grant_type=password needs username and password")
             }
             caller = try await self.access.authenticate(user: user, password: password, registry: registry)
-        case (_, "refresh_token"):
+        case (_, "refresh_token") where form.isBody:
             guard let token = form["refresh_token"] else { throw IdentityError(.invalidCredentials, "grant_type=refresh_token needs refresh_token") }
             caller = try await self.access.redeem(refreshToken: token, registry: registry)
         default:
-            throw IdentityError(.invalidCredentials, "no credentials were sent: use Basic, or a form with grant_type password or refresh_token")
+            throw IdentityError(.invalidCredentials, "no credentials were sent: use Basic, or POST a form with grant_type password or refresh_token")
         }
         let requested = try AccessEntry.parse(form.all("scope"))
         if let gateway = requested.first(where: { $0.type == "gateway" }) {

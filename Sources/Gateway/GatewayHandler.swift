@@ -251,8 +251,8 @@ package final class GatewayHandler: RequestHandler {
             }
             let etag = try Self.etag(try await self.settings(for: call))
             let remaining = deadline - ContinuousClock.now
-            // Replicas hold what tags and referrers reach; a manifest that is neither comes with the index that lists it.
-            let changes = page.changes.filter { $0.kind != .manifestPut || $0.isReferrer }
+            // Replicas hold what tags and referrers reach. A child of an index comes with it, or, where the index was there first, by itself.
+            let changes = page.changes.filter { $0.kind != .manifestPut || $0.isReached }
             if !changes.isEmpty || (known != nil && known != etag) || remaining <= .zero || self.isStopping.load(ordering: .relaxed) {
                 return try .json(
                     .ok,

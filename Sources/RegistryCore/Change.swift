@@ -18,8 +18,8 @@ package struct Change: Sendable, Hashable {
     package let kind: Kind
     package let tag: Tag?
     package let digest: Digest?
-    /// Whether the manifest is still here and refers to a subject (replicas take tagged content and referrers).
-    package let isReferrer: Bool
+    /// Whether the manifest is still here and refers to a subject or is listed by an index (replicas take what is reached).
+    package let isReached: Bool
     /// Milliseconds since 1970.
     package let time: Int64
 }
@@ -88,7 +88,10 @@ package enum ChangeLog {
                 kind = 'manifest-put' AND EXISTS (
                     SELECT 1 FROM repository JOIN manifest ON manifest.repository = repository.id
                     WHERE repository.registry = change.registry AND repository.name = change.repository
-                        AND manifest.digest = change.digest AND manifest.subject IS NOT NULL)
+                        AND manifest.digest = change.digest
+                        AND (manifest.subject IS NOT NULL OR EXISTS (
+                            SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = repository.id
+                                AND manifest_entry.digest = change.digest AND manifest_entry.kind = 1)))
             FROM change WHERE sequence > ? ORDER BY sequence LIMIT ?
             """, .integer(cursor.sequence), .integer(Int64(limit)))
         let changes = try rows.compactMap { row -> Change? in
@@ -97,7 +100,7 @@ package enum ChangeLog {
             guard isSelected(repository) else { return nil }
             return Change(
                 sequence: row.integer(0), repository: repository, kind: kind, tag: try row.optionalText(4).map { try Tag($0) },
-                digest: try row.optionalText(5).map { try Digest($0) }, isReferrer: row.flag(7), time: row.integer(6))
+                digest: try row.optionalText(5).map { try Digest($0) }, isReached: row.flag(7), time: row.integer(6))
         }
         let reached = rows.last?.integer(0) ?? log.integer(1)
         return ChangePage(changes: changes, next: ChangeCursor(log: cursor.log, sequence: reached), isAtHead: reached == log.integer(1))

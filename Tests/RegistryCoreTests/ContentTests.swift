@@ -207,7 +207,7 @@ import Testing
         #expect(try await list("application/vnd.example.signature").map(\.digest) == [signature.manifest.digest])
         #expect(try await list("none").isEmpty)
         #expect(try await list(nil)[0].size == Int64(signature.manifest.bytes.count))
-        #expect(try await site.changes().filter(\.isReferrer).count == 2)
+        #expect(try await site.changes().filter(\.isReached).count == 2)
         try await site.store.delete(signature.manifest.digest, from: self.app, of: site.registry, origin: "test")
         #expect(try await list(nil).map(\.digest) == [sbom.manifest.digest])
         #expect(

@@ -68,6 +68,7 @@ package final class DataPlane: Sendable {
     package let gateway: GatewayHandler
     package let audience: String
     package let handlers: [any RequestHandler]
+    private let makeHandlers: @Sendable (HotContent?) -> [any RequestHandler]
 
     /// - Parameter writeRefusal: makes the registry read-only.
     package init(_ site: Site, audience: String = "registry/harbour", writeRefusal: String? = nil) async throws {
@@ -86,12 +87,19 @@ package final class DataPlane: Sendable {
             connectedRegistries: self.connectedRegistries, registries: site.store, identities: site.identities, tokens: self.authority,
             trustRoot: nil
         ) { _ in GatewayRegistry(id: id, name: "harbour", audience: audience, endpoints: ["harbour.test"]) }
-        self.handlers = [
-            DistributionHandler(store: site.store, uploads: site.uploads, access: access, directory: registry), self.gateway,
-            TokenEndpoint(access: access, directory: registry),
-        ]
+        let gateway = self.gateway
+        self.makeHandlers = { hot in
+            [
+                DistributionHandler(store: site.store, uploads: site.uploads, access: access, directory: registry, hot: hot), gateway,
+                TokenEndpoint(access: access, directory: registry),
+            ]
+        }
+        self.handlers = self.makeHandlers(nil)
         try await site.identities.createSystemScopeMaps(in: site.registry)
     }
+
+    /// The handlers, the first of which tells `hot` what it has read.
+    package func handlers(hot: HotContent?) -> [any RequestHandler] { self.makeHandlers(hot) }
 
     package func respond(
         _ method: HTTPRequest.Method, _ target: String, headers: HTTPFields = [:], body: RequestBody = RequestBody(buffer: ByteBuffer()),

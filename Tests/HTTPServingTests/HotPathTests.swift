@@ -1,0 +1,210 @@
+// Proves that the hot path answers as the cold path does, in order, only to those who may, and only while it is true.
+
+import DistributionAPI
+import HTTPServing
+import Identity
+import Logging
+import NIOPosix
+import OCI
+import RegistryCore
+import ServiceLifecycle
+import TestSupport
+import Testing
+
+#if canImport(FoundationEssentials)
+import FoundationEssentials
+#else
+import Foundation
+#endif
+
+/// Two listeners over one registry: with the hot path and without.
+private struct Pair: Sendable {
+    let plane: DataPlane
+    let hot: Int
+    let cold: Int
+    let isSecure: Bool
+    let token: String
+
+    var site: Site { self.plane.site }
+
+    /// A request as a plain client writes it.
+    func request(_ method: String, _ path: String, _ headers: [String] = [], token: String? = nil) -> String {
+        let lines = ["\(method) \(path) HTTP/1.1", "Host: harbour.test", "Authorization: Bearer \(token ?? self.token)"] + headers
+        return lines.joined(separator: "\r\n") + "\r\n\r\n"
+    }
+
+    /// The answers of both to the same requests on one connection each.
+    func answers(_ requests: [String]) async throws -> (hot: [RawAnswer], cold: [RawAnswer]) {
+        (try await self.answers(requests, self.hot), try await self.answers(requests, self.cold))
+    }
+
+    func answers(_ requests: [String], _ port: Int) async throws -> [RawAnswer] {
+        try await RawConnection.with(port: port, isSecure: self.isSecure) { connection in
+            var answers: [RawAnswer] = []
+            for request in requests {
+                try await connection.send(request)
+                answers.append(try await connection.answer(toHead: request.hasPrefix("HEAD")))
+            }
+            return answers
+        }
+    }
+
+    /// Runs `body` with both listeners up.
+    static func with(isSecure: Bool, _ body: @escaping @Sendable (Pair) async throws -> Void) async throws {
+        let site = try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)))
+        let plane = try await DataPlane(site)
+        let hot = HotContent(tokens: plane.authority, store: site.store)
+        let tls = try isSecure ? Self.context(site) : nil
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let (ports, tell) = AsyncStream.makeStream(of: (isHot: Bool, port: Int).self)
+        func listener(_ responder: HotContent?) -> HTTPListener {
+            HTTPListener(
+                address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: responder), hot: responder,
+                eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger
+            ) { port in tell.yield((responder != nil, port)) }
+        }
+        let services = ServiceGroup(services: [listener(hot), listener(nil)], logger: logger)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await services.run() }
+            var found: [Bool: Int] = [:]
+            for await (isHot, port) in ports {
+                found[isHot] = port
+                if found.count == 2 { break }
+            }
+            let token = try await plane.authority.issue(
+                .registryAccess, subject: .token("reader"), audience: plane.audience,
+                access: [AccessEntry(type: "repository", name: "app", actions: ["pull"])]
+            ).token
+            let pair = Pair(
+                plane: plane, hot: try #require(found[true]), cold: try #require(found[false]), isSecure: isSecure, token: token)
+            do {
+                try await body(pair)
+            } catch {
+                await services.triggerGracefulShutdown()
+                throw error
+            }
+            await services.triggerGracefulShutdown()
+            try await group.waitForAll()
+        }
+    }
+
+    private static func context(_ site: Site) throws -> TLSContextSource {
+        let authority = try CertificateAuthority(folder: site.folder.tlsPath, commonName: "test", now: Date())
+        let leaf = try authority.leaf(folder: site.folder.tlsPath, names: ["127.0.0.1"], now: Date())
+        return try TLSContextSource(certificatePEM: leaf.certificatePEM, keyPEM: leaf.keyPEM)
+    }
+}
+
+@Suite struct HotPathTests {
+    private static let app = repository("app")
+
+    @Test("R1 the hot path gives the answers of the cold path, header for header", arguments: [false, true])
+    func sameAnswers(isSecure: Bool) async throws {
+        try await Pair.with(isSecure: isSecure) { pair in
+            // Small, larger than one read, and empty.
+            let layers = [Fixture.layer("small"), Fixture.layer(bytes: 700_001, seed: 7), Fixture.layer("")]
+            let image = TestImage("one", layers: layers)
+            try await pair.site.push(image, tags: [tag("v1")], to: Self.app)
+            var paths = ["/v2/app/manifests/v1", "/v2/app/manifests/\(image.manifest.digest)"]
+            paths += image.blobs.map { "/v2/app/blobs/\($0.digest)" }
+            paths += ["/v2/app/manifests/v2", "/v2/app/blobs/\(Digest.of("absent".utf8))", "/v2/", "/v2/app/tags/list"]
+            let variants: [[String]] = [
+                [], ["Range: bytes=0-9"], ["Range: bytes=100-"], ["Range: bytes=-3"], ["Range: bytes=5-4"], ["Range: bytes=0-1,3-4"],
+                ["Range: bytes=99999999-"], ["If-None-Match: \"\(image.manifest.digest)\""], ["Accept: */*", "Connection: keep-alive"],
+                ["Range: bytes=1-700000"],
+            ]
+            for path in paths {
+                for variant in variants {
+                    for method in ["GET", "HEAD", "GET", "GET"] {
+                        let request = pair.request(method, path, variant)
+                        let (hot, cold) = try await pair.answers([request, request])
+                        #expect(hot == cold, "\(method) \(path) \(variant)")
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("R1 requests sent without waiting are answered in their order, hot, cold and files mixed", arguments: [false, true])
+    func pipelining(isSecure: Bool) async throws {
+        try await Pair.with(isSecure: isSecure) { pair in
+            let image = TestImage("one", layers: [Fixture.layer(bytes: 3_000_000, seed: 3), Fixture.layer("small")])
+            try await pair.site.push(image, tags: [tag("v1")], to: Self.app)
+            let paths = [
+                "/v2/app/manifests/v1", "/v2/app/blobs/\(image.layers[0].digest)", "/v2/app/tags/list", "/v2/app/blobs/\(image.layers[1].digest)",
+                "/v2/app/blobs/\(image.layers[0].digest)", "/v2/app/manifests/nothing", "/v2/app/manifests/v1",
+            ]
+            let expected = try await pair.answers(paths.map { pair.request("GET", $0) }, pair.cold)
+            _ = try await pair.answers(paths.map { pair.request("GET", $0) }, pair.hot)
+            let requests = paths.map { pair.request("GET", $0) }.joined()
+            let answers = try await RawConnection.with(port: pair.hot, isSecure: isSecure) { connection in
+                try await connection.send(requests + requests)
+                var answers: [RawAnswer] = []
+                for _ in 0..<(2 * paths.count) { answers.append(try await connection.answer()) }
+                return answers
+            }
+            #expect(answers == expected + expected)
+        }
+    }
+
+    @Test("I1 what one caller has read is not served to one who may not read it")
+    func otherCallers() async throws {
+        try await Pair.with(isSecure: false) { pair in
+            let image = TestImage("one")
+            try await pair.site.push(image, tags: [tag("v1")], to: Self.app)
+            let paths = ["/v2/app/manifests/v1", "/v2/app/blobs/\(image.layers[0].digest)"]
+            _ = try await pair.answers(paths.flatMap { [pair.request("GET", $0), pair.request("GET", $0)] }, pair.hot)
+            let authority = pair.plane.authority
+            let pull = [AccessEntry(type: "repository", name: "app", actions: ["pull"])]
+            let strangers = [
+                // Another repository, another action, another registry, another kind, and a token nobody issued.
+                try await authority.issue(
+                    .registryAccess, subject: .token("a"), audience: pair.plane.audience,
+                    access: [AccessEntry(type: "repository", name: "other", actions: ["pull"])]
+                ).token,
+                try await authority.issue(
+                    .registryAccess, subject: .token("b"), audience: pair.plane.audience,
+                    access: [AccessEntry(type: "repository", name: "app", actions: ["push"])]
+                ).token,
+                try await authority.issue(.registryAccess, subject: .token("c"), audience: "registry/other", access: pull).token,
+                try await authority.issue(.registryRefresh, subject: .token("d"), audience: pair.plane.audience, access: pull).token,
+                "nonsense",
+            ]
+            for stranger in strangers {
+                for path in paths {
+                    for answer in try await pair.answers([String](repeating: pair.request("GET", path, token: stranger), count: 2), pair.hot) {
+                        #expect(answer.status == 401)
+                    }
+                }
+            }
+            // An expired token ends although its content is remembered.
+            pair.site.clock.advance(seconds: 301)
+            for path in paths { #expect(try await pair.answers([pair.request("GET", path)], pair.hot).first?.status == 401) }
+        }
+    }
+
+    @Test("R1 what has been moved, deleted or unlinked is not remembered")
+    func invalidation() async throws {
+        try await Pair.with(isSecure: false) { pair in
+            let (one, two) = (TestImage("one"), TestImage("two"))
+            try await pair.site.push(one, tags: [tag("v1")], to: Self.app)
+            func read(_ path: String) async throws -> RawAnswer {
+                let answers = try await pair.answers([String](repeating: pair.request("GET", path), count: 3), pair.hot)
+                #expect(Set(answers.map(\.status)).count == 1)
+                return try #require(answers.last)
+            }
+            #expect(try await read("/v2/app/manifests/v1").body == one.manifest.bytes)
+            try await pair.site.push(two, tags: [tag("v1")], to: Self.app)
+            #expect(try await read("/v2/app/manifests/v1").body == two.manifest.bytes)
+            try await pair.site.store.delete(tag("v1"), from: Self.app, of: pair.site.registry, origin: "test")
+            #expect(try await read("/v2/app/manifests/v1").status == 404)
+            #expect(try await read("/v2/app/manifests/\(two.manifest.digest)").status == 200)
+            try await pair.site.store.delete(two.manifest.digest, from: Self.app, of: pair.site.registry, origin: "test")
+            #expect(try await read("/v2/app/manifests/\(two.manifest.digest)").status == 404)
+            let blob = "/v2/app/blobs/\(two.layers[0].digest)"
+            #expect(try await read(blob).status == 200)
+            try await pair.site.store.deleteBlob(two.layers[0].digest, from: Self.app, of: pair.site.registry)
+            #expect(try await read(blob).status == 404)
+        }
+    }
+}

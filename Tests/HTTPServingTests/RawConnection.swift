@@ -1,0 +1,91 @@
+// A client that sends bytes as they are and reads answers one by one: for requests no library would send.
+
+import NIOCore
+import NIOPosix
+import NIOSSL
+
+/// One answer.
+struct RawAnswer: Sendable, Equatable {
+    let status: Int
+    /// In lower case; without what differs from answer to answer.
+    let headers: [String: String]
+    let body: [UInt8]
+}
+
+/// What arrived is no answer.
+struct RawError: Error {
+    let text: String
+}
+
+/// An open connection.
+struct RawConnection {
+    let outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>
+    private var inbound: NIOAsyncChannelInboundStream<ByteBuffer>.AsyncIterator
+    private var buffer = ByteBuffer()
+
+    /// Connects, lets `body` speak, and closes.
+    static func with<Value: Sendable>(
+        port: Int, isSecure: Bool, _ body: @Sendable (inout RawConnection) async throws -> Value
+    ) async throws -> Value {
+        let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup).connect(host: "127.0.0.1", port: port) { channel in
+            channel.eventLoop.makeCompletedFuture {
+                if isSecure {
+                    var configuration = TLSConfiguration.makeClientConfiguration()
+                    configuration.certificateVerification = .none
+                    configuration.shutdownTimeout = .milliseconds(100)
+                    try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: NIOSSLContext(configuration: configuration), serverHostname: nil))
+                }
+                return try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
+            }
+        }
+        return try await channel.executeThenClose { inbound, outbound in
+            var connection = RawConnection(outbound: outbound, inbound: inbound.makeAsyncIterator())
+            return try await body(&connection)
+        }
+    }
+
+    func send(_ text: String) async throws { try await self.outbound.write(ByteBuffer(string: text)) }
+
+    /// Reads one answer.
+    ///
+    /// - Parameter toHead: the answer has no body whatever its length says.
+    mutating func answer(toHead: Bool = false) async throws -> RawAnswer {
+        var head = ""
+        while true {
+            let text = String(decoding: self.buffer.readableBytesView.prefix(16 << 10), as: UTF8.self)
+            if let end = text.firstRange(of: "\r\n\r\n") {
+                head = String(text[..<end.lowerBound])
+                self.buffer.moveReaderIndex(forwardBy: head.utf8.count + 4)
+                break
+            }
+            try await self.receive()
+        }
+        let lines = head.split(separator: "\r\n")
+        guard let status = lines.first?.split(separator: " ").dropFirst().first.flatMap({ Int($0) }) else { throw RawError(text: head) }
+        var headers: [String: String] = [:]
+        for line in lines.dropFirst() {
+            let parts = line.split(separator: ":", maxSplits: 1)
+            headers[parts[0].lowercased()] = parts.count == 2 ? String(parts[1].drop { $0 == " " }) : ""
+        }
+        headers["x-ms-request-id"] = nil
+        let length = toHead || status == 304 ? 0 : Int(headers["content-length"] ?? "") ?? 0
+        while self.buffer.readableBytes < length { try await self.receive() }
+        return RawAnswer(status: status, headers: headers, body: self.buffer.readBytes(length: length) ?? [])
+    }
+
+    private mutating func receive() async throws {
+        guard var next = try await self.inbound.next() else { throw RawError(text: "the connection was closed") }
+        self.buffer.writeBuffer(&next)
+    }
+}
+
+extension String {
+    fileprivate func firstRange(of separator: String) -> Range<String.Index>? {
+        let (text, wanted) = (Array(self.utf8), Array(separator.utf8))
+        guard text.count >= wanted.count else { return nil }
+        for start in 0...(text.count - wanted.count) where text[start..<(start + wanted.count)].elementsEqual(wanted) {
+            return self.utf8.index(self.startIndex, offsetBy: start)..<self.utf8.index(self.startIndex, offsetBy: start + wanted.count)
+        }
+        return nil
+    }
+}
