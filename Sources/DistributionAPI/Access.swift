@@ -20,6 +20,10 @@ package struct Caller: Sendable {
     package let grant: Grant
     /// Set for sync tokens: writes also need the lease to be current.
     package let lease: SyncLease?
+    /// The password or secret the caller has shown; `nil` where it showed a token.
+    var credential: String?
+    /// The sync token of a connected registry, shown with its password: it may ask for the gateway and nothing else.
+    var isSyncToken = false
 
     package func may(_ permission: RepositoryPermission, on name: RepositoryName) -> Bool {
         switch self.grant {
@@ -81,20 +85,27 @@ package struct AccessController: Sendable {
             else { throw IdentityError(.invalidToken, "the sync token is disabled or deleted at the parent") }
             return Caller(subject: token.subject, grant: .scopeMap(map), lease: token.lease)
         case .basic(let user, let password):
-            return try await self.authenticate(user: user, password: password, registry: registry)
+            let caller = try await self.authenticate(user: user, password: password, registry: registry)
+            guard !caller.isSyncToken else { throw Self.syncTokenRefusal }
+            return caller
         }
     }
+
+    static let syncTokenRefusal = IdentityError(
+        .invalidCredentials, "this is the sync token of a connected registry, which serves that alone; use a token of your own")
 
     /// The caller with this user name and password.
     ///
     /// - Throws: ``IdentityError`` with code `invalidCredentials`, the same sentence whatever is wrong.
     func authenticate(user: String, password: String, registry: DataPlaneRegistry) async throws -> Caller {
         if user == Self.refreshTokenUser { return try await self.redeem(refreshToken: password, registry: registry) }
-        if let (token, map) = try await self.identities.authenticate(token: user, password: password, in: registry.id) {
-            return Caller(subject: .token(token.name), grant: .scopeMap(map), lease: nil)
+        if let (token, map, credential) = try await self.identities.authenticate(token: user, password: password, in: registry.id) {
+            return Caller(
+                subject: .token(token.name), grant: .scopeMap(map), lease: nil, credential: credential,
+                isSyncToken: try await self.leases?.isSyncToken(token.name, registry: registry.id) ?? false)
         }
-        if let principal = try await self.directory?.authenticate(appID: user, secret: password) {
-            return Caller(subject: .servicePrincipal(principal.objectID), grant: Self.grant(of: principal), lease: nil)
+        if let (principal, credential) = try await self.directory?.authenticate(appID: user, secret: password) {
+            return Caller(subject: .servicePrincipal(principal.objectID), grant: Self.grant(of: principal), lease: nil, credential: credential)
         }
         throw IdentityError(.invalidCredentials, "user name or password are not valid for this registry, have expired, or the token is disabled")
     }
@@ -104,7 +115,21 @@ package struct AccessController: Sendable {
 
     func redeem(refreshToken: String, registry: DataPlaneRegistry) async throws -> Caller {
         let token = try await self.tokens.verify(refreshToken, as: [.registryRefresh], audience: registry.audience)
+        guard let credential = token.credential, try await self.isLive(credential, of: token.subject, registry: registry) else {
+            throw IdentityError(.invalidCredentials, "the password this refresh token was issued for has been replaced or has expired; sign in again")
+        }
         return try await self.caller(token.subject, registry: registry)
+    }
+
+    /// Whether the subject still has the credential. A refresh token ends with the password it was issued for.
+    private func isLive(_ credential: String, of subject: Subject, registry: DataPlaneRegistry) async throws -> Bool {
+        switch subject {
+        case .token(let name):
+            return try await self.identities.token(name, in: registry.id)?.holds(credential, now: self.identities.clock.milliseconds()) ?? false
+        case .servicePrincipal(let id):
+            guard let directory, let principal = try await directory.principal(objectID: id) else { return false }
+            return try await directory.holds(credential, principal: principal)
+        }
     }
 
     /// Everything a subject may do now, whatever its token lists: the catalog shows what its subject may read.

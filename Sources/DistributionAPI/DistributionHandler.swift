@@ -60,7 +60,8 @@ package struct DistributionHandler: RequestHandler {
 
     private func answer(_ route: Route, _ request: ServerRequest) async throws -> ServerResponse {
         guard let (registry, host) = try await self.directory.registry(for: request.host) else {
-            return try .refusal(.nameUnknown, "there is no registry at \(request.host?.description ?? "this address")")
+            // Not NAME_UNKNOWN: that is said of repositories, and replicas act on it.
+            return try .refusal(.unknown, "there is no registry at \(request.host?.description ?? "this address")", status: 404)
         }
         let permission = Self.permission(route, request.method)
         let caller: Caller

@@ -19,7 +19,7 @@ package final class HotContent: HotResponder {
     /// Bytes of manifests kept.
     private static let byteLimit = 32 << 20
     /// Open files kept.
-    private static let fileLimit = 1024
+    private static let fileLimit = 256
 
     private struct Key: Hashable {
         let host: String
@@ -109,7 +109,10 @@ package final class HotContent: HotResponder {
             audience: call.registry.audience, repository: repository.description, version: version, isTag: isTag,
             content: .manifest(get: get, head: head, length: Int64(manifest.bytes.count)))
         self.state.withLock { state in
-            if state.entries.updateValue(entry, forKey: key) == nil { state.manifests.append(key) }
+            switch state.entries.updateValue(entry, forKey: key)?.content {
+            case .manifest(let old, _, _): state.bytes -= old.readableBytes
+            case .blob, nil: state.manifests.append(key)
+            }
             state.bytes += get.readableBytes
             while state.bytes > Self.byteLimit, !state.manifests.isEmpty {
                 // The oldest half goes at once: one at a time would move the list with every new entry.
@@ -131,12 +134,16 @@ package final class HotContent: HotResponder {
         let entry = Entry(
             audience: call.registry.audience, repository: repository.description, version: version, isTag: false,
             content: .blob(file, size: stored.size, digest: stored.digest.description))
-        self.state.withLock { state in
-            if state.entries.updateValue(entry, forKey: key) == nil { state.files.append(key) }
-            guard state.files.count > Self.fileLimit else { return }
-            for key in state.files.prefix(Self.fileLimit / 2) { state.entries[key] = nil }
+        // What is given up is closed after the lock is: event loops wait for it.
+        let closed = self.state.withLock { state -> [Entry] in
+            var gone: [Entry] = []
+            if let old = state.entries.updateValue(entry, forKey: key) { gone.append(old) } else { state.files.append(key) }
+            guard state.files.count > Self.fileLimit else { return gone }
+            gone += state.files.prefix(Self.fileLimit / 2).compactMap { state.entries.removeValue(forKey: $0) }
             state.files.removeFirst(Self.fileLimit / 2)
+            return gone
         }
+        withExtendedLifetime(closed) {}
     }
 
     /// Only what the hot path would ask for: a path without a query.

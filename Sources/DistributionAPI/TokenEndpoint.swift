@@ -38,7 +38,8 @@ package struct TokenEndpoint: RequestHandler {
     package func respond(to request: ServerRequest) async throws -> ServerResponse? {
         guard request.path == "/oauth2/token" else { return nil }
         guard let (registry, _) = try await self.directory.registry(for: request.host) else {
-            return try .refusal(.nameUnknown, "there is no registry at \(request.host?.description ?? "this address")")
+            // Not NAME_UNKNOWN: that is said of repositories, and replicas act on it.
+            return try .refusal(.unknown, "there is no registry at \(request.host?.description ?? "this address")", status: 404)
         }
         do {
             switch request.method {
@@ -81,10 +82,17 @@ package struct TokenEndpoint: RequestHandler {
         if let gateway = requested.first(where: { $0.type == "gateway" }) {
             return try await self.issueSync(gateway.name, form, caller, registry)
         }
+        guard !caller.isSyncToken else { throw AccessController.syncTokenRefusal }
         let granted = self.access.granted(requested, to: caller)
         let access = try await self.access.tokens.issue(.registryAccess, subject: caller.subject, audience: registry.audience, access: granted)
         let wantsRefresh = form["offline_token"] == "true" || form["access_type"] == "offline"
-        let refresh = wantsRefresh ? try await self.access.tokens.issue(.registryRefresh, subject: caller.subject, audience: registry.audience).token : nil
+        // Only whoever shows a password gets a refresh token: one cannot be prolonged by itself.
+        let refresh: String? =
+            if wantsRefresh, let credential = caller.credential {
+                try await self.access.tokens.issue(.registryRefresh, subject: caller.subject, audience: registry.audience, credential: credential).token
+            } else {
+                nil
+            }
         return try self.answer(access, refresh: refresh)
     }
 

@@ -189,7 +189,9 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 epoch += 1
                 confirmed = nil
             case instance:
-                guard nonce == row.optionalText(0) || (nonce != nil && nonce == row.optionalText(1)) else { throw Self.copied(name) }
+                // Without any nonce the parent has been restored: the first to come is believed, as at the beginning.
+                let isRestored = row.optionalText(0) == nil && row.optionalText(1) == nil
+                guard isRestored || nonce == row.optionalText(0) || (nonce != nil && nonce == row.optionalText(1)) else { throw Self.copied(name) }
                 confirmed = nonce
             default:
                 throw LeaseRefusal(
@@ -230,6 +232,11 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         return result
     }
 
+    /// Forgets all nonces after the database was restored from a backup: they are older than those of the children.
+    package func forgetNonces() async throws {
+        _ = try await self.database.write { try $0.execute("UPDATE connected_registry SET nonce = NULL, offered_nonce = NULL") }
+    }
+
     /// Records a heartbeat and offers the next nonce.
     ///
     /// The offered nonce counts once it comes back, so an answer that is lost locks nobody out.
@@ -244,7 +251,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                     "SELECT nonce, offered_nonce FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))
             else { throw Self.unknown(name) }
             guard current.instance == lease.instance, current.epoch == lease.epoch else { throw Self.deactivated(name) }
-            guard status.nonce == row.text(1) || status.nonce == row.optionalText(0) else { throw Self.copied(name) }
+            let isRestored = row.optionalText(0) == nil && row.optionalText(1) == nil
+            guard isRestored || status.nonce == row.optionalText(1) || status.nonce == row.optionalText(0) else { throw Self.copied(name) }
             var report = current.report ?? ConnectedRegistry.Report(version: status.version, loginServer: nil, status: nil)
             report.version = status.version
             report.status = status
@@ -292,6 +300,10 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 ? Self.deactivated(found.name) : LeaseRefusal(.alreadyActivated, "connected registry '\(found.name)' is active in another instance")
         }
         return SyncLease(connectedRegistry: found.name, instance: instance, epoch: epoch)
+    }
+
+    package func isSyncToken(_ name: String, registry: RegistryID) async throws -> Bool {
+        try await self.find(syncToken: name, in: registry) != nil
     }
 
     package func isCurrent(_ lease: SyncLease, registry: RegistryID) async throws -> Bool {

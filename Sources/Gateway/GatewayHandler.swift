@@ -114,7 +114,7 @@ package final class GatewayHandler: RequestHandler {
     private func route(_ request: ServerRequest) async throws -> ServerResponse {
         let parts = request.path.split(separator: "/", omittingEmptySubsequences: true).dropFirst(2).map(String.init)
         guard let registry = try await self.lookup(request.host), let name = parts.first, parts.count >= 2 else {
-            throw Refusal(.notFound, 404, "there is no such registry or call at \(request.path)")
+            throw Refusal(.noGateway, 404, "there is no gateway at \(request.host?.description ?? "this address"): is the data endpoint of the registry on?")
         }
         let rest = parts[2...]
         switch (request.method, parts[1], rest.count) {
@@ -136,7 +136,7 @@ package final class GatewayHandler: RequestHandler {
             return try await self.state(of: rest.joined(separator: "/"), request, call)
         case (.post, "status", 0):
             return try await self.status(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
-        default: throw Refusal(.notFound, 404, "there is no call \(request.method) \(request.path)")
+        default: throw Refusal(.noGateway, 404, "there is no call \(request.method) \(request.path)")
         }
     }
 

@@ -325,6 +325,8 @@ package enum GatewayErrorCode: String, Sendable {
     case alreadyActivated = "ALREADY_ACTIVATED"
     case deactivated = "DEACTIVATED"
     case notFound = "CONNECTED_REGISTRY_NOT_FOUND"
+    /// No gateway here now: another host name, or the data endpoint is off. A child tries again.
+    case noGateway = "GATEWAY_NOT_FOUND"
     case unauthorized = "UNAUTHORIZED"
     case denied = "DENIED"
     case cursorGone = "COMPARE_STATE"

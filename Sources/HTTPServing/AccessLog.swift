@@ -73,9 +73,11 @@ package final class AccessLog: Sendable {
             defer { state.isScheduled = true }
             return !state.isScheduled
         }
-        if mustSchedule {
-            self.loop.scheduleTask(in: .milliseconds(50)) { self.pool.submit { _ in self.flush() } }
-        }
+        if mustSchedule { self.schedule() }
+    }
+
+    private func schedule() {
+        self.loop.scheduleTask(in: .milliseconds(50)) { self.pool.submit { _ in self.flush() } }
     }
 
     /// Writes what has been gathered.
@@ -84,11 +86,16 @@ package final class AccessLog: Sendable {
             defer {
                 state.lines.removeAll(keepingCapacity: state.lines.capacity <= 1 << 20)
                 state.dropped = 0
-                state.isScheduled = false
             }
             return (state.lines, state.dropped)
         }
         Self.write(lines)
+        // Only now may the next flush be scheduled: while standard error takes nothing, one thread waits for it and no more.
+        let mustSchedule = self.state.withLock { state in
+            state.isScheduled = !state.lines.isEmpty
+            return state.isScheduled
+        }
+        if mustSchedule { self.schedule() }
         if dropped > 0 { Self.write(Array("warning: \(dropped) lines of the request log were dropped; standard error is read too slowly\n".utf8)) }
     }
 

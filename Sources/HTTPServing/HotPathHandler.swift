@@ -19,6 +19,10 @@ struct FileBody: Sendable {
 struct ContinueRequest: Sendable {}
 
 /// Sits directly behind NIO's HTTP codec.
+///
+/// While a file is on its way nothing else is: what is read meanwhile is held, and reading stops. A hot answer is given only while
+/// nothing is being answered behind this handler and the socket takes what it is given; anything else goes on to Hummingbird,
+/// whose channel has back-pressure of its own. So neither order nor memory depends on how a client behaves.
 final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
@@ -27,15 +31,27 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Bytes read at a time on their way into TLS.
     private static let readSize = 128 << 10
+    /// Bytes the kernel is asked to send at a time: progress is seen once for each, and a connection without any is closed.
+    private static let regionSize: Int64 = 4 << 20
+    /// How long a response may make no progress: 4 MiB in this time is 14 KiB/s.
+    private static let stalledResponse = TimeAmount.seconds(300)
+    /// How long a request that has arrived whole may go without an answer (long polls, imports).
+    private static let longestAnswer = TimeAmount.seconds(600)
 
-    /// A file on its way through TLS.
+    /// A file on its way.
     private struct Transfer {
         let file: File
         var next: Int64
         let end: Int64
         let promise: EventLoopPromise<Void>?
-        /// A read that would have blocked is under way on the pool.
-        var isReading = false
+        /// A read on the pool or a write by the kernel is under way; it calls back.
+        var isWaiting = false
+    }
+
+    private enum Held {
+        case part(HTTPServerRequestPart)
+        case quiesce
+        case inputClosed
     }
 
     /// Whether bytes leave as they are, so that the kernel can send a file by itself.
@@ -47,16 +63,17 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private var transfer: Transfer?
     private var buffer = ByteBuffer()
+    /// What was read while a file was on its way.
+    private var held: CircularBuffer<Held> = []
+    private var isReplaying = false
+    private var wantsRead = false
+    private var mustFlush = false
     /// Requests that went on to Hummingbird and have not been answered yet.
     private var coldInFlight = 0
+    private var coldRequestEnded = true
+    private var coldResponseStarted = false
     /// The answer to the request whose end has not been read yet.
     private var answer: (answer: HotAnswer, request: HotRequest, started: NIODeadline)?
-    /// Files on their way out for hot answers: the connection must not be closed under them.
-    private var filesInFlight = 0
-    /// What was read while a file was on its way through TLS; it is looked at when the file is gone.
-    private var held: CircularBuffer<HTTPServerRequestPart> = []
-    private var holdsQuiesce = false
-    private var mustFlush = false
     /// Writes beneath the encoder.
     private var encoder: ChannelHandlerContext?
     private var address = ""
@@ -77,30 +94,45 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
         self.watchIdleness(context, in: self.idleTimeout)
     }
 
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.idleTask?.cancel()
+        self.encoder = nil
+        self.end(.failure(ChannelError.ioOnClosedChannel), context)
+    }
+
     // MARK: Requests
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let part = self.unwrapInboundIn(data)
         if self.transfer != nil || !self.held.isEmpty {
-            self.held.append(part)
-            return
+            self.held.append(.part(part))
+        } else {
+            self.take(part, context)
         }
-        self.take(part, context)
+    }
+
+    func read(context: ChannelHandlerContext) {
+        // What is held is bounded by what one read brings.
+        if self.transfer != nil || !self.held.isEmpty { self.wantsRead = true } else { context.read() }
     }
 
     private func take(_ part: HTTPServerRequestPart, _ context: ChannelHandlerContext) {
+        self.lastActivity = .now()
         switch part {
         case .head(let head):
-            self.lastActivity = .now()
-            if self.coldInFlight == 0, let responder, let request = HotRequest(head), let answer = responder.answer(request) {
+            if self.coldInFlight == 0, context.channel.isWritable, let responder, let request = HotRequest(head),
+                let answer = responder.answer(request)
+            {
                 self.answer = (answer, request, self.lastActivity)
                 return
             }
             self.coldInFlight += 1
+            self.coldRequestEnded = false
             context.fireChannelRead(self.wrapInboundOut(part))
         case .body: if self.answer == nil { context.fireChannelRead(self.wrapInboundOut(part)) }
         case .end:
             guard let (answer, request, started) = self.answer else {
+                self.coldRequestEnded = true
                 context.fireChannelRead(self.wrapInboundOut(part))
                 return
             }
@@ -115,45 +147,48 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
         self.log?.add(
             method: request.isHead ? "HEAD" : "GET", path: request.path, status: answer.status, bytes: answer.length,
             microseconds: (NIODeadline.now() - started).nanoseconds / 1000, from: self.address, id: nil)
-        guard case .file(let file, let range) = answer.body else { return }
-        self.filesInFlight += 1
-        let sent = context.eventLoop.makePromise(of: Void.self)
-        sent.futureResult.assumeIsolated().whenComplete { _ in
-            self.filesInFlight -= 1
-            self.lastActivity = .now()
-            self.replay(context)
-        }
-        self.send(FileBody(file: file, range: range), context, sent)
+        if case .file(let file, let range) = answer.body { self.send(FileBody(file: file, range: range), context, nil) }
     }
 
-    /// Looks at what was read while a file was on its way.
+    /// Looks at what was held, until another file is on its way.
     private func replay(_ context: ChannelHandlerContext) {
-        while self.transfer == nil, let part = self.held.popFirst() { self.take(part, context) }
-        if self.mustFlush {
-            self.mustFlush = false
-            context.flush()
+        // A file that is sent at once ends within the loop below: the loop goes on, it is not begun again.
+        guard !self.isReplaying else { return }
+        self.isReplaying = true
+        while self.transfer == nil, let next = self.held.popFirst() {
+            switch next {
+            case .part(let part): self.take(part, context)
+            case .quiesce: self.forward(ChannelShouldQuiesceEvent(), context)
+            case .inputClosed: self.forward(ChannelEvent.inputClosed, context)
+            }
         }
-        if self.holdsQuiesce, self.filesInFlight == 0 {
-            self.holdsQuiesce = false
-            context.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+        self.isReplaying = false
+        self.flush(context)
+        if self.wantsRead, self.transfer == nil, self.held.isEmpty {
+            self.wantsRead = false
+            context.read()
         }
+    }
+
+    private func flush(_ context: ChannelHandlerContext) {
+        guard self.mustFlush else { return }
+        self.mustFlush = false
+        context.flush()
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        if self.mustFlush {
-            self.mustFlush = false
-            context.flush()
-        }
+        self.flush(context)
         context.fireChannelReadComplete()
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        self.lastActivity = .now()
         switch self.unwrapOutboundIn(data) {
-        case .head(let head) where head.status.code < 200: break
+        case .head(let head): self.coldResponseStarted = head.status.code >= 200
+        case .body: break
         case .end:
             self.coldInFlight -= 1
-            self.lastActivity = .now()
-        default: break
+            self.coldResponseStarted = false
         }
         context.write(data, promise: promise)
     }
@@ -161,12 +196,53 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     // MARK: The connection's life
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        // Whoever hears this closes the connection as soon as it seems idle; it does not see our files.
-        if event is ChannelShouldQuiesceEvent, self.filesInFlight > 0 {
-            self.holdsQuiesce = true
+        // Whoever hears these closes the connection as soon as it seems idle; our answers are not seen there.
+        let held: Held? =
+            if event is ChannelShouldQuiesceEvent { .quiesce } else if case .inputClosed? = event as? ChannelEvent { .inputClosed } else { nil }
+        guard let held else {
+            context.fireUserInboundEventTriggered(event)
             return
         }
-        context.fireUserInboundEventTriggered(event)
+        if self.transfer != nil || !self.held.isEmpty { self.held.append(held) } else { self.forward(event, context) }
+    }
+
+    /// Passes an event on behind everything that has been written.
+    private func forward(_ event: Any, _ context: ChannelHandlerContext) {
+        let bound = NIOLoopBound((context, event), eventLoop: context.eventLoop)
+        self.afterWrites(context) { bound.value.0.fireUserInboundEventTriggered(bound.value.1) }
+    }
+
+    func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+        // Closing drops what the socket has not taken yet; an answer that was given is sent first.
+        guard mode == .all, context.channel.isActive else {
+            context.close(mode: mode, promise: promise)
+            return
+        }
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        self.afterWrites(context) { bound.value.close(mode: .all, promise: promise) }
+    }
+
+    private func afterWrites(_ context: ChannelHandlerContext, _ body: @escaping @Sendable () -> Void) {
+        guard let encoder else {
+            body()
+            return
+        }
+        let written = context.eventLoop.makePromise(of: Void.self)
+        written.futureResult.whenComplete { _ in body() }
+        self.mustFlush = false
+        encoder.writeAndFlush(NIOAny(IOData.byteBuffer(ByteBuffer())), promise: written)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // An answer to what could not be parsed must not end up inside a file.
+        if self.transfer != nil || !self.held.isEmpty { context.close(promise: nil) } else { context.fireErrorCaught(error) }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.idleTask?.cancel()
+        self.held.removeAll()
+        self.end(.failure(ChannelError.ioOnClosedChannel), context)
+        context.fireChannelInactive()
     }
 
     /// Closes the connection when nothing has happened on it for a while. Only this handler sees all that happens.
@@ -174,15 +250,20 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         self.idleTask = context.eventLoop.scheduleTask(in: amount) {
             let (handler, context) = bound.value
+            let limit = handler.idleLimit
             let idle = NIODeadline.now() - handler.lastActivity
-            if handler.coldInFlight > 0 || handler.filesInFlight > 0 || handler.transfer != nil {
-                handler.watchIdleness(context, in: handler.idleTimeout)
-            } else if idle >= handler.idleTimeout {
+            if idle >= limit {
                 context.close(promise: nil)
             } else {
-                handler.watchIdleness(context, in: handler.idleTimeout - idle)
+                handler.watchIdleness(context, in: min(limit - idle, handler.idleTimeout))
             }
         }
+    }
+
+    private var idleLimit: TimeAmount {
+        if self.transfer != nil || self.coldResponseStarted { return Self.stalledResponse }
+        // A request whose body does not come is not waited for; one that is all here may take its time.
+        return self.coldInFlight > 0 && self.coldRequestEnded ? Self.longestAnswer : self.idleTimeout
     }
 
     // MARK: Files
@@ -197,29 +278,42 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func send(_ body: FileBody, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>?) {
-        if self.isPlain {
-            self.sendByKernel(body, context, promise)
-        } else {
-            self.transfer = Transfer(file: body.file, next: body.range.lowerBound, end: body.range.upperBound, promise: promise)
-            self.pump(context)
-        }
+        self.transfer = Transfer(file: body.file, next: body.range.lowerBound, end: body.range.upperBound, promise: promise)
+        self.pump(context)
     }
 
-    private func sendByKernel(_ body: FileBody, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>?) {
-        let handle = NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: body.file.descriptor)
-        let region = FileRegion(fileHandle: handle, readerIndex: Int(body.range.lowerBound), endIndex: Int(body.range.upperBound))
+    /// Goes on with the file while the socket takes it.
+    private func pump(_ context: ChannelHandlerContext) {
+        if self.isPlain { self.sendByKernel(context) } else { self.sendByReading(context) }
+    }
+
+    private func sendByKernel(_ context: ChannelHandlerContext) {
+        guard var transfer = self.transfer, !transfer.isWaiting else { return }
+        let count = min(Self.regionSize, transfer.end - transfer.next)
+        let file = transfer.file
+        let handle = NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: file.descriptor)
+        let region = FileRegion(fileHandle: handle, readerIndex: Int(transfer.next), endIndex: Int(transfer.next + count))
+        transfer.next += count
+        transfer.isWaiting = true
+        self.transfer = transfer
         let written = context.eventLoop.makePromise(of: Void.self)
         written.futureResult.assumeIsolated().whenComplete { result in
-            // The descriptor belongs to the file, which closes it when this closure is gone.
-            withExtendedLifetime(body.file) { _ = try? handle.takeDescriptorOwnership() }
-            promise?.completeWith(result)
+            // The descriptor belongs to the file, which closes it when nobody holds it any more.
+            withExtendedLifetime(file) { _ = try? handle.takeDescriptorOwnership() }
+            self.lastActivity = .now()
+            self.transfer?.isWaiting = false
+            switch result {
+            case .failure: self.end(result, context)
+            case .success:
+                if let transfer = self.transfer, transfer.next < transfer.end { self.pump(context) } else { self.end(result, context) }
+            }
         }
+        self.mustFlush = false
         self.encoder?.writeAndFlush(NIOAny(IOData.fileRegion(region)), promise: written)
     }
 
-    /// Reads and writes while the socket takes it.
-    private func pump(_ context: ChannelHandlerContext) {
-        while var transfer = self.transfer, !transfer.isReading, context.channel.isWritable {
+    private func sendByReading(_ context: ChannelHandlerContext) {
+        while var transfer = self.transfer, !transfer.isWaiting, context.channel.isWritable {
             let count = Int(min(Int64(Self.readSize), transfer.end - transfer.next))
             self.buffer.clear(minimumCapacity: Self.readSize)
             let got = self.buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { target in
@@ -227,12 +321,12 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
             }
             guard got > 0 else {
                 // Not in memory: a disk may take its time, the loop may not.
-                transfer.isReading = true
+                transfer.isWaiting = true
                 self.transfer = transfer
                 self.readOnPool(transfer, count, context)
                 return
             }
-            self.send(self.buffer, context)
+            self.forward(self.buffer, context)
         }
     }
 
@@ -248,50 +342,47 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return buffer
         }.whenComplete { result in
             let (handler, context) = bound.value
-            handler.transfer?.isReading = false
+            guard handler.transfer != nil else { return }
+            handler.transfer?.isWaiting = false
             switch result {
             case .success(let buffer):
-                handler.send(buffer, context)
+                handler.forward(buffer, context)
                 handler.pump(context)
-            case .failure(let error):
-                handler.finish(.failure(error))
-                // The response's length has been promised: only closing tells that it will not be kept.
-                context.close(promise: nil)
+            case .failure(let error): handler.end(.failure(error), context)
             }
         }
     }
 
-    private func send(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
-        guard var transfer = self.transfer else { return }
-        transfer.next += Int64(buffer.readableBytes)
-        let isLast = transfer.next >= transfer.end
-        self.transfer = isLast ? nil : transfer
-        self.encoder?.writeAndFlush(NIOAny(IOData.byteBuffer(buffer)), promise: isLast ? transfer.promise : nil)
-        if isLast, !self.held.isEmpty { self.replay(context) }
+    /// Writes part of the file.
+    private func forward(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
+        guard let next = self.transfer?.next, let end = self.transfer?.end else { return }
+        self.lastActivity = .now()
+        self.transfer?.next = next + Int64(bytes.readableBytes)
+        self.mustFlush = false
+        self.encoder?.writeAndFlush(NIOAny(IOData.byteBuffer(bytes)), promise: nil)
+        if next + Int64(bytes.readableBytes) >= end { self.end(.success(()), context) }
     }
 
-    private func finish(_ result: Result<Void, any Error>) {
-        let promise = self.transfer?.promise
+    /// The file has gone, or will not.
+    private func end(_ result: Result<Void, any Error>, _ context: ChannelHandlerContext) {
+        guard let transfer else { return }
         self.transfer = nil
-        promise?.completeWith(result)
+        switch result {
+        case .success:
+            transfer.promise?.succeed()
+            self.replay(context)
+        case .failure(let error):
+            // The response's length has been promised: only closing tells that it will not be kept. Nothing may follow in its place.
+            self.held.removeAll()
+            context.close(promise: nil)
+            transfer.promise?.fail(error)
+        }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        self.pump(context)
+        if context.channel.isWritable { self.lastActivity = .now() }
+        if !self.isPlain { self.sendByReading(context) }
         context.fireChannelWritabilityChanged()
-    }
-
-    func channelInactive(context: ChannelHandlerContext) {
-        self.idleTask?.cancel()
-        self.held.removeAll()
-        self.finish(.failure(ChannelError.ioOnClosedChannel))
-        context.fireChannelInactive()
-    }
-
-    func handlerRemoved(context: ChannelHandlerContext) {
-        self.idleTask?.cancel()
-        self.encoder = nil
-        self.finish(.failure(ChannelError.ioOnClosedChannel))
     }
 }
 

@@ -38,6 +38,8 @@ struct RegistryChannel: HTTPChannelHandler {
         channel.eventLoop.makeCompletedFuture {
             // With the handler's reads this bounds what a connection may hold of a body on its way out.
             try channel.syncOptions?.setOption(.writeBufferWaterMark, value: .init(low: 128 << 10, high: 256 << 10))
+            // A peer whose link died says nothing: the kernel asks.
+            try channel.syncOptions?.setOption(.socketOption(.so_keepalive), value: 1)
             if let tls = self.tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.current)) }
         }.flatMap {
             self.base.setup(channel: channel, logger: logger)

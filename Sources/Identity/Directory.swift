@@ -52,17 +52,30 @@ package final class Directory: Sendable {
         }
     }
 
-    /// The principal whose live secret is `secret`.
-    package func authenticate(appID: String, secret: String) async throws -> ServicePrincipal? {
+    /// Whether the credential is a live secret of the principal.
+    package func holds(_ credential: String, principal: ServicePrincipal) async throws -> Bool {
+        let now = self.clock.milliseconds()
+        return try await self.database.read { session in
+            try session.rows("SELECT key_id, expiry FROM service_principal_secret WHERE object_id = ?", SQLValue(principal.objectID)).contains {
+                Credential.secret(keyID: $0.text(0)) == credential && ($0.optionalInteger(1) ?? .max) > now
+            }
+        }
+    }
+
+    /// The principal whose live secret is `secret`, and which secret that is.
+    package func authenticate(appID: String, secret: String) async throws -> (principal: ServicePrincipal, credential: String)? {
         let now = self.clock.milliseconds()
         let (principal, secrets) = try await self.database.read { session -> (ServicePrincipal?, [SQLRow]) in
             let principal = try session.row("\(Self.select) WHERE app_id = ?", SQLValue(appID.lowercased())).map(Self.principal)
             let secrets = try session.rows(
-                "SELECT verifier, expiry FROM service_principal_secret WHERE object_id = ?", SQLValue(principal?.objectID ?? ""))
+                "SELECT verifier, expiry, key_id FROM service_principal_secret WHERE object_id = ?", SQLValue(principal?.objectID ?? ""))
             return (principal, secrets)
         }
-        var matched = false
-        for row in secrets where Secret.matches(secret, verifier: row.text(0)) && (row.optionalInteger(1) ?? .max) > now { matched = true }
-        return matched ? principal : nil
+        var matched: String?
+        for row in secrets where Secret.matches(secret, verifier: row.text(0)) && (row.optionalInteger(1) ?? .max) > now {
+            matched = Credential.secret(keyID: row.text(2))
+        }
+        guard let matched, let principal else { return nil }
+        return (principal, matched)
     }
 }

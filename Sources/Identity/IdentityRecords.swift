@@ -86,6 +86,13 @@ package struct TokenRecord: Sendable, Hashable {
     package let created: Int64
     package var passwords: [PasswordVerifier]
 
+    /// Whether the credential is one of the token's passwords and has not expired.
+    ///
+    /// - Parameter now: milliseconds since 1970.
+    package func holds(_ credential: String, now: Int64) -> Bool {
+        self.passwords.contains { Credential.password($0) == credential && ($0.expiry ?? .max) > now }
+    }
+
     package init(name: String, scopeMap: String, isEnabled: Bool, created: Int64, passwords: [PasswordVerifier]) {
         self.name = name
         self.scopeMap = scopeMap

@@ -245,7 +245,7 @@ package final class IdentityStore: Sendable {
     }
 
     /// The token whose live password is `password`, with its scope map; `nil` for anything else.
-    package func authenticate(token name: String, password: String, in registry: RegistryID) async throws -> (token: TokenRecord, map: ScopeMap)? {
+    package func authenticate(token name: String, password: String, in registry: RegistryID) async throws -> (token: TokenRecord, map: ScopeMap, credential: String)? {
         let now = self.clock.milliseconds()
         let found = try await self.database.read { session -> (TokenRecord, ScopeMap)? in
             guard let token = try Self.token(name, in: registry, session), let map = try Self.scopeMap(token.scopeMap, in: registry, session) else { return nil }
@@ -253,10 +253,10 @@ package final class IdentityStore: Sendable {
         }
         // The comparison is made also for names that do not exist, so that answers take the same time.
         let verifiers = found?.0.passwords ?? [PasswordVerifier(slot: .password1, verifier: String(repeating: "0", count: 64), created: 0, expiry: nil)]
-        var matched = false
-        for candidate in verifiers where Secret.matches(password, verifier: candidate.verifier) && (candidate.expiry ?? .max) > now { matched = true }
-        guard matched, let found, found.0.isEnabled else { return nil }
-        return found
+        var matched: PasswordVerifier?
+        for candidate in verifiers where Secret.matches(password, verifier: candidate.verifier) && (candidate.expiry ?? .max) > now { matched = candidate }
+        guard let matched, let found, found.0.isEnabled else { return nil }
+        return (found.0, found.1, Credential.password(matched))
     }
 
     private static func checkLimit(_ table: String, _ things: String, _ limit: Int, in registry: RegistryID, _ session: any SQLReader) throws {

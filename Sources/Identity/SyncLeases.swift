@@ -33,6 +33,10 @@ package protocol SyncLeaseAuthority: Sendable {
         connectedRegistry: String, token: String, instance: String?, epoch: Int64?, registry: RegistryID
     ) async throws -> SyncLease
 
+    /// Whether the token is the sync token of some connected registry. Such a token serves the gateway only: bound to a lease, so
+    /// that an instance that was deactivated cannot go on with it.
+    func isSyncToken(_ name: String, registry: RegistryID) async throws -> Bool
+
     /// Whether the lease is the current one.
     func isCurrent(_ lease: SyncLease, registry: RegistryID) async throws -> Bool
 }

@@ -47,13 +47,14 @@ package final class TokenAuthority: Sendable {
     ///   - audience: what the token is for: a registry's identity, or the resource a client asked for.
     ///   - appID: shown to clients that look into management tokens.
     package func issue(
-        _ kind: TokenKind, subject: Subject, audience: String, access: [AccessEntry] = [], lease: SyncLease? = nil, appID: String? = nil
+        _ kind: TokenKind, subject: Subject, audience: String, access: [AccessEntry] = [], lease: SyncLease? = nil, credential: String? = nil, appID: String? = nil
     ) async throws -> (token: String, lifetime: Int64, issued: Int64) {
         let now = self.clock.seconds
         let objectID: String? = if case .servicePrincipal(let id) = subject { id } else { nil }
         let claims = Claims(
             iss: Self.issuer, sub: subject.text, aud: audience, iat: now, nbf: now, exp: now + kind.lifetime,
             jti: String(UInt64.random(in: .min ... .max), radix: 36), typ: kind.rawValue, access: access.isEmpty ? nil : access, lease: lease,
+            cred: credential,
             tid: objectID.map { _ in self.tenantID }, oid: objectID, appid: appID)
         guard let key = self.keys[kind] else { throw IdentityError(.invalidToken, "there is no key for \(kind.rawValue) tokens") }
         return (try await key.sign(claims), kind.lifetime, now)
@@ -99,7 +100,8 @@ package final class TokenAuthority: Sendable {
             guard let key = self.keys[kind], let claims = try? await key.verify(token, as: Claims.self) else { continue }
             guard claims.typ == kind.rawValue, claims.iss == Self.issuer, let subject = Subject(claims.sub) else { break }
             return VerifiedToken(
-                kind: kind, subject: subject, audience: claims.aud, access: claims.access ?? [], lease: claims.lease, expires: claims.exp)
+                kind: kind, subject: subject, audience: claims.aud, access: claims.access ?? [], lease: claims.lease, credential: claims.cred,
+                expires: claims.exp)
         }
         throw IdentityError(.invalidToken, "the token was not issued by this server for this use; request a new one")
     }

@@ -64,6 +64,12 @@ package struct SyncLease: Sendable, Hashable, Codable {
     }
 }
 
+/// Names the very password or secret somebody signed in with, so that what was issued for it ends with it.
+package enum Credential {
+    package static func password(_ password: PasswordVerifier) -> String { "\(password.slot.rawValue)@\(password.created)" }
+    package static func secret(keyID: String) -> String { "key@\(keyID)" }
+}
+
 /// A verified token.
 package struct VerifiedToken: Sendable, Hashable {
     package let kind: TokenKind
@@ -71,6 +77,8 @@ package struct VerifiedToken: Sendable, Hashable {
     package let audience: String
     package let access: [AccessEntry]
     package let lease: SyncLease?
+    /// The credential a refresh token was given for; see ``Credential``.
+    package let credential: String?
     /// Seconds since 1970.
     package let expires: Int64
 }
@@ -87,6 +95,7 @@ struct Claims: JWTPayload {
     var typ: String
     var access: [AccessEntry]?
     var lease: SyncLease?
+    var cred: String?
     // Read by clients that look into management tokens.
     var tid: String?
     var oid: String?

@@ -19,10 +19,17 @@ package final class File: Sendable {
         case read
         /// Reads and writes, created when absent, never truncated.
         case readWrite
+        /// Reads and writes what is there; never creates.
+        case readWriteExisting
     }
 
     package init(_ path: String, _ mode: Mode) throws(PersistenceError) {
-        let flags = mode == .read ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC
+        let flags: CInt =
+            switch mode {
+            case .read: O_RDONLY | O_CLOEXEC
+            case .readWrite: O_RDWR | O_CREAT | O_CLOEXEC
+            case .readWriteExisting: O_RDWR | O_CLOEXEC
+            }
         let descriptor = open(path, flags, 0o600)
         guard descriptor >= 0 else { throw .systemCall("open \(path)") }
         self.descriptor = descriptor
@@ -128,6 +135,14 @@ package enum FileSystem {
     /// Removes a file; one that is not there is no error.
     package static func remove(_ path: String) throws(PersistenceError) {
         guard unlink(path) == 0 || errno == ENOENT else { throw .systemCall("remove \(path)") }
+    }
+
+    /// Lets this process open as many files and connections as it may: the usual soft limit of 1,024 is for programs that use select.
+    package static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     /// Size in bytes and time of the last change in milliseconds since 1970; `nil` when there is no such file.

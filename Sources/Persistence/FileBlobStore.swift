@@ -44,8 +44,12 @@ package final class FileBlobStore: BlobStore {
     package func resume(_ name: StagingName) async throws -> (any StagedBlob)? {
         let path = self.path(name)
         return try await self.pool.runIfActive {
-            guard FileSystem.exists(path) else { return nil }
-            let file = try File(path, .readWrite)
+            let file: File
+            do {
+                file = try File(path, .readWriteExisting)
+            } catch let error as PersistenceError where error.code == .notFound {
+                return nil
+            }
             let (size, hasher) = try Self.hash(file, .sha256)
             return Staged(name: name, file: file, size: size, hasher: hasher, pool: self.pool)
         }

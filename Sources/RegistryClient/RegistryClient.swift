@@ -71,11 +71,16 @@ package struct RegistryClient: Sendable {
             }
             let type = response.header("Content-Type")?.split(separator: ";").first.map(String.init) ?? ""
             return (bytes, try MediaType(type))
-        case 404:
-            _ = try await response.collect(limit: 64 << 10)
-            return nil
-        default: throw try await ServerRefusal(response)
+        default: try await Self.mustBeUnknown(response, "MANIFEST_UNKNOWN", "NAME_UNKNOWN")
         }
+        return nil
+    }
+
+    /// Ends quietly when the registry says that it does not have what was asked for. Any other answer, also a 404 of something
+    /// that stands between, says nothing about the content.
+    private static func mustBeUnknown(_ response: ClientResponse, _ codes: String...) async throws {
+        let refusal = try await ServerRefusal(response)
+        guard response.status == 404, codes.contains(refusal.code) else { throw refusal }
     }
 
     /// A blob from byte `offset` on.
@@ -87,11 +92,9 @@ package struct RegistryClient: Sendable {
         switch response.status {
         case 200: return (response.body, 0)
         case 206: return (response.body, offset)
-        case 404:
-            _ = try await response.collect(limit: 64 << 10)
-            return nil
-        default: throw try await ServerRefusal(response)
+        default: try await Self.mustBeUnknown(response, "BLOB_UNKNOWN")
         }
+        return nil
     }
 
     private func send(_ method: String, _ target: String, _ headers: [(String, String)]) async throws -> ClientResponse {

@@ -37,11 +37,18 @@ final class ResponseHandler: ChannelDuplexHandler {
     private var state = State.idle
     private var timer: Scheduled<Void>?
     private var mayRead = true
+    /// Counts exchanges: a reader that ends late must not speak for the next one on this connection.
+    private var number = 0
+    private var context: ChannelHandlerContext?
 
     init(server: String, refusal: Refusal) {
         self.server = server
         self.refusal = refusal
     }
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
 
     func channelActive(context: ChannelHandlerContext) {
         context.fireChannelActive()
@@ -59,6 +66,7 @@ final class ResponseHandler: ChannelDuplexHandler {
             return
         }
         self.state = .waiting(exchange)
+        self.number += 1
         self.mayRead = true
         context.write(self.wrapOutboundOut(.head(exchange.head)), promise: nil)
         if !exchange.body.isEmpty {
@@ -74,7 +82,7 @@ final class ResponseHandler: ChannelDuplexHandler {
         switch (self.unwrapInboundIn(data), self.state) {
         case (.head(let head), .waiting(let exchange)):
             if (100..<200).contains(head.status.code) { return }
-            let delegate = Delegate(channel: context.channel, handler: NIOLoopBound(self, eventLoop: context.eventLoop))
+            let delegate = Delegate(channel: context.channel, handler: NIOLoopBound(self, eventLoop: context.eventLoop), number: self.number)
             let producer = Producer.makeSequence(
                 elementType: ByteBuffer.self, failureType: (any Error).self,
                 backPressureStrategy: .init(lowWatermark: 4, highWatermark: 16), finishOnDeinit: false, delegate: delegate)
@@ -146,25 +154,27 @@ final class ResponseHandler: ChannelDuplexHandler {
         }
     }
 
-    private func resumeReading(_ channel: any Channel) {
-        guard case .receiving = self.state, !self.mayRead else { return }
+    private func resumeReading(_ number: Int) {
+        guard case .receiving = self.state, number == self.number, !self.mayRead, let context else { return }
         self.mayRead = true
-        channel.read()
+        self.startTimer(Self.pauseLimit, context, "stopped sending")
+        context.read()
     }
 
     /// Carries demand from the reader to the connection.
     struct Delegate: NIOAsyncSequenceProducerDelegate {
         let channel: any Channel
         let handler: NIOLoopBound<ResponseHandler>
+        let number: Int
 
         func produceMore() {
-            self.channel.eventLoop.execute { self.handler.value.resumeReading(self.channel) }
+            self.channel.eventLoop.execute { self.handler.value.resumeReading(self.number) }
         }
 
         func didTerminate() {
             self.channel.eventLoop.execute {
                 // Whoever stopped reading in the middle gives the connection up.
-                if case .receiving = self.handler.value.state { self.channel.close(promise: nil) }
+                if case .receiving = self.handler.value.state, self.handler.value.number == self.number { self.channel.close(promise: nil) }
             }
         }
     }

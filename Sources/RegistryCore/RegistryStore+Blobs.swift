@@ -61,7 +61,25 @@ extension RegistryStore {
             }
             return try session.row("SELECT generation FROM blob WHERE digest = ?", SQLValue(stored.digest))?.text(0)
         }
-        if kept != stored.generation { try await self.blobs.delete(stored) }
+        guard let kept, kept != stored.generation else { return }
+        // The file we have is worth less than the one just verified when it is gone or cut short: pushing again mends it.
+        if await self.isWhole(StoredBlob(digest: stored.digest, size: stored.size, generation: kept)) {
+            try await self.blobs.delete(stored)
+        } else {
+            let replaced = try await self.database.write { session in
+                try session.execute(
+                    "UPDATE blob SET generation = ?, size = ? WHERE digest = ? AND generation = ?", SQLValue(stored.generation), .integer(stored.size),
+                    SQLValue(stored.digest), SQLValue(kept))
+            }
+            if replaced == 0 { try await self.blobs.delete(stored) }
+            self.versions.contentRemoved()
+        }
+    }
+
+    private func isWhole(_ blob: StoredBlob) async -> Bool {
+        guard let reader = try? await self.blobs.open(blob) else { return false }
+        guard let file = reader.file else { return true }
+        return (try? file.size()) == blob.size
     }
 
     static func link(_ digest: Digest, into repository: Int64, now: Int64, _ session: any SQLWriter) throws {

@@ -86,6 +86,21 @@ extension RegistryStore {
         self.activity.signal()
     }
 
+    /// Takes everything out of a repository: tags, manifests and links.
+    package func clear(_ name: RepositoryName, in registry: RegistryID, origin: String) async throws {
+        let now = self.clock.milliseconds()
+        try await self.database.write { session in
+            guard let repository = try Self.repository(name, in: registry, session) else { return }
+            for row in try session.rows("SELECT digest FROM manifest WHERE repository = ?", .integer(repository)) {
+                _ = try Self.remove(
+                    Digest(row.text(0)), repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+            }
+            try session.execute("DELETE FROM repository_blob WHERE repository = ?", .integer(repository))
+        }
+        self.versions.contentRemoved()
+        self.activity.signal()
+    }
+
     /// All tags of a repository and the referrers in it, with the log's head of the same snapshot.
     ///
     /// - Parameter after: the last tag of the page before; referrers come with the first page.

@@ -104,6 +104,11 @@ package final class RegistryStore: Sendable {
 
     // MARK: Changes
 
+    /// Gives the log another identity after the database was restored from a backup: cursors into the old one cannot be followed.
+    package func renewLogIdentity() async throws {
+        _ = try await self.database.write { try $0.execute("UPDATE change_log SET identity = lower(hex(randomblob(16))) WHERE id = 1") }
+    }
+
     /// The log's head.
     package func head() async throws -> ChangeCursor {
         try await self.database.read { try ChangeLog.head(in: $0) }

@@ -110,8 +110,8 @@ package final class Uploads: Sendable {
         if let body { _ = try await self.append(body, range: range, length: length, to: identifier, in: name, of: registry) }
         let staging = try Self.staging(identifier, name, registry)
         let staged = try await self.take(staging, name)
-        // From here on the upload is over, whatever comes of it.
-        self.slots.withLock { $0.byName[staging] = nil }
+        // The upload is over, whatever comes of it; until then nobody else takes it up.
+        defer { self.slots.withLock { $0.byName[staging] = nil } }
         do {
             let stored = try await self.store.blobs.commit(staged, as: digest, size: nil)
             try await self.store.admit(stored, into: name, of: registry)
@@ -125,7 +125,7 @@ package final class Uploads: Sendable {
     package func cancel(_ identifier: String, in name: RepositoryName, of registry: RegistryID) async throws {
         let staging = try Self.staging(identifier, name, registry)
         _ = try await self.take(staging, name)
-        self.slots.withLock { $0.byName[staging] = nil }
+        defer { self.slots.withLock { $0.byName[staging] = nil } }
         try await self.store.blobs.discard(staging)
     }
 

@@ -103,7 +103,7 @@ struct SignInEndpoint: Sendable {
         }
         let (kind, audience) = try self.audience(scope: value("scope"), resource: value("resource"))
         // One answer for an unknown principal and for a wrong secret, so that nobody can search for principals.
-        guard let principal = try await self.directory.authenticate(appID: clientID, secret: secret) else {
+        guard let principal = try await self.directory.authenticate(appID: clientID, secret: secret)?.principal else {
             throw Refusal(
                 status: .unauthorized, error: "invalid_client", number: 7_000_215,
                 sentence: "Invalid client secret provided, expired, or no service principal '\(clientID.prefix(60))' in this directory. "

@@ -83,6 +83,7 @@ package final class SyncAgent: Sendable {
                 if Task.isCancelled { return nil }
                 let error = SyncError(error)
                 self.logger.warning("synchronisation failed", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
+                await self.failSync()
                 event = .failed(error)
             }
         }
@@ -169,7 +170,7 @@ package final class SyncAgent: Sendable {
         }
         let window = try Self.window(settings)
         try await self.identities.replace(
-            tokens: settings.clientTokens.map(TokenRecord.init), scopeMaps: try settings.scopeMaps.map(ScopeMap.init), in: self.registry)
+            tokens: settings.clientTokens.map(TokenRecord.init), scopeMaps: settings.scopeMaps.map(ScopeMap.init), in: self.registry)
         let pin = self.connection.pin
         // The authority may have been renewed; the key is the same, or it is not ours.
         let renewed = settings.trustRoots.first { pin != nil && (try? TrustPolicy.pin(ofPEM: $0)) == pin }
@@ -202,11 +203,14 @@ package final class SyncAgent: Sendable {
         guard let cursor = memory.cursor else { throw SyncError(.compareState, "there is no cursor yet") }
         let page = try await self.gateway.changes(after: cursor, wait: 30, settings: memory.settingsTag)
         if !page.changes.isEmpty {
+            try await self.beginSync(trigger: memory.result?.trigger ?? "InitialSync")
             try await self.withProgressReport { try await self.apply(page.changes) }
         }
-        try await self.memory.update { $0.cursor = page.next }
-        try await self.finishSync(trigger: memory.result?.trigger ?? "InitialSync", moved: !page.changes.isEmpty)
-        return page.settings != memory.settingsTag
+        let settingsDiffer = page.settings != memory.settingsTag
+        // Rows of a selection that is not ours any more may be missing from the page: it is asked for again under the new one.
+        if !settingsDiffer { try await self.memory.update { $0.cursor = page.next } }
+        try await self.finishSync()
+        return settingsDiffer
     }
 
     /// Applies a page in the order of the log; of each tag only the last word counts.
@@ -254,12 +258,8 @@ package final class SyncAgent: Sendable {
 
     /// Compares whole state: at the first start, after a change of the selection, and when the cursor cannot be followed.
     private func compareState() async throws {
-        let before = await self.memory.memory
-        let trigger = before.result == nil ? "InitialSync" : "RecoveryService"
-        let started = self.clock.milliseconds()
-        try await self.memory.update {
-            $0.result = SyncResult(trigger: trigger, state: "Syncing", started: started, ended: nil, lastSuccess: $0.result?.lastSuccess)
-        }
+        // An initial synchronisation that was interrupted is still the initial one.
+        try await self.beginSync(trigger: await self.memory.memory.result?.lastSuccess == nil ? "InitialSync" : "RecoveryService")
         let summary = try await self.gateway.state()
         var failure: SyncError?
         for name in summary.repositories { try await self.compare(name, &failure) }
@@ -267,13 +267,13 @@ package final class SyncAgent: Sendable {
         var last: String?
         while true {
             let page = try await self.store.repositories(in: self.registry, after: last, limit: 500)
-            for name in page where !selected.contains(name) { try await self.clear(name) }
+            for name in page where !selected.contains(name) { try await self.store.clear(name, in: self.registry, origin: TransferEngine.origin) }
             guard page.count == 500, let end = page.last else { break }
             last = end.description
         }
         if let failure { throw failure }
         try await self.memory.update { $0.cursor = summary.cursor }
-        try await self.finishSync(trigger: trigger, moved: true)
+        try await self.finishSync()
     }
 
     private func compare(_ name: RepositoryName, _ failure: inout SyncError?) async throws {
@@ -298,13 +298,6 @@ package final class SyncAgent: Sendable {
             of: self.registry, origin: TransferEngine.origin)
     }
 
-    /// Takes everything out of a repository that is no longer selected.
-    private func clear(_ name: RepositoryName) async throws {
-        let here = try await self.localState(of: name)
-        let manifests = Set(here.tags.map(\.digest)).union(here.referrers).sorted()
-        try await self.store.retract(tags: here.tags.map(\.tag), manifests: manifests, from: name, of: self.registry, origin: TransferEngine.origin)
-    }
-
     private func localState(of name: RepositoryName) async throws -> RepositoryState {
         var tags: [RepositoryState.TagEntry] = []
         var referrers: [Digest] = []
@@ -318,15 +311,41 @@ package final class SyncAgent: Sendable {
 
     // MARK: Reports
 
-    private func finishSync(trigger: String, moved: Bool) async throws {
+    private func beginSync(trigger: String) async throws {
+        let now = self.clock.milliseconds()
+        try await self.memory.update {
+            let earlier = $0.result
+            // Another attempt at the same synchronisation keeps its beginning.
+            let started = earlier.flatMap { $0.ended == nil || $0.state == "Failed" ? $0.started : nil } ?? now
+            $0.result = SyncResult(trigger: trigger, state: "Syncing", started: started, ended: nil, lastSuccess: earlier?.lastSuccess)
+        }
+    }
+
+    /// Everything up to the cursor is here.
+    private func finishSync() async throws {
         let now = self.clock.milliseconds()
         let received = self.engine.takeReceived()
         try await self.memory.update {
-            let started = moved ? ($0.result.flatMap { $0.ended == nil ? $0.started : nil } ?? now) : ($0.result?.started ?? now)
-            $0.result = SyncResult(trigger: trigger, state: "Succeeded", started: started, ended: now, lastSuccess: now)
+            let earlier = $0.result
+            $0.result = SyncResult(
+                trigger: earlier?.trigger ?? "InitialSync", state: "Succeeded", started: earlier?.started ?? now,
+                ended: earlier?.state == "Succeeded" ? earlier?.ended ?? now : now, lastSuccess: now)
             $0.bytesReceived += received
         }
         try await self.report(.idle, trouble: nil)
+    }
+
+    /// Records that a synchronisation under way has failed; what it received is counted all the same.
+    private func failSync() async {
+        let now = self.clock.milliseconds()
+        let received = self.engine.takeReceived()
+        try? await self.memory.update {
+            $0.bytesReceived += received
+            guard var result = $0.result, result.state == "Syncing" else { return }
+            result.state = "Failed"
+            result.ended = now
+            $0.result = result
+        }
     }
 
     /// Runs `work`; when it takes longer than a moment the parent is told that we are syncing.
@@ -389,8 +408,9 @@ extension TokenRecord {
 }
 
 extension ScopeMap {
-    fileprivate init(_ map: GatewaySettings.ScopeMap) throws {
+    /// An action that this version does not know grants nothing here, and keeps nothing else from being applied.
+    fileprivate init(_ map: GatewaySettings.ScopeMap) {
         self.init(
-            name: map.name, text: nil, isSystemDefined: map.system, actions: try map.actions.map { try ScopeMapAction($0) }, created: map.created)
+            name: map.name, text: nil, isSystemDefined: map.system, actions: map.actions.compactMap { try? ScopeMapAction($0) }, created: map.created)
     }
 }

@@ -33,7 +33,7 @@ package struct SyncMemory: Sendable, Equatable {
 /// Keeps ``SyncMemory`` in the database.
 package actor SyncMemoryStore {
     private let database: any Database
-    /// Saves go one after another, each with the newest memory: a heartbeat and a transfer may both have something to keep.
+    /// Changes go one after another: a heartbeat and a transfer may both have something to keep.
     private let saving = AsyncMutex()
     package private(set) var memory: SyncMemory
 
@@ -68,22 +68,27 @@ package actor SyncMemoryStore {
             self.memory = SyncMemory(
                 connectedRegistry: connection.connectedRegistry, parent: parent, pin: connection.pin, instance: UUID().uuidString.lowercased())
         }
-        try await self.save()
+        try await Self.write(self.memory, to: database)
     }
 
     /// Changes the memory, durably.
-    package func update(_ change: @Sendable (inout SyncMemory) -> Void) async throws {
-        change(&self.memory)
-        try await self.save()
+    ///
+    /// What cannot be saved is not remembered either: a nonce that only this process knew would lock its folder out after a restart.
+    package func update(_ change: @escaping @Sendable (inout SyncMemory) -> Void) async throws {
+        try await self.saving.withLock { try await self.apply(change) }
     }
 
-    private func save() async throws { try await self.saving.withLock { try await self.write() } }
+    private func apply(_ change: @Sendable (inout SyncMemory) -> Void) async throws {
+        var next = self.memory
+        change(&next)
+        try await Self.write(next, to: self.database)
+        self.memory = next
+    }
 
-    private func write() async throws {
-        let memory = self.memory
+    private static func write(_ memory: SyncMemory, to database: any Database) async throws {
         let settings = try memory.settings.map(Self.encode)
         let result = try memory.result.map(Self.encode)
-        try await self.database.write { session in
+        try await database.write { session in
             _ = try session.execute(
                 """
                 INSERT INTO sync_state (id, connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log,

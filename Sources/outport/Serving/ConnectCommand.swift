@@ -84,14 +84,8 @@ struct ConnectCommand: AsyncParsableCommand {
             else { return nil }
             return .init(schedule: schedule, policy: GarbagePolicy(untaggedAge: GarbagePolicy.day))
         }
-        let services = ServiceGroup(
-            configuration: .init(
-                services: [.init(service: listener), .init(service: AgentService(agent: agent)), .init(service: garbage)]
-                    + (certificates.map { [.init(service: $0)] } ?? []),
-                gracefulShutdownSignals: [.sigterm, .sigint],
-                logger: Node.logger("outport.services", level: .warning)))
         do {
-            try await services.run()
+            try await Node.run([listener, AgentService(agent: agent), garbage] + (certificates.map { [$0] } ?? []))
         } catch let refusal as AgentService.Refused {
             await node.close()
             FileHandle.standardError.write(Data("ERROR: (\(refusal.error.code.rawValue)) \(refusal.error.message)\n".utf8))

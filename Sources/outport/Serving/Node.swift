@@ -10,6 +10,7 @@ internal import OCI
 internal import Persistence
 internal import RegistryCore
 internal import ResourceManager
+internal import ServiceLifecycle
 internal import SyncAgent
 
 /// The version that is reported to parents and printed.
@@ -29,6 +30,7 @@ struct Node: Sendable {
     let identities: IdentityStore
 
     init(data: String) async throws {
+        FileSystem.raiseDescriptorLimit()
         self.folder = try DataFolder(data)
         self.pool = NIOThreadPool(numberOfThreads: Self.threads)
         self.pool.start()
@@ -55,6 +57,15 @@ struct Node: Sendable {
             source = .authority(try CertificateAuthority(folder: folder, commonName: commonName, now: Date()), folder: folder)
         }
         return try CertificateKeeper(source: source, names: names.certificateNames(), logger: logger)
+    }
+
+    /// Runs until SIGTERM or SIGINT; services end in reverse order, what is under way is finished, but not for ever.
+    static func run(_ services: [any Service]) async throws {
+        var configuration = ServiceGroupConfiguration(
+            services: services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: Self.logger("outport.services", level: .warning))
+        configuration.maximumGracefulShutdownDuration = .seconds(120)
+        try await ServiceGroup(configuration: configuration).run()
     }
 
     func close() async {

@@ -88,13 +88,7 @@ struct ServeCommand: AsyncParsableCommand {
             .init(schedule: daily, policy: GarbagePolicy())
         }
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
-        try await ServiceGroup(
-            configuration: .init(
-                services: [.init(service: listener), .init(service: GatewayService(gateway: gateway)), .init(service: garbage)]
-                    + (certificates.map { [.init(service: $0)] } ?? []),
-                gracefulShutdownSignals: [.sigterm, .sigint],
-                logger: Node.logger("outport.services", level: .warning))
-        ).run()
+        try await Node.run([listener, GatewayService(gateway: gateway), garbage] + (certificates.map { [$0] } ?? []))
         await node.close()
     }
 
