@@ -28,7 +28,7 @@ release:
 test:
 	@Scripts/install-clients build test
 	swift build --build-tests
-	swift test --skip-build
+	swift test --skip-build --disable-xctest
 
 demo:
 	@Scripts/install-clients build demo

@@ -81,7 +81,12 @@ let package = Package(
         layer("Identity", ["OCI", "Persistence", crypto, jwtKit]),
 
         // Wire.
-        layer("HTTPServing", ["COutport", "OCI", "Persistence", hummingbirdCore, serviceLifecycle, nioHTTPTypes, nioHTTPTypesHTTP1, nioHTTP1, nioPosix, nioSSL, x509, crypto, httpTypes, logging]),
+        layer(
+            "HTTPServing",
+            [
+                "COutport", "OCI", "Persistence", hummingbirdCore, serviceLifecycle, nioHTTPTypes, nioHTTPTypesHTTP1, nioHTTP1, nioPosix,
+                nioSSL, x509, crypto, httpTypes, logging,
+            ]),
         layer("RegistryClient", ["OCI", nioCore, nioPosix, nioHTTP1, nioSSL, nioFoundationCompat, x509, crypto]),
         layer("DistributionAPI", ["HTTPServing", "Identity", "RegistryCore", nioFoundationCompat]),
         layer("Gateway", ["GatewayProtocol", "HTTPServing", "Identity", "RegistryCore", "Schedule"]),
@@ -98,7 +103,10 @@ let package = Package(
 
         .target(
             name: "TestSupport",
-            dependencies: ["OCI", "Persistence", "RegistryCore", "Identity", "HTTPServing", "DistributionAPI", "Gateway", "GatewayProtocol", "Schedule", "SyncAgent", hummingbirdCore, nioCore, nioPosix, httpTypes, logging],
+            dependencies: [
+                "OCI", "Persistence", "RegistryCore", "Identity", "HTTPServing", "DistributionAPI", "Gateway", "GatewayProtocol",
+                "Schedule", "SyncAgent", hummingbirdCore, nioCore, nioPosix, httpTypes, logging,
+            ],
             path: "Tests/TestSupport", swiftSettings: settings),
         tests("OCI", ["TestSupport"]),
         tests("Persistence", ["TestSupport"]),

@@ -31,7 +31,8 @@ package struct Caller: Sendable {
         case .scopeMap(let map): map.permits(permission, on: name)
         case .listed(let entries):
             entries.contains {
-                $0.type == "repository" && $0.name == name.description && ($0.actions.contains(permission.scopeAction) || $0.actions.contains("*"))
+                $0.type == "repository" && $0.name == name.description
+                    && ($0.actions.contains(permission.scopeAction) || $0.actions.contains("*"))
             }
         }
     }
@@ -80,7 +81,8 @@ package struct AccessController: Sendable {
         case .bearer(let text):
             let token = try await self.tokens.verify(text, as: [.registryAccess, .sync], audience: registry.audience)
             guard token.kind == .sync else { return Caller(subject: token.subject, grant: .listed(token.access), lease: nil) }
-            guard case .token(let name) = token.subject, let record = try await self.identities.token(name, in: registry.id), record.isEnabled,
+            guard case .token(let name) = token.subject, let record = try await self.identities.token(name, in: registry.id),
+                record.isEnabled,
                 let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
             else { throw IdentityError(.invalidToken, "the sync token is disabled or deleted at the parent") }
             return Caller(subject: token.subject, grant: .scopeMap(map), lease: token.lease)
@@ -105,9 +107,11 @@ package struct AccessController: Sendable {
                 isSyncToken: try await self.leases?.isSyncToken(token.name, registry: registry.id) ?? false)
         }
         if let (principal, credential) = try await self.directory?.authenticate(appID: user, secret: password) {
-            return Caller(subject: .servicePrincipal(principal.objectID), grant: Self.grant(of: principal), lease: nil, credential: credential)
+            return Caller(
+                subject: .servicePrincipal(principal.objectID), grant: Self.grant(of: principal), lease: nil, credential: credential)
         }
-        throw IdentityError(.invalidCredentials, "user name or password are not valid for this registry, have expired, or the token is disabled")
+        throw IdentityError(
+            .invalidCredentials, "user name or password are not valid for this registry, have expired, or the token is disabled")
     }
 
     /// The user name under which a refresh token is given as password.
@@ -116,7 +120,8 @@ package struct AccessController: Sendable {
     func redeem(refreshToken: String, registry: DataPlaneRegistry) async throws -> Caller {
         let token = try await self.tokens.verify(refreshToken, as: [.registryRefresh], audience: registry.audience)
         guard let credential = token.credential, try await self.isLive(credential, of: token.subject, registry: registry) else {
-            throw IdentityError(.invalidCredentials, "the password this refresh token was issued for has been replaced or has expired; sign in again")
+            throw IdentityError(
+                .invalidCredentials, "the password this refresh token was issued for has been replaced or has expired; sign in again")
         }
         return try await self.caller(token.subject, registry: registry)
     }
@@ -125,7 +130,8 @@ package struct AccessController: Sendable {
     private func isLive(_ credential: String, of subject: Subject, registry: DataPlaneRegistry) async throws -> Bool {
         switch subject {
         case .token(let name):
-            return try await self.identities.token(name, in: registry.id)?.holds(credential, now: self.identities.clock.milliseconds()) ?? false
+            return try await self.identities.token(name, in: registry.id)?.holds(credential, now: self.identities.clock.milliseconds())
+                ?? false
         case .servicePrincipal(let id):
             guard let directory, let principal = try await directory.principal(objectID: id) else { return false }
             return try await directory.holds(credential, principal: principal)
@@ -158,7 +164,9 @@ package struct AccessController: Sendable {
             switch (entry.type, entry.name) {
             case ("repository", _):
                 guard let name = try? RepositoryName(entry.name) else { return nil }
-                let wanted = entry.actions.contains("*") ? RepositoryPermission.allCases : entry.actions.compactMap { RepositoryPermission(scopeAction: $0) }
+                let wanted =
+                    entry.actions.contains("*")
+                    ? RepositoryPermission.allCases : entry.actions.compactMap { RepositoryPermission(scopeAction: $0) }
                 let actions = wanted.filter { caller.may($0, on: name) }.map(\.scopeAction)
                 return actions.isEmpty ? nil : AccessEntry(type: entry.type, name: entry.name, actions: actions)
             case ("registry", "catalog"):

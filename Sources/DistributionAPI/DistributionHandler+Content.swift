@@ -67,7 +67,8 @@ extension DistributionHandler {
         switch ByteRange.parse(range, size: stored.size) {
         case .unsatisfiable:
             return try .refusal(
-                .rangeInvalid, "the blob has \(stored.size) bytes, which the range does not meet", headers: [.contentRange: "bytes */\(stored.size)"])
+                .rangeInvalid, "the blob has \(stored.size) bytes, which the range does not meet",
+                headers: [.contentRange: "bytes */\(stored.size)"])
         case .part(let part):
             headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(stored.size)"
             return ServerResponse(.partialContent, headers: headers, body: try await self.body(stored, part, version, name, call))
@@ -76,7 +77,9 @@ extension DistributionHandler {
         }
     }
 
-    private func body(_ stored: StoredBlob, _ range: Range<Int64>, _ version: UInt64, _ name: RepositoryName, _ call: Call) async throws -> ServerResponse.Body {
+    private func body(_ stored: StoredBlob, _ range: Range<Int64>, _ version: UInt64, _ name: RepositoryName, _ call: Call) async throws
+        -> ServerResponse.Body
+    {
         if call.request.method == .head { return .announced(Int64(range.count)) }
         do {
             let reader = try await self.store.blobs.open(stored)

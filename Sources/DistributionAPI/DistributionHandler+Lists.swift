@@ -49,7 +49,8 @@ extension DistributionHandler {
             last = end.description
         }
         let page = Array(visible.prefix(limit))
-        return try .json(.ok, Catalog(repositories: page), headers: Self.link(visible.count > limit ? page.last : nil, "/v2/_catalog", limit))
+        return try .json(
+            .ok, Catalog(repositories: page), headers: Self.link(visible.count > limit ? page.last : nil, "/v2/_catalog", limit))
     }
 
     func referrers(_ name: RepositoryName, _ digest: Digest, _ call: Call) async throws -> ServerResponse {

@@ -24,7 +24,8 @@ extension DistributionHandler {
             let id = try await self.uploads.begin(in: name, of: call.registry.id)
             do {
                 let stored = try await self.uploads.finish(
-                    call.request.body, range: nil, length: call.request.contentLength, as: digest, upload: id, in: name, of: call.registry.id)
+                    call.request.body, range: nil, length: call.request.contentLength, as: digest, upload: id, in: name,
+                    of: call.registry.id)
                 return Self.created(name, stored.digest)
             } catch {
                 // The client never learned the identifier: nobody could go on with what arrived.

@@ -17,7 +17,8 @@ package struct DistributionHandler: RequestHandler {
     /// Told what has been read, so that the next one need not come here.
     let hot: HotContent?
 
-    package init(store: RegistryStore, uploads: Uploads, access: AccessController, directory: any RegistryDirectory, hot: HotContent? = nil) {
+    package init(store: RegistryStore, uploads: Uploads, access: AccessController, directory: any RegistryDirectory, hot: HotContent? = nil)
+    {
         self.store = store
         self.uploads = uploads
         self.access = access
@@ -48,7 +49,9 @@ package struct DistributionHandler: RequestHandler {
             request.logger.error("request failed", metadata: ["error": .string(error.description)])
             response = try .refusal(RegistryError(error))
         } catch let error as OCIParseError {
-            response = try .refusal(error.subject == .digest ? .digestInvalid : error.subject == .byteRange ? .blobUploadInvalid : .nameInvalid, error.description)
+            response = try .refusal(
+                error.subject == .digest ? .digestInvalid : error.subject == .byteRange ? .blobUploadInvalid : .nameInvalid,
+                error.description)
         } catch let error as IdentityError {
             response = try .refusal(.unauthorized, error.message)
         } catch let error as BodyTooLarge {
@@ -77,7 +80,8 @@ package struct DistributionHandler: RequestHandler {
         if isWrite, let refusal = registry.writeRefusal { return try .refusal(.unsupported, refusal) }
         if route == .catalog {
             guard caller.mayList else {
-                return try Self.challenge(route, nil, request, host, .denied, "the token does not cover the catalog", error: "insufficient_scope")
+                return try Self.challenge(
+                    route, nil, request, host, .denied, "the token does not cover the catalog", error: "insufficient_scope")
             }
             let full = try await self.access.caller(caller.subject, registry: registry)
             return try await self.dispatch(route, Call(request: request, registry: registry, caller: full))
@@ -85,11 +89,13 @@ package struct DistributionHandler: RequestHandler {
         if let name = route.repository, let permission {
             guard caller.may(permission, on: name) else {
                 return try Self.challenge(
-                    route, permission, request, host, .denied, "\(permission.scopeAction) access to repository \(name) is denied", error: "insufficient_scope")
+                    route, permission, request, host, .denied, "\(permission.scopeAction) access to repository \(name) is denied",
+                    error: "insufficient_scope")
             }
         }
         if isWrite, let lease = caller.lease, try await self.access.leases?.isCurrent(lease, registry: registry.id) != true {
-            return try .refusal(.denied, "this instance of connected registry '\(lease.connectedRegistry)' is no longer active at the parent")
+            return try .refusal(
+                .denied, "this instance of connected registry '\(lease.connectedRegistry)' is no longer active at the parent")
         }
         return try await self.dispatch(route, Call(request: request, registry: registry, caller: caller))
     }
@@ -100,7 +106,8 @@ package struct DistributionHandler: RequestHandler {
             return ServerResponse(.ok, headers: [.contentType: "application/json"], body: .bytes(ByteBuffer(string: "{}")))
         case (.catalog, .get): return try await self.catalog(call)
         case (.tags(let name), .get): return try await self.tags(name, call)
-        case (.manifest(let name, let reference), .get), (.manifest(let name, let reference), .head): return try await self.manifest(name, reference, call)
+        case (.manifest(let name, let reference), .get), (.manifest(let name, let reference), .head):
+            return try await self.manifest(name, reference, call)
         case (.manifest(let name, let reference), .put): return try await self.putManifest(name, reference, call)
         case (.manifest(let name, let reference), .delete): return try await self.deleteManifest(name, reference, call)
         case (.blob(let name, let digest), .get), (.blob(let name, let digest), .head): return try await self.blob(name, digest, call)
@@ -138,7 +145,8 @@ package struct DistributionHandler: RequestHandler {
     ///
     /// There is no blank after the commas: some clients split there.
     private static func challenge(
-        _ route: Route, _ permission: RepositoryPermission?, _ request: ServerRequest, _ host: HostAndPort, _ code: ErrorCode, _ message: String, error: String?
+        _ route: Route, _ permission: RepositoryPermission?, _ request: ServerRequest, _ host: HostAndPort, _ code: ErrorCode,
+        _ message: String, error: String?
     ) throws -> ServerResponse {
         var text = "Bearer realm=\"\(request.isSecure ? "https" : "http")://\(host)/oauth2/token\",service=\"\(host)\""
         if let name = route.repository, let permission {

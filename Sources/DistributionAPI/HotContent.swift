@@ -73,19 +73,22 @@ package final class HotContent: HotResponder {
             case .unsatisfiable: return nil
             case .whole:
                 return HotAnswer(
-                    bytes: Self.blobHead("200 OK", digest, length: size, range: nil), body: size == 0 ? .none : .file(file, 0..<size), status: 200,
+                    bytes: Self.blobHead("200 OK", digest, length: size, range: nil), body: size == 0 ? .none : .file(file, 0..<size),
+                    status: 200,
                     length: size)
             case .part(let part):
                 let length = part.upperBound - part.lowerBound
                 return HotAnswer(
-                    bytes: Self.blobHead("206 Partial Content", digest, length: length, range: "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(size)"),
+                    bytes: Self.blobHead(
+                        "206 Partial Content", digest, length: length, range: "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(size)"),
                     body: .file(file, part), status: 206, length: length)
             }
         }
     }
 
     private static func blobHead(_ status: String, _ digest: String, length: Int64, range: String?) -> ByteBuffer {
-        var text = "HTTP/1.1 \(status)\r\nContent-Type: application/octet-stream\r\nDocker-Content-Digest: \(digest)\r\nETag: \"\(digest)\"\r\n"
+        var text =
+            "HTTP/1.1 \(status)\r\nContent-Type: application/octet-stream\r\nDocker-Content-Digest: \(digest)\r\nETag: \"\(digest)\"\r\n"
         text += "Accept-Ranges: bytes\r\nCache-Control: \(DistributionHandler.immutable)\r\n"
         if let range { text += "Content-Range: \(range)\r\n" }
         text += "Docker-Distribution-Api-Version: registry/2.0\r\nContent-Length: \(length)\r\nServer: outport\r\n\r\n"
@@ -148,7 +151,9 @@ package final class HotContent: HotResponder {
 
     /// Only what the hot path would ask for: a path without a query.
     private static func key(_ call: DistributionHandler.Call) -> Key? {
-        guard call.request.query.isEmpty, let host = call.request.hostHeader, !call.request.path.utf8.contains(UInt8(ascii: "%")) else { return nil }
+        guard call.request.query.isEmpty, let host = call.request.hostHeader, !call.request.path.utf8.contains(UInt8(ascii: "%")) else {
+            return nil
+        }
         return Key(host: host, path: call.request.path)
     }
 }

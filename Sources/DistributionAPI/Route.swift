@@ -80,7 +80,8 @@ enum Route: Sendable, Hashable {
     var repository: RepositoryName? {
         switch self {
         case .base, .catalog: nil
-        case .tags(let name), .manifest(let name, _), .blob(let name, _), .uploads(let name), .upload(let name, _), .referrers(let name, _): name
+        case .tags(let name), .manifest(let name, _), .blob(let name, _), .uploads(let name), .upload(let name, _), .referrers(let name, _):
+            name
         }
     }
 }

@@ -17,13 +17,22 @@ package struct TokenEndpoint: RequestHandler {
     }
 
     private struct Answer: Encodable {
-        let access_token: String
+        let accessToken: String
         /// The older name of the same.
         let token: String
-        let refresh_token: String?
-        let expires_in: Int64
-        let issued_at: String
-        let token_type = "Bearer"
+        let refreshToken: String?
+        let expiresIn: Int64
+        let issuedAt: String
+        let tokenType = "Bearer"
+
+        enum CodingKeys: String, CodingKey {
+            case accessToken = "access_token"
+            case token
+            case refreshToken = "refresh_token"
+            case expiresIn = "expires_in"
+            case issuedAt = "issued_at"
+            case tokenType = "token_type"
+        }
     }
 
     /// A request's items, wherever they stand.
@@ -73,10 +82,13 @@ package struct TokenEndpoint: RequestHandler {
             }
             caller = try await self.access.authenticate(user: user, password: password, registry: registry)
         case (_, "refresh_token") where form.isBody:
-            guard let token = form["refresh_token"] else { throw IdentityError(.invalidCredentials, "grant_type=refresh_token needs refresh_token") }
+            guard let token = form["refresh_token"] else {
+                throw IdentityError(.invalidCredentials, "grant_type=refresh_token needs refresh_token")
+            }
             caller = try await self.access.redeem(refreshToken: token, registry: registry)
         default:
-            throw IdentityError(.invalidCredentials, "no credentials were sent: use Basic, or POST a form with grant_type password or refresh_token")
+            throw IdentityError(
+                .invalidCredentials, "no credentials were sent: use Basic, or POST a form with grant_type password or refresh_token")
         }
         let requested = try AccessEntry.parse(form.all("scope"))
         if let gateway = requested.first(where: { $0.type == "gateway" }) {
@@ -84,12 +96,15 @@ package struct TokenEndpoint: RequestHandler {
         }
         guard !caller.isSyncToken else { throw AccessController.syncTokenRefusal }
         let granted = self.access.granted(requested, to: caller)
-        let access = try await self.access.tokens.issue(.registryAccess, subject: caller.subject, audience: registry.audience, access: granted)
+        let access = try await self.access.tokens.issue(
+            .registryAccess, subject: caller.subject, audience: registry.audience, access: granted)
         let wantsRefresh = form["offline_token"] == "true" || form["access_type"] == "offline"
         // Only whoever shows a password gets a refresh token: one cannot be prolonged by itself.
         let refresh: String? =
             if wantsRefresh, let credential = caller.credential {
-                try await self.access.tokens.issue(.registryRefresh, subject: caller.subject, audience: registry.audience, credential: credential).token
+                try await self.access.tokens.issue(
+                    .registryRefresh, subject: caller.subject, audience: registry.audience, credential: credential
+                ).token
             } else {
                 nil
             }
@@ -102,7 +117,8 @@ package struct TokenEndpoint: RequestHandler {
             throw IdentityError(.invalidCredentials, "only the sync token of a connected registry may ask for the scope gateway:\(name)")
         }
         let lease = try await leases.lease(
-            connectedRegistry: name, token: token, instance: form["instance"], epoch: form["epoch"].flatMap(Int64.init), registry: registry.id)
+            connectedRegistry: name, token: token, instance: form["instance"], epoch: form["epoch"].flatMap(Int64.init),
+            registry: registry.id)
         return try self.answer(
             await self.access.tokens.issue(.sync, subject: caller.subject, audience: registry.audience, lease: lease), refresh: nil)
     }
@@ -111,7 +127,7 @@ package struct TokenEndpoint: RequestHandler {
         try .json(
             .ok,
             Answer(
-                access_token: issued.token, token: issued.token, refresh_token: refresh, expires_in: issued.lifetime,
-                issued_at: Timestamp.text(milliseconds: issued.issued * 1000)), headers: [.cacheControl: "no-store"])
+                accessToken: issued.token, token: issued.token, refreshToken: refresh, expiresIn: issued.lifetime,
+                issuedAt: Timestamp.text(milliseconds: issued.issued * 1000)), headers: [.cacheControl: "no-store"])
     }
 }

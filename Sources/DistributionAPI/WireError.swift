@@ -25,7 +25,8 @@ extension ServerResponse {
     static func refusal(
         _ code: ErrorCode, _ message: String, detail: [String: String] = [:], status: Int? = nil, headers: HTTPFields = [:]
     ) throws -> ServerResponse {
-        try .json(.init(code: status ?? code.status), ErrorDocument(code, message, detail: detail), headers: headers, type: "application/json")
+        try .json(
+            .init(code: status ?? code.status), ErrorDocument(code, message, detail: detail), headers: headers, type: "application/json")
     }
 
     static func refusal(_ error: RegistryError) throws -> ServerResponse {

@@ -61,7 +61,8 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
     package static let logLevels = ["Debug", "Information", "Warning", "Error", "None"]
 
     package init(
-        mode: ConnectedRegistryMode = .readOnly, parent: String? = nil, schedule: CronSchedule = .continuous, syncWindow: ISODuration? = nil,
+        mode: ConnectedRegistryMode = .readOnly, parent: String? = nil, schedule: CronSchedule = .continuous,
+        syncWindow: ISODuration? = nil,
         messageTtl: MessageTTL = .default, clientTokens: [String] = [], notifications: [String] = [], logLevel: String = "Information",
         auditLogsEnabled: Bool = false, garbageCollectionEnabled: Bool = true, garbageCollectionSchedule: CronSchedule
     ) {
@@ -93,7 +94,8 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
         }
         guard Self.logLevels.contains(self.logLevel) else {
             throw .init(
-                .invalidField, field: "properties.logging.logLevel", "log level '\(self.logLevel)' is none of \(Self.logLevels.joined(separator: ", "))")
+                .invalidField, field: "properties.logging.logLevel",
+                "log level '\(self.logLevel)' is none of \(Self.logLevels.joined(separator: ", "))")
         }
     }
 }
@@ -134,7 +136,9 @@ package struct ConnectedRegistry: Sendable {
 
     /// Derived from the last sign of life and the last report, never stored.
     package func connectionState(now: Int64) -> ConnectionState {
-        guard self.isActive, let lastActivity, now - lastActivity <= self.offlineAfter, let status = self.report?.status, status.phase != .stopping else {
+        guard self.isActive, let lastActivity, now - lastActivity <= self.offlineAfter, let status = self.report?.status,
+            status.phase != .stopping
+        else {
             return .offline
         }
         if status.details.contains(where: { $0.type == "Error" }) { return .unhealthy }

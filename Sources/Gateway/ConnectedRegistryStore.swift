@@ -24,7 +24,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         self.clock = clock
     }
 
-    private static let select = "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity FROM connected_registry"
+    private static let select =
+        "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity FROM connected_registry"
 
     private static func decode(_ row: SQLRow) throws -> ConnectedRegistry {
         let decoder = JSONDecoder()
@@ -36,7 +37,9 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             lastActivity: row.optionalInteger(7))
     }
 
-    private static func encode(_ value: some Encodable) throws -> String { String(decoding: try JSONEncoder().encode(value), as: UTF8.self) }
+    private static func encode(_ value: some Encodable) throws -> String {
+        String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
+    }
 
     private static func find(_ name: String, in registry: RegistryID, _ session: any SQLReader) throws -> ConnectedRegistry? {
         try session.row("\(self.select) WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)).map(self.decode)
@@ -45,7 +48,9 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     // MARK: Configuration
 
     package func list(in registry: RegistryID) async throws -> [ConnectedRegistry] {
-        try await self.database.read { try $0.rows("\(Self.select) WHERE registry = ? ORDER BY name", .integer(registry.value)).map(Self.decode) }
+        try await self.database.read {
+            try $0.rows("\(Self.select) WHERE registry = ? ORDER BY name", .integer(registry.value)).map(Self.decode)
+        }
     }
 
     package func find(_ name: String, in registry: RegistryID) async throws -> ConnectedRegistry? {
@@ -72,7 +77,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         guard ConnectedRegistry.isValidName(name) else {
             throw ConnectedRegistryError(
                 .invalidName, field: "name",
-                "connected registry name '\(name.prefix(60))' is not valid: use 5 to 40 characters, a letter first, then letters, digits, '-' and '_'")
+                "connected registry name '\(name.prefix(60))' is not valid: use 5 to 40 characters, a letter first, then letters, digits, '-' and '_'"
+            )
         }
         try configuration.validate()
         let now = self.clock.milliseconds()
@@ -94,7 +100,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     }
 
     private static func check(
-        _ name: String, syncToken: String, _ configuration: ConnectedRegistryConfiguration, existing: ConnectedRegistry?, in registry: RegistryID,
+        _ name: String, syncToken: String, _ configuration: ConnectedRegistryConfiguration, existing: ConnectedRegistry?,
+        in registry: RegistryID,
         _ session: any SQLReader
     ) throws {
         func tokenExists(_ token: String) throws -> Bool {
@@ -102,23 +109,28 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         }
         let tokenField = "properties.parent.syncProperties.tokenId"
         guard try tokenExists(syncToken) else {
-            throw ConnectedRegistryError(.invalidField, field: tokenField, "sync token '\(syncToken)' is not in this registry; create it first")
+            throw ConnectedRegistryError(
+                .invalidField, field: tokenField, "sync token '\(syncToken)' is not in this registry; create it first")
         }
         if let existing {
             guard existing.syncToken.lowercased() == syncToken.lowercased() else {
-                throw ConnectedRegistryError(.conflict, field: tokenField, "the sync token of connected registry '\(name)' cannot be changed")
+                throw ConnectedRegistryError(
+                    .conflict, field: tokenField, "the sync token of connected registry '\(name)' cannot be changed")
             }
             guard existing.configuration.mode == configuration.mode else {
-                throw ConnectedRegistryError(.conflict, field: "properties.mode", "the mode of connected registry '\(name)' cannot be changed")
+                throw ConnectedRegistryError(
+                    .conflict, field: "properties.mode", "the mode of connected registry '\(name)' cannot be changed")
             }
             guard existing.configuration.parent?.lowercased() == configuration.parent?.lowercased() else {
-                throw ConnectedRegistryError(.conflict, field: "properties.parent.id", "the parent of connected registry '\(name)' cannot be changed")
+                throw ConnectedRegistryError(
+                    .conflict, field: "properties.parent.id", "the parent of connected registry '\(name)' cannot be changed")
             }
         } else if let user = try session.row(
             "SELECT name FROM connected_registry WHERE registry = ? AND sync_token = ?", .integer(registry.value), SQLValue(syncToken))
         {
             throw ConnectedRegistryError(
-                .conflict, field: tokenField, "sync token '\(syncToken)' already serves connected registry '\(user.text(0))'; each needs its own")
+                .conflict, field: tokenField,
+                "sync token '\(syncToken)' already serves connected registry '\(user.text(0))'; each needs its own")
         }
         for token in configuration.clientTokens {
             guard try tokenExists(token) else {
@@ -126,7 +138,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                     .invalidField, field: "properties.clientTokenIds", "client token '\(token)' is not in this registry; create it first")
             }
             guard token.lowercased() != syncToken.lowercased() else {
-                throw ConnectedRegistryError(.invalidField, field: "properties.clientTokenIds", "'\(token)' is the sync token and cannot be a client token too")
+                throw ConnectedRegistryError(
+                    .invalidField, field: "properties.clientTokenIds", "'\(token)' is the sync token and cannot be a client token too")
             }
         }
         if let parentName = configuration.parent {
@@ -136,7 +149,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             }
             guard parent.configuration.mode == .readWrite || configuration.mode == .readOnly else {
                 throw ConnectedRegistryError(
-                    .invalidField, field: "properties.mode", "a ReadWrite connected registry cannot have the ReadOnly parent '\(parent.name)'")
+                    .invalidField, field: "properties.mode",
+                    "a ReadWrite connected registry cannot have the ReadOnly parent '\(parent.name)'")
             }
         }
     }
@@ -150,9 +164,11 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         let removed = try await self.database.write { session in
             for other in try session.rows("\(Self.select) WHERE registry = ?", .integer(registry.value)).map(Self.decode)
             where other.configuration.parent?.lowercased() == name.lowercased() {
-                throw ConnectedRegistryError(.conflict, "connected registry '\(name)' is the parent of '\(other.name)'; delete its children first")
+                throw ConnectedRegistryError(
+                    .conflict, "connected registry '\(name)' is the parent of '\(other.name)'; delete its children first")
             }
-            return try session.execute("DELETE FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
+            return try session.execute(
+                "DELETE FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
         }
         self.activity.signal()
         return removed
@@ -191,18 +207,22 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             case instance:
                 // Without any nonce the parent has been restored: the first to come is believed, as at the beginning.
                 let isRestored = row.optionalText(0) == nil && row.optionalText(1) == nil
-                guard isRestored || nonce == row.optionalText(0) || (nonce != nil && nonce == row.optionalText(1)) else { throw Self.copied(name) }
+                guard isRestored || nonce == row.optionalText(0) || (nonce != nil && nonce == row.optionalText(1)) else {
+                    throw Self.copied(name)
+                }
                 confirmed = nonce
             default:
                 throw LeaseRefusal(
                     .alreadyActivated,
-                    "connected registry '\(name)' is active in another instance: stop that one and run 'outport acr connected-registry deactivate --name \(name)' at the parent, or start that instance's data folder again")
+                    "connected registry '\(name)' is active in another instance: stop that one and run 'outport acr connected-registry deactivate --name \(name)' at the parent, or start that instance's data folder again"
+                )
             }
             try session.execute(
                 """
                 UPDATE connected_registry SET instance = ?, epoch = ?, nonce = ?, offered_nonce = ?, report = ?, last_activity = ?
                 WHERE registry = ? AND name = ?
-                """, SQLValue(instance), .integer(epoch), SQLValue(confirmed), SQLValue(offered), SQLValue(try Self.encode(report)), .integer(now),
+                """, SQLValue(instance), .integer(epoch), SQLValue(confirmed), SQLValue(offered), SQLValue(try Self.encode(report)),
+                .integer(now),
                 .integer(registry.value), SQLValue(name))
             guard let stored = try Self.find(name, in: registry, session) else { throw Self.unknown(name) }
             return (stored, offered)
@@ -217,7 +237,10 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         let result = try await self.database.write { session -> ConnectedRegistry? in
             guard let current = try Self.find(name, in: registry, session) else { return nil }
             if let instance = current.instance {
-                let fenced = try session.row("SELECT fenced FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))?.text(0) ?? ""
+                let fenced =
+                    try session.row(
+                        "SELECT fenced FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))?
+                    .text(0) ?? ""
                 // The newest fifty are remembered: an instance older than that has long lost its password.
                 let list = (fenced.split(separator: "\n").map(String.init) + [instance]).suffix(50).joined(separator: "\n")
                 try session.execute(
@@ -248,7 +271,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         return try await self.database.write { session in
             guard let current = try Self.find(name, in: registry, session),
                 let row = try session.row(
-                    "SELECT nonce, offered_nonce FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))
+                    "SELECT nonce, offered_nonce FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value),
+                    SQLValue(name))
             else { throw Self.unknown(name) }
             guard current.instance == lease.instance, current.epoch == lease.epoch else { throw Self.deactivated(name) }
             let isRestored = row.optionalText(0) == nil && row.optionalText(1) == nil
@@ -258,7 +282,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             report.status = status
             try session.execute(
                 "UPDATE connected_registry SET nonce = ?, offered_nonce = ?, report = ?, last_activity = ? WHERE registry = ? AND name = ?",
-                SQLValue(status.nonce), SQLValue(offered), SQLValue(try Self.encode(report)), .integer(now), .integer(registry.value), SQLValue(name))
+                SQLValue(status.nonce), SQLValue(offered), SQLValue(try Self.encode(report)), .integer(now), .integer(registry.value),
+                SQLValue(name))
             return offered
         }
     }
@@ -268,7 +293,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         let now = self.clock.milliseconds()
         _ = try await self.database.write { session in
             try session.execute(
-                "UPDATE connected_registry SET last_activity = ? WHERE registry = ? AND name = ?", .integer(now), .integer(registry.value), SQLValue(name))
+                "UPDATE connected_registry SET last_activity = ? WHERE registry = ? AND name = ?", .integer(now), .integer(registry.value),
+                SQLValue(name))
         }
     }
 
@@ -277,13 +303,17 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     }
 
     private static func deactivated(_ name: String) -> LeaseRefusal {
-        .init(.deactivated, "this instance of connected registry '\(name)' was deactivated at the parent: start again with an empty data folder to activate anew")
+        .init(
+            .deactivated,
+            "this instance of connected registry '\(name)' was deactivated at the parent: start again with an empty data folder to activate anew"
+        )
     }
 
     private static func copied(_ name: String) -> LeaseRefusal {
         .init(
             .alreadyActivated,
-            "another copy of this data folder is active as connected registry '\(name)': stop one of the two; to move the connected registry, stop it before copying, or deactivate it at the parent and start with an empty folder")
+            "another copy of this data folder is active as connected registry '\(name)': stop one of the two; to move the connected registry, stop it before copying, or deactivate it at the parent and start with an empty folder"
+        )
     }
 
     // MARK: SyncLeaseAuthority
@@ -297,7 +327,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         guard let instance, let epoch else { return SyncLease(connectedRegistry: found.name, instance: nil, epoch: nil) }
         guard found.instance == instance, found.epoch == epoch else {
             throw found.instance == nil || found.instance == instance
-                ? Self.deactivated(found.name) : LeaseRefusal(.alreadyActivated, "connected registry '\(found.name)' is active in another instance")
+                ? Self.deactivated(found.name)
+                : LeaseRefusal(.alreadyActivated, "connected registry '\(found.name)' is active in another instance")
         }
         return SyncLease(connectedRegistry: found.name, instance: instance, epoch: epoch)
     }

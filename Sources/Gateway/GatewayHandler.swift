@@ -46,7 +46,8 @@ package final class GatewayHandler: RequestHandler {
     ///   - trustRoot: the own CA in PEM; `nil` when the server has a given certificate.
     ///   - lookup: the registry a host name means.
     package init(
-        connectedRegistries: ConnectedRegistryStore, registries: RegistryStore, identities: IdentityStore, tokens: TokenAuthority, trustRoot: String?,
+        connectedRegistries: ConnectedRegistryStore, registries: RegistryStore, identities: IdentityStore, tokens: TokenAuthority,
+        trustRoot: String?,
         lookup: @escaping @Sendable (HostAndPort?) async throws -> GatewayRegistry?
     ) {
         self.connectedRegistries = connectedRegistries
@@ -114,13 +115,16 @@ package final class GatewayHandler: RequestHandler {
     private func route(_ request: ServerRequest) async throws -> ServerResponse {
         let parts = request.path.split(separator: "/", omittingEmptySubsequences: true).dropFirst(2).map(String.init)
         guard let registry = try await self.lookup(request.host), let name = parts.first, parts.count >= 2 else {
-            throw Refusal(.noGateway, 404, "there is no gateway at \(request.host?.description ?? "this address"): is the data endpoint of the registry on?")
+            throw Refusal(
+                .noGateway, 404,
+                "there is no gateway at \(request.host?.description ?? "this address"): is the data endpoint of the registry on?")
         }
         let rest = parts[2...]
         switch (request.method, parts[1], rest.count) {
         case (.get, "trust", 0): return try self.trust()
         case (.post, "activate", 0):
-            return try await self.activate(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite], needsLease: false))
+            return try await self.activate(
+                request, try await self.admit(request, name, registry, [.configWrite, .messageWrite], needsLease: false))
         case (.post, "deactivate", 0):
             let call = try await self.admit(request, name, registry, [.configWrite])
             try await self.connectedRegistries.deactivate(call.connectedRegistry.name, in: registry.id)
@@ -145,13 +149,17 @@ package final class GatewayHandler: RequestHandler {
         _ request: ServerRequest, _ name: String, _ registry: GatewayRegistry, _ permissions: [GatewayPermission], needsLease: Bool = true
     ) async throws -> Call {
         guard case .bearer(let text) = request.authorization else {
-            throw Refusal(.unauthorized, 401, "this call needs a sync token; request one at /oauth2/token with scope \(GatewayScope.text(name))")
+            throw Refusal(
+                .unauthorized, 401, "this call needs a sync token; request one at /oauth2/token with scope \(GatewayScope.text(name))")
         }
         let token = try await self.tokens.verify(text, as: [.sync], audience: registry.audience)
-        guard let lease = token.lease, lease.connectedRegistry.lowercased() == name.lowercased(), case .token(let tokenName) = token.subject else {
+        guard let lease = token.lease, lease.connectedRegistry.lowercased() == name.lowercased(), case .token(let tokenName) = token.subject
+        else {
             throw Refusal(.denied, 403, "this sync token is not for connected registry '\(name)'")
         }
-        guard let found = try await self.connectedRegistries.find(name, in: registry.id), found.syncToken.lowercased() == tokenName.lowercased() else {
+        guard let found = try await self.connectedRegistries.find(name, in: registry.id),
+            found.syncToken.lowercased() == tokenName.lowercased()
+        else {
             throw LeaseRefusal(.notFound, "connected registry '\(name)' has been deleted at the parent, or has another sync token now")
         }
         if needsLease, found.epoch != lease.epoch || found.instance != lease.instance {
@@ -163,13 +171,17 @@ package final class GatewayHandler: RequestHandler {
             let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
         else { throw Refusal(.unauthorized, 401, "sync token '\(tokenName)' is disabled or deleted at the parent; enable it there") }
         for permission in permissions where !map.permits(permission, gateway: name) {
-            throw Refusal(.denied, 403, "scope map '\(map.name)' of the sync token lacks gateway/\(name.lowercased())/\(permission.rawValue); add it at the parent")
+            throw Refusal(
+                .denied, 403,
+                "scope map '\(map.name)' of the sync token lacks gateway/\(name.lowercased())/\(permission.rawValue); add it at the parent")
         }
         return Call(registry: registry, connectedRegistry: found, map: map, lease: lease)
     }
 
     private func trust() throws -> ServerResponse {
-        guard let trustRoot else { throw Refusal(.notFound, 404, "this gateway has a certificate of a public or given authority; there is none to fetch") }
+        guard let trustRoot else {
+            throw Refusal(.notFound, 404, "this gateway has a certificate of a public or given authority; there is none to fetch")
+        }
         return ServerResponse(.ok, headers: [.contentType: "application/x-pem-file"], body: .bytes(ByteBuffer(string: trustRoot)))
     }
 
@@ -181,10 +193,13 @@ package final class GatewayHandler: RequestHandler {
         let (connectedRegistry, nonce) = try await self.connectedRegistries.activate(
             call.connectedRegistry.name, instance: body.instanceId, nonce: body.nonce, version: body.version, loginServer: body.loginServer,
             in: call.registry.id)
-        request.logger.notice("connected registry activated", metadata: ["name": .string(connectedRegistry.name), "epoch": .stringConvertible(connectedRegistry.epoch)])
+        request.logger.notice(
+            "connected registry activated",
+            metadata: ["name": .string(connectedRegistry.name), "epoch": .stringConvertible(connectedRegistry.epoch)])
         return try .json(
             .ok,
-            ActivateResponse(epoch: connectedRegistry.epoch, nonce: nonce, registry: call.registry.name, connectedRegistry: connectedRegistry.name))
+            ActivateResponse(
+                epoch: connectedRegistry.epoch, nonce: nonce, registry: call.registry.name, connectedRegistry: connectedRegistry.name))
     }
 
     private func settings(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
@@ -207,14 +222,18 @@ package final class GatewayHandler: RequestHandler {
             clients.append(
                 .init(
                     name: token.name, enabled: token.isEnabled, created: token.created, scopeMap: map.name,
-                    passwords: token.passwords.map { .init(slot: $0.slot.rawValue, verifier: $0.verifier, created: $0.created, expiry: $0.expiry) }))
-            maps[map.name] = .init(name: map.name, system: map.isSystemDefined, actions: map.actions.map(\.description), created: map.created)
+                    passwords: token.passwords.map {
+                        .init(slot: $0.slot.rawValue, verifier: $0.verifier, created: $0.created, expiry: $0.expiry)
+                    }))
+            maps[map.name] = .init(
+                name: map.name, system: map.isSystemDefined, actions: map.actions.map(\.description), created: map.created)
         }
         return GatewaySettings(
             mode: configuration.mode.rawValue, repositories: call.map.repositories(.contentRead).map(\.description),
             schedule: configuration.schedule.description, syncWindow: configuration.syncWindow?.description,
             messageTtl: configuration.messageTtl.description,
-            garbageCollection: .init(enabled: configuration.garbageCollectionEnabled, schedule: configuration.garbageCollectionSchedule.description),
+            garbageCollection: .init(
+                enabled: configuration.garbageCollectionEnabled, schedule: configuration.garbageCollectionSchedule.description),
             logLevel: configuration.logLevel, notifications: configuration.notifications, clientTokens: clients,
             scopeMaps: maps.values.sorted { $0.name < $1.name }, trustRoots: self.trustRoot.map { [$0] } ?? [],
             parentEndpoints: call.registry.endpoints)
@@ -258,7 +277,9 @@ package final class GatewayHandler: RequestHandler {
                     .ok,
                     ChangesPage(
                         changes: changes.map {
-                            .init(sequence: $0.sequence, repository: $0.repository, kind: $0.kind.rawValue, tag: $0.tag, digest: $0.digest, time: $0.time)
+                            .init(
+                                sequence: $0.sequence, repository: $0.repository, kind: $0.kind.rawValue, tag: $0.tag, digest: $0.digest,
+                                time: $0.time)
                         }, next: GatewayCursor(log: page.next.log, sequence: page.next.sequence), atHead: page.isAtHead, settings: etag))
             }
             cursor = page.next

@@ -121,8 +121,10 @@ package struct GatewaySettings: Codable, Sendable, Hashable {
     package var parentEndpoints: [String]
 
     package init(
-        mode: String, repositories: [String], schedule: String, syncWindow: String?, messageTtl: String, garbageCollection: GarbageCollection,
-        logLevel: String, notifications: [String], clientTokens: [ClientToken], scopeMaps: [ScopeMap], trustRoots: [String], parentEndpoints: [String]
+        mode: String, repositories: [String], schedule: String, syncWindow: String?, messageTtl: String,
+        garbageCollection: GarbageCollection,
+        logLevel: String, notifications: [String], clientTokens: [ClientToken], scopeMaps: [ScopeMap], trustRoots: [String],
+        parentEndpoints: [String]
     ) {
         self.mode = mode
         self.repositories = repositories
@@ -277,7 +279,8 @@ package struct StatusReport: Codable, Sendable, Hashable {
     package var diskTotal: Int64?
 
     package init(
-        nonce: String, phase: Phase, version: String, cursor: GatewayCursor?, result: SyncResult?, details: [StatusDetail], bytesReceived: Int64,
+        nonce: String, phase: Phase, version: String, cursor: GatewayCursor?, result: SyncResult?, details: [StatusDetail],
+        bytesReceived: Int64,
         diskFree: Int64?, diskTotal: Int64?
     ) {
         self.nonce = nonce

@@ -57,7 +57,8 @@ package final class AccessLog: Sendable {
             let milliseconds = now % 1000
             state.lines += state.time.utf8
             state.lines += [
-                UInt8(ascii: "."), fraction + UInt8(milliseconds / 100), fraction + UInt8(milliseconds / 10 % 10), fraction + UInt8(milliseconds % 10),
+                UInt8(ascii: "."), fraction + UInt8(milliseconds / 100), fraction + UInt8(milliseconds / 10 % 10),
+                fraction + UInt8(milliseconds % 10),
             ]
             state.lines += "Z info request: method=".utf8
             state.lines += method.utf8
@@ -96,7 +97,9 @@ package final class AccessLog: Sendable {
             return state.isScheduled
         }
         if mustSchedule { self.schedule() }
-        if dropped > 0 { Self.write(Array("warning: \(dropped) lines of the request log were dropped; standard error is read too slowly\n".utf8)) }
+        if dropped > 0 {
+            Self.write(Array("warning: \(dropped) lines of the request log were dropped; standard error is read too slowly\n".utf8))
+        }
     }
 
     /// A path as sent by a client: control characters and blanks could forge a line.

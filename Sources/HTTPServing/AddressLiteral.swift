@@ -28,7 +28,9 @@ package struct HostAndPort: Hashable, Sendable, CustomStringConvertible {
     /// Parses `name`, `name:port`, `1.2.3.4:port`, `[::1]:port`; `nil` when it is none of them.
     package init?(_ text: some StringProtocol) {
         let text = String(text)
-        guard text.utf8.count <= 260, !text.isEmpty, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "@") }) else {
+        guard text.utf8.count <= 260, !text.isEmpty,
+            text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "@") })
+        else {
             return nil
         }
         var (host, port): (Substring, Substring?) = (text[...], nil)

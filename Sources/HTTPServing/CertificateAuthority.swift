@@ -90,7 +90,8 @@ package struct CertificateAuthority: Sendable {
         let certificate = try Certificate(
             version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: .init(key.publicKey), notValidBefore: now - 86_400,
             notValidAfter: now + Double(Self.leafDays) * 86_400, issuer: self.certificate.subject,
-            subject: try DistinguishedName { CommonName(String((names.first ?? "outport").prefix(64))) }, signatureAlgorithm: .ecdsaWithSHA256,
+            subject: try DistinguishedName { CommonName(String((names.first ?? "outport").prefix(64))) },
+            signatureAlgorithm: .ecdsaWithSHA256,
             extensions: Certificate.Extensions {
                 Critical(BasicConstraints.notCertificateAuthority)
                 Critical(KeyUsage(digitalSignature: true))

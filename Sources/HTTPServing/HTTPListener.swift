@@ -44,7 +44,8 @@ package struct HTTPListener: Service {
     ///   - pool: threads for reads that must wait for the disk.
     ///   - onRunning: called with the port once connections are accepted.
     package init(
-        address: HostAndPort, tls: TLSContextSource?, handlers: [any RequestHandler], hot: (any HotResponder)?, eventLoopGroup: any EventLoopGroup, pool: NIOThreadPool,
+        address: HostAndPort, tls: TLSContextSource?, handlers: [any RequestHandler], hot: (any HotResponder)?,
+        eventLoopGroup: any EventLoopGroup, pool: NIOThreadPool,
         logger: Logger,
         onRunning: @escaping @Sendable (Int) async -> Void
     ) {
@@ -66,7 +67,8 @@ package struct HTTPListener: Service {
         let channel = RegistryChannel(
             tls: self.tls,
             makeHotPath: {
-                HotPathHandler(isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: RegistryChannel.idleTimeout)
+                HotPathHandler(
+                    isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: RegistryChannel.idleTimeout)
             },
             responder: { request, writer, channel in try await self.respond(request, writer, channel) })
         defer { self.log?.flush() }
@@ -77,7 +79,10 @@ package struct HTTPListener: Service {
         do {
             try await server.run()
         } catch let error as IOError {
-            throw ListenError(description: "cannot listen on \(self.address): \(error.errnoCode == EADDRINUSE ? "another process does" : "\(error)"); choose another address with --listen")
+            throw ListenError(
+                description:
+                    "cannot listen on \(self.address): \(error.errnoCode == EADDRINUSE ? "another process does" : "\(error)"); choose another address with --listen"
+            )
         }
     }
 
@@ -91,11 +96,14 @@ package struct HTTPListener: Service {
         let incoming = ServerRequest(
             method: request.method, path: request.head.path ?? "/", headers: request.headers,
             host: request.head.authority.flatMap { HostAndPort($0) }, hostHeader: request.head.authority,
-            body: isExpected ? RequestBody(asyncSequence: ExpectedBody(base: request.body, channel: channel)) : request.body, isSecure: self.tls != nil,
+            body: isExpected ? RequestBody(asyncSequence: ExpectedBody(base: request.body, channel: channel)) : request.body,
+            isSecure: self.tls != nil,
             remoteAddress: channel.remoteAddress?.ipAddress ?? "-", correlationID: correlationID, logger: logger)
         var response = await self.answer(incoming)
         // Answers that cannot have a body have no length either (RFC 9110, section 8.6).
-        if response.status.code >= 200, response.status != .noContent, response.status != .notModified { response.headers[.contentLength] = String(response.contentLength) }
+        if response.status.code >= 200, response.status != .noContent, response.status != .notModified {
+            response.headers[.contentLength] = String(response.contentLength)
+        }
         if response.headers[.server] == nil { response.headers[.server] = "outport" }
         if response.headers[.xRequestID] == nil { response.headers[.xRequestID] = correlationID }
         defer {

@@ -198,7 +198,9 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         // Whoever hears these closes the connection as soon as it seems idle; our answers are not seen there.
         let held: Held? =
-            if event is ChannelShouldQuiesceEvent { .quiesce } else if case .inputClosed? = event as? ChannelEvent { .inputClosed } else { nil }
+            if event is ChannelShouldQuiesceEvent { .quiesce } else if case .inputClosed? = event as? ChannelEvent { .inputClosed } else {
+                nil
+            }
         guard let held else {
             context.fireUserInboundEventTriggered(event)
             return
@@ -409,8 +411,10 @@ extension HotRequest {
                 range = value
             case 10 where Self.equal(name, "connection"): guard Self.equal(value, "keep-alive") else { return nil }
             case 13 where Self.equal(name, "if-none-match"), 8 where Self.equal(name, "if-match"), 8 where Self.equal(name, "if-range"),
-                17 where Self.equal(name, "if-modified-since"), 19 where Self.equal(name, "if-unmodified-since"), 6 where Self.equal(name, "expect"),
-                7 where Self.equal(name, "upgrade"), 14 where Self.equal(name, "content-length"), 17 where Self.equal(name, "transfer-encoding"):
+                17 where Self.equal(name, "if-modified-since"), 19 where Self.equal(name, "if-unmodified-since"),
+                6 where Self.equal(name, "expect"),
+                7 where Self.equal(name, "upgrade"), 14 where Self.equal(name, "content-length"),
+                17 where Self.equal(name, "transfer-encoding"):
                 return nil
             default: break
             }

@@ -1,6 +1,5 @@
 // The names a server goes by: which registry a host name means, and which names it gives out.
 
-
 /// Public names of a server.
 ///
 /// With a suffix every registry has a name of its own (`<registry>.<suffix>`, data endpoint

@@ -25,7 +25,8 @@ package struct ServerRequest: Sendable {
     package let correlationID: String
 
     package init(
-        method: HTTPRequest.Method, path: String, headers: HTTPFields, host: HostAndPort?, hostHeader: String? = nil, body: RequestBody, isSecure: Bool, remoteAddress: String,
+        method: HTTPRequest.Method, path: String, headers: HTTPFields, host: HostAndPort?, hostHeader: String? = nil, body: RequestBody,
+        isSecure: Bool, remoteAddress: String,
         correlationID: String, logger: Logger
     ) {
         self.method = method

@@ -32,7 +32,9 @@ package struct ServerResponse: Sendable {
     }
 
     /// A JSON document; keys sorted, slashes as they are.
-    package static func json(_ status: HTTPResponse.Status, _ value: some Encodable, headers: HTTPFields = [:], type: String = "application/json; charset=utf-8") throws -> ServerResponse {
+    package static func json(
+        _ status: HTTPResponse.Status, _ value: some Encodable, headers: HTTPFields = [:], type: String = "application/json; charset=utf-8"
+    ) throws -> ServerResponse {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         var headers = headers

@@ -24,7 +24,9 @@ package struct AccessEntry: Sendable, Hashable, Codable {
                 throw OCIParseError(.scope, String(text), "it has the form '<type>:<name>:<action>[,<action>…]'")
             }
             let actions = text[text.index(after: last)...].split(separator: ",").map(String.init)
-            guard actions.count <= 16, entries.count < 64 else { throw OCIParseError(.scope, String(text), "too many scopes or actions in one request") }
+            guard actions.count <= 16, entries.count < 64 else {
+                throw OCIParseError(.scope, String(text), "too many scopes or actions in one request")
+            }
             // A resource type may carry a class, `repository(plugin)`, which means the type itself.
             let type = text[..<first].split(separator: "(").first.map(String.init) ?? ""
             entries.append(AccessEntry(type: type, name: String(text[text.index(after: first)..<last]), actions: actions))

@@ -23,7 +23,9 @@ package final class Directory: Sendable {
     }
 
     package func principal(objectID: String) async throws -> ServicePrincipal? {
-        try await self.database.read { try $0.row("\(Self.select) WHERE object_id = ?", SQLValue(objectID.lowercased())).map(Self.principal) }
+        try await self.database.read {
+            try $0.row("\(Self.select) WHERE object_id = ?", SQLValue(objectID.lowercased())).map(Self.principal)
+        }
     }
 
     /// The bootstrap principal, if the directory has one.
@@ -47,7 +49,8 @@ package final class Directory: Sendable {
         try await self.database.write { session in
             try session.execute("DELETE FROM service_principal_secret WHERE object_id = ?", SQLValue(principal.objectID))
             try session.execute(
-                "INSERT INTO service_principal_secret (key_id, object_id, verifier, created, expiry) VALUES (?, ?, ?, ?, ?)", SQLValue(keyID),
+                "INSERT INTO service_principal_secret (key_id, object_id, verifier, created, expiry) VALUES (?, ?, ?, ?, ?)",
+                SQLValue(keyID),
                 SQLValue(principal.objectID), SQLValue(Secret.verifier(of: secret)), .integer(now), SQLValue(expiry))
         }
     }
@@ -56,9 +59,10 @@ package final class Directory: Sendable {
     package func holds(_ credential: String, principal: ServicePrincipal) async throws -> Bool {
         let now = self.clock.milliseconds()
         return try await self.database.read { session in
-            try session.rows("SELECT key_id, expiry FROM service_principal_secret WHERE object_id = ?", SQLValue(principal.objectID)).contains {
-                Credential.secret(keyID: $0.text(0)) == credential && ($0.optionalInteger(1) ?? .max) > now
-            }
+            try session.rows("SELECT key_id, expiry FROM service_principal_secret WHERE object_id = ?", SQLValue(principal.objectID))
+                .contains {
+                    Credential.secret(keyID: $0.text(0)) == credential && ($0.optionalInteger(1) ?? .max) > now
+                }
         }
     }
 

@@ -43,7 +43,8 @@ package final class IdentityStore: Sendable {
                 let actions = map.permissions.map { "repositories/*/\($0.rawValue)" }.sorted()
                 try session.execute(
                     "INSERT INTO scope_map (registry, name, text, system, actions, created) VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT DO NOTHING",
-                    .integer(registry.value), SQLValue(map.name), SQLValue(map.text), SQLValue(actions.joined(separator: "\n")), .integer(now))
+                    .integer(registry.value), SQLValue(map.name), SQLValue(map.text), SQLValue(actions.joined(separator: "\n")),
+                    .integer(now))
             }
         }
     }
@@ -67,7 +68,8 @@ package final class IdentityStore: Sendable {
     }
 
     static func scopeMap(_ name: String, in registry: RegistryID, _ session: any SQLReader) throws -> ScopeMap? {
-        try session.row("\(self.selectScopeMap) WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)).map(self.scopeMap)
+        try session.row("\(self.selectScopeMap) WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)).map(
+            self.scopeMap)
     }
 
     /// Creates or replaces a scope map.
@@ -75,17 +77,23 @@ package final class IdentityStore: Sendable {
     /// - Throws: `invalidName`, `readOnly` for system maps, `limitReached` naming the limit and the count.
     package func put(_ map: ScopeMap, in registry: RegistryID) async throws {
         guard ResourceName.isValid(map.name), !map.name.hasPrefix("_") else {
-            throw IdentityError(.invalidName, "scope map name '\(map.name.prefix(60))' is not valid: use 5 to 50 letters, digits, '-' and '_', not beginning with '_'")
+            throw IdentityError(
+                .invalidName,
+                "scope map name '\(map.name.prefix(60))' is not valid: use 5 to 50 letters, digits, '-' and '_', not beginning with '_'")
         }
         let repositoryActions = map.actions.filter { if case .repository = $0 { true } else { false } }.count
         guard repositoryActions <= ScopeMap.maximumRepositoryActions else {
             throw IdentityError(
-                .limitReached, "scope map '\(map.name)' would hold \(repositoryActions) repository permissions; the limit is \(ScopeMap.maximumRepositoryActions)")
+                .limitReached,
+                "scope map '\(map.name)' would hold \(repositoryActions) repository permissions; the limit is \(ScopeMap.maximumRepositoryActions)"
+            )
         }
         let limit = self.limits.scopeMaps
         try await self.change { session in
             if let existing = try Self.scopeMap(map.name, in: registry, session) {
-                guard !existing.isSystemDefined else { throw IdentityError(.readOnly, "scope map '\(map.name)' is system defined and cannot be changed") }
+                guard !existing.isSystemDefined else {
+                    throw IdentityError(.readOnly, "scope map '\(map.name)' is system defined and cannot be changed")
+                }
             } else {
                 try Self.checkLimit("scope_map", "scope maps", limit, in: registry, session)
             }
@@ -109,13 +117,17 @@ package final class IdentityStore: Sendable {
     package func deleteScopeMap(_ name: String, in registry: RegistryID) async throws -> Bool {
         try await self.change { session in
             guard let map = try Self.scopeMap(name, in: registry, session) else { return false }
-            guard !map.isSystemDefined else { throw IdentityError(.readOnly, "scope map '\(name)' is system defined and cannot be deleted") }
+            guard !map.isSystemDefined else {
+                throw IdentityError(.readOnly, "scope map '\(name)' is system defined and cannot be deleted")
+            }
             if let user = try session.row(
                 "SELECT name FROM token WHERE registry = ? AND scope_map = ? LIMIT 1", .integer(registry.value), SQLValue(name))
             {
-                throw IdentityError(.inUse, "scope map '\(name)' is used by token '\(user.text(0))'; delete the token or give it another scope map first")
+                throw IdentityError(
+                    .inUse, "scope map '\(name)' is used by token '\(user.text(0))'; delete the token or give it another scope map first")
             }
-            return try session.execute("DELETE FROM scope_map WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
+            return try session.execute("DELETE FROM scope_map WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))
+                > 0
         }
     }
 
@@ -124,7 +136,8 @@ package final class IdentityStore: Sendable {
     package func tokens(in registry: RegistryID) async throws -> [TokenRecord] {
         try await self.database.read { session in
             let passwords = try session.rows(
-                "SELECT slot, verifier, created, expiry, token FROM token_password WHERE registry = ? ORDER BY token, slot", .integer(registry.value))
+                "SELECT slot, verifier, created, expiry, token FROM token_password WHERE registry = ? ORDER BY token, slot",
+                .integer(registry.value))
             let byToken = Dictionary(grouping: passwords) { $0.text(4).lowercased() }
             return try session.rows("\(Self.selectToken) WHERE registry = ? ORDER BY name", .integer(registry.value)).map { row in
                 Self.token(row, passwords: byToken[row.text(0).lowercased()] ?? [])
@@ -149,9 +162,11 @@ package final class IdentityStore: Sendable {
     }
 
     static func token(_ name: String, in registry: RegistryID, _ session: any SQLReader) throws -> TokenRecord? {
-        guard let row = try session.row("\(self.selectToken) WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) else { return nil }
+        guard let row = try session.row("\(self.selectToken) WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))
+        else { return nil }
         let passwords = try session.rows(
-            "SELECT slot, verifier, created, expiry FROM token_password WHERE registry = ? AND token = ? ORDER BY slot", .integer(registry.value),
+            "SELECT slot, verifier, created, expiry FROM token_password WHERE registry = ? AND token = ? ORDER BY slot",
+            .integer(registry.value),
             SQLValue(name))
         return self.token(row, passwords: passwords)
     }
@@ -198,13 +213,16 @@ package final class IdentityStore: Sendable {
         let now = self.clock.milliseconds()
         let values = Dictionary(uniqueKeysWithValues: slots.map { ($0, Secret.generate() + suffix) })
         let token = try await self.change { session in
-            guard try Self.token(name, in: registry, session) != nil else { throw IdentityError(.notFound, "token '\(name)' is not in this registry") }
+            guard try Self.token(name, in: registry, session) != nil else {
+                throw IdentityError(.notFound, "token '\(name)' is not in this registry")
+            }
             for (slot, value) in values {
                 try session.execute(
                     """
                     INSERT INTO token_password (registry, token, slot, verifier, created, expiry) VALUES (?, ?, ?, ?, ?, ?)
                     ON CONFLICT (registry, token, slot) DO UPDATE SET verifier = excluded.verifier, created = excluded.created, expiry = excluded.expiry
-                    """, .integer(registry.value), SQLValue(name), SQLValue(slot.rawValue), SQLValue(Secret.verifier(of: value)), .integer(now),
+                    """, .integer(registry.value), SQLValue(name), SQLValue(slot.rawValue), SQLValue(Secret.verifier(of: value)),
+                    .integer(now),
                     SQLValue(expiry))
             }
             guard let token = try Self.token(name, in: registry, session) else { throw IdentityError(.notFound, "token '\(name)' is gone") }
@@ -245,21 +263,30 @@ package final class IdentityStore: Sendable {
     }
 
     /// The token whose live password is `password`, with its scope map; `nil` for anything else.
-    package func authenticate(token name: String, password: String, in registry: RegistryID) async throws -> (token: TokenRecord, map: ScopeMap, credential: String)? {
+    package func authenticate(token name: String, password: String, in registry: RegistryID) async throws -> (
+        token: TokenRecord, map: ScopeMap, credential: String
+    )? {
         let now = self.clock.milliseconds()
         let found = try await self.database.read { session -> (TokenRecord, ScopeMap)? in
-            guard let token = try Self.token(name, in: registry, session), let map = try Self.scopeMap(token.scopeMap, in: registry, session) else { return nil }
+            guard let token = try Self.token(name, in: registry, session),
+                let map = try Self.scopeMap(token.scopeMap, in: registry, session)
+            else { return nil }
             return (token, map)
         }
         // The comparison is made also for names that do not exist, so that answers take the same time.
-        let verifiers = found?.0.passwords ?? [PasswordVerifier(slot: .password1, verifier: String(repeating: "0", count: 64), created: 0, expiry: nil)]
+        let verifiers =
+            found?.0.passwords ?? [PasswordVerifier(slot: .password1, verifier: String(repeating: "0", count: 64), created: 0, expiry: nil)]
         var matched: PasswordVerifier?
-        for candidate in verifiers where Secret.matches(password, verifier: candidate.verifier) && (candidate.expiry ?? .max) > now { matched = candidate }
+        for candidate in verifiers where Secret.matches(password, verifier: candidate.verifier) && (candidate.expiry ?? .max) > now {
+            matched = candidate
+        }
         guard let matched, let found, found.0.isEnabled else { return nil }
         return (found.0, found.1, Credential.password(matched))
     }
 
-    private static func checkLimit(_ table: String, _ things: String, _ limit: Int, in registry: RegistryID, _ session: any SQLReader) throws {
+    private static func checkLimit(_ table: String, _ things: String, _ limit: Int, in registry: RegistryID, _ session: any SQLReader)
+        throws
+    {
         let count = try session.row("SELECT count(*) FROM \(table) WHERE registry = ?", .integer(registry.value))?.integer(0) ?? 0
         guard count < Int64(limit) else {
             throw IdentityError(.limitReached, "the registry has \(count) \(things); the limit is \(limit): delete some that are not used")

@@ -30,7 +30,9 @@ package final class TokenAuthority: Sendable {
             }
             let bytes = try FileSystem.read(path, limit: 1024)
             guard bytes.count >= 32 else {
-                throw PersistenceError(.io, tried: "read the signing key \(path)", cause: "it has \(bytes.count) bytes", advice: "remove it; a new one is made at the next start")
+                throw PersistenceError(
+                    .io, tried: "read the signing key \(path)", cause: "it has \(bytes.count) bytes",
+                    advice: "remove it; a new one is made at the next start")
             }
             let collection = JWTKeyCollection()
             await collection.add(hmac: HMACKey(key: SymmetricKey(data: bytes)), digestAlgorithm: .sha256)
@@ -47,13 +49,15 @@ package final class TokenAuthority: Sendable {
     ///   - audience: what the token is for: a registry's identity, or the resource a client asked for.
     ///   - appID: shown to clients that look into management tokens.
     package func issue(
-        _ kind: TokenKind, subject: Subject, audience: String, access: [AccessEntry] = [], lease: SyncLease? = nil, credential: String? = nil, appID: String? = nil
+        _ kind: TokenKind, subject: Subject, audience: String, access: [AccessEntry] = [], lease: SyncLease? = nil,
+        credential: String? = nil, appID: String? = nil
     ) async throws -> (token: String, lifetime: Int64, issued: Int64) {
         let now = self.clock.seconds
         let objectID: String? = if case .servicePrincipal(let id) = subject { id } else { nil }
         let claims = Claims(
             iss: Self.issuer, sub: subject.text, aud: audience, iat: now, nbf: now, exp: now + kind.lifetime,
-            jti: String(UInt64.random(in: .min ... .max), radix: 36), typ: kind.rawValue, access: access.isEmpty ? nil : access, lease: lease,
+            jti: String(UInt64.random(in: .min ... .max), radix: 36), typ: kind.rawValue, access: access.isEmpty ? nil : access,
+            lease: lease,
             cred: credential,
             tid: objectID.map { _ in self.tenantID }, oid: objectID, appid: appID)
         guard let key = self.keys[kind] else { throw IdentityError(.invalidToken, "there is no key for \(kind.rawValue) tokens") }
@@ -78,7 +82,9 @@ package final class TokenAuthority: Sendable {
                 cache[token] = known
             }
         }
-        guard kinds.contains(known.kind) else { throw IdentityError(.invalidToken, "this is a \(known.kind.rawValue) token, which is not accepted here") }
+        guard kinds.contains(known.kind) else {
+            throw IdentityError(.invalidToken, "this is a \(known.kind.rawValue) token, which is not accepted here")
+        }
         guard known.expires > now else { throw IdentityError(.invalidToken, "the token has expired; request a new one") }
         if let audience, known.audience != audience {
             throw IdentityError(.invalidToken, "the token was issued for \(known.audience), not for \(audience)")
@@ -100,7 +106,8 @@ package final class TokenAuthority: Sendable {
             guard let key = self.keys[kind], let claims = try? await key.verify(token, as: Claims.self) else { continue }
             guard claims.typ == kind.rawValue, claims.iss == Self.issuer, let subject = Subject(claims.sub) else { break }
             return VerifiedToken(
-                kind: kind, subject: subject, audience: claims.aud, access: claims.access ?? [], lease: claims.lease, credential: claims.cred,
+                kind: kind, subject: subject, audience: claims.aud, access: claims.access ?? [], lease: claims.lease,
+                credential: claims.cred,
                 expires: claims.exp)
         }
         throw IdentityError(.invalidToken, "the token was not issued by this server for this use; request a new one")

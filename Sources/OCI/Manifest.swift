@@ -86,7 +86,9 @@ package struct Manifest: Sendable, Hashable {
         guard let mediaType = declared ?? inside ?? (document.manifests == nil ? .ociManifest : .ociIndex) as MediaType? else {
             throw refuse("it has no media type")
         }
-        let descriptors = (document.layers ?? []) + (document.blobs ?? []) + (document.manifests ?? []) + [document.config, document.subject].compactMap { $0 }
+        let descriptors =
+            (document.layers ?? []) + (document.blobs ?? []) + (document.manifests ?? [])
+            + [document.config, document.subject].compactMap { $0 }
         guard descriptors.count <= Self.maximumDescriptors else {
             throw refuse("it has \(descriptors.count) descriptors, \(Self.maximumDescriptors) are allowed")
         }
@@ -94,7 +96,9 @@ package struct Manifest: Sendable, Hashable {
 
         switch mediaType {
         case .ociManifest, .dockerManifest:
-            guard let config = document.config, document.manifests == nil else { throw refuse("an image manifest has a config and no manifests") }
+            guard let config = document.config, document.manifests == nil else {
+                throw refuse("an image manifest has a config and no manifests")
+            }
             guard let layers = document.layers else { throw refuse("an image manifest has layers") }
             self.config = config
             self.layers = layers
@@ -130,7 +134,8 @@ package struct Manifest: Sendable, Hashable {
         case .keyNotFound(let key, let context): return "\(path(context)) has no \(key.stringValue)"
         case .typeMismatch(_, let context), .valueNotFound(_, let context): return "\(path(context)) has the wrong type"
         case .dataCorrupted(let context):
-            return (context.underlyingError as? OCIParseError).map(\.description) ?? (context.codingPath.isEmpty ? "it is not valid JSON" : "\(path(context)) is not valid")
+            return (context.underlyingError as? OCIParseError).map(\.description)
+                ?? (context.codingPath.isEmpty ? "it is not valid JSON" : "\(path(context)) is not valid")
         @unknown default: return "it is not valid JSON"
         }
     }
@@ -145,7 +150,13 @@ package enum JSONDepth {
         var escaped = false
         for byte in bytes {
             if inString {
-                if escaped { escaped = false } else if byte == UInt8(ascii: "\\") { escaped = true } else if byte == UInt8(ascii: "\"") { inString = false }
+                if escaped {
+                    escaped = false
+                } else if byte == UInt8(ascii: "\\") {
+                    escaped = true
+                } else if byte == UInt8(ascii: "\"") {
+                    inString = false
+                }
                 continue
             }
             switch byte {

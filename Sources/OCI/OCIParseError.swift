@@ -26,6 +26,7 @@ package struct OCIParseError: Error, Sendable, CustomStringConvertible {
     }
 
     package var description: String {
-        self.text.isEmpty ? "invalid \(self.subject.rawValue): \(self.reason)" : "invalid \(self.subject.rawValue) '\(self.text)': \(self.reason)"
+        self.text.isEmpty
+            ? "invalid \(self.subject.rawValue): \(self.reason)" : "invalid \(self.subject.rawValue) '\(self.text)': \(self.reason)"
     }
 }

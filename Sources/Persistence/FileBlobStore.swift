@@ -118,7 +118,9 @@ package final class FileBlobStore: BlobStore {
     package func shelves() async throws -> [String] {
         let root = "\(self.root)/blobs"
         return try await self.pool.runIfActive {
-            try FileSystem.names(in: root).flatMap { algorithm in try FileSystem.names(in: "\(root)/\(algorithm)").map { "\(algorithm)/\($0)" } }
+            try FileSystem.names(in: root).flatMap { algorithm in
+                try FileSystem.names(in: "\(root)/\(algorithm)").map { "\(algorithm)/\($0)" }
+            }
         }
     }
 
@@ -128,7 +130,8 @@ package final class FileBlobStore: BlobStore {
             try FileSystem.names(in: folder).compactMap { name in
                 // Names that are not ours are not touched.
                 let parts = name.split(separator: ".")
-                guard parts.count == 2, let algorithm = shelf.split(separator: "/").first, let digest = try? Digest("\(algorithm):\(parts[0])"),
+                guard parts.count == 2, let algorithm = shelf.split(separator: "/").first,
+                    let digest = try? Digest("\(algorithm):\(parts[0])"),
                     let status = FileSystem.status("\(folder)/\(name)")
                 else { return nil }
                 return (StoredBlob(digest: digest, size: status.size, generation: String(parts[1])), status.modified)

@@ -19,7 +19,8 @@ package struct Migration: Sendable {
     ///
     /// - Throws: ``PersistenceError`` with code `newerSchema` when the database holds a migration this program does not know.
     static func apply(_ migrations: [Migration], to db: GRDB.Database) throws {
-        try db.execute(sql: "CREATE TABLE IF NOT EXISTS schema_migration (name TEXT PRIMARY KEY, applied TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)")
+        try db.execute(
+            sql: "CREATE TABLE IF NOT EXISTS schema_migration (name TEXT PRIMARY KEY, applied TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)")
         let applied = try Set(String.fetchAll(db, sql: "SELECT name FROM schema_migration"))
         if let unknown = applied.subtracting(migrations.map(\.name)).sorted().first {
             throw PersistenceError(

@@ -102,7 +102,7 @@ package final class SQLiteDatabase: Database {
     }
 
     package func close() async throws {
-        try self.readers.forEach { try $0.close() }
+        for reader in self.readers { try reader.close() }
         try self.writer.close()
     }
 
@@ -129,22 +129,27 @@ package final class SQLiteDatabase: Database {
         do {
             try db.execute(sql: "BEGIN IMMEDIATE")
         } catch {
-            group.forEach { $0.refuse(explain(error)) }
+            for operation in group { operation.refuse(explain(error)) }
             return
         }
         let completions = group.map { operation -> @Sendable ((any Error)?) -> Void in
             // A full disk may have ended the transaction: what came after it would be committed on its own and reported as failed.
             guard db.isInsideTransaction else {
-                return { operation.refuse($0 ?? PersistenceError(.busy, tried: "commit a change", cause: "the transaction it was part of was undone", advice: "try again")) }
+                return {
+                    operation.refuse(
+                        $0
+                            ?? PersistenceError(
+                                .busy, tried: "commit a change", cause: "the transaction it was part of was undone", advice: "try again"))
+                }
             }
             return operation.run(db)
         }
         do {
             try db.execute(sql: "COMMIT")
-            completions.forEach { $0(nil) }
+            for complete in completions { complete(nil) }
         } catch {
             if db.isInsideTransaction { try? db.execute(sql: "ROLLBACK") }
-            completions.forEach { $0(explain(error)) }
+            for complete in completions { complete(explain(error)) }
         }
     }
 

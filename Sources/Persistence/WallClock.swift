@@ -26,13 +26,16 @@ package enum Timestamp {
     package static func text(milliseconds: Int64) -> String {
         // The fraction is written here: a formatter of seconds in floating point loses a millisecond now and then.
         let fraction = (milliseconds % 1000 + 1000) % 1000
-        let whole = Date(timeIntervalSince1970: Double((milliseconds - fraction) / 1000)).formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: false))
+        let whole = Date(timeIntervalSince1970: Double((milliseconds - fraction) / 1000)).formatted(
+            Date.ISO8601FormatStyle(includingFractionalSeconds: false))
         return "\(whole.dropLast()).\(String(1000 + fraction).dropFirst())Z"
     }
 
     /// Parses RFC 3339 with or without a fraction; milliseconds since 1970.
     package static func parse(_ text: String) -> Int64? {
-        let date = (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true))) ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: false)))
+        let date =
+            (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+            ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: false)))
         return date.map { Int64(($0.timeIntervalSince1970 * 1000).rounded()) }
     }
 }

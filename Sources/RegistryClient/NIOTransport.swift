@@ -43,7 +43,7 @@ package final class NIOTransport: Transport {
             defer { state.idle = [:] }
             return state.idle.values.flatMap { $0 }
         }
-        idle.forEach { $0.close(promise: nil) }
+        for channel in idle { channel.close(promise: nil) }
     }
 
     /// Closes idle connections; requests under way end by themselves.
@@ -53,7 +53,7 @@ package final class NIOTransport: Transport {
             defer { state.idle = [:] }
             return state.idle.values.flatMap { $0 }
         }
-        idle.forEach { $0.close(promise: nil) }
+        for channel in idle { channel.close(promise: nil) }
     }
 
     package func send(_ request: ClientRequest) async throws -> ClientResponse {
@@ -102,14 +102,17 @@ package final class NIOTransport: Transport {
                     if endpoint.isSecure {
                         let callback: NIOSSLCustomVerificationCallback = { chain, promise in
                             promise.completeWithTask {
-                                guard let sentence = await trust.refusal(chain: chain, host: endpoint.host) else { return .certificateVerified }
+                                guard let sentence = await trust.refusal(chain: chain, host: endpoint.host) else {
+                                    return .certificateVerified
+                                }
                                 refusal.sentence.withLock { $0 = sentence }
                                 return .failed
                             }
                         }
                         let isName = endpoint.host.contains { $0.isLetter } && !endpoint.host.contains(":")
                         try pipeline.addHandler(
-                            NIOSSLClientHandler(context: context, serverHostname: isName ? endpoint.host : nil, customVerificationCallback: callback))
+                            NIOSSLClientHandler(
+                                context: context, serverHostname: isName ? endpoint.host : nil, customVerificationCallback: callback))
                     }
                     try pipeline.addHTTPClientHandlers(leftOverBytesStrategy: .dropBytes)
                     try pipeline.addHandler(ResponseHandler(server: "\(endpoint)", refusal: refusal))
@@ -133,7 +136,8 @@ package final class NIOTransport: Transport {
         let endpoint = request.endpoint
         let exchange = Exchange(
             head: head, body: request.body, timeout: .nanoseconds(request.responseTimeout.nanoseconds),
-            promise: channel.eventLoop.makePromise(of: ClientResponse.self), onReusable: { [weak self] channel in self?.giveBack(channel, endpoint) })
+            promise: channel.eventLoop.makePromise(of: ClientResponse.self),
+            onReusable: { [weak self] channel in self?.giveBack(channel, endpoint) })
         return try await withTaskCancellationHandler {
             channel.triggerUserOutboundEvent(exchange).whenFailure { error in
                 exchange.promise.fail(error as? TransportError ?? TransportError(.interrupted, "\(endpoint) closed the connection"))

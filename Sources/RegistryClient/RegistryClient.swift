@@ -87,7 +87,9 @@ package struct RegistryClient: Sendable {
     ///
     /// - Returns: the body, which begins at the returned offset (0 when the server does not know ranges); `nil` when
     ///   the registry does not have the blob.
-    package func blob(_ digest: Digest, in name: RepositoryName, from offset: Int64) async throws -> (body: ClientResponseBody, offset: Int64)? {
+    package func blob(_ digest: Digest, in name: RepositoryName, from offset: Int64) async throws -> (
+        body: ClientResponseBody, offset: Int64
+    )? {
         let response = try await self.send("GET", "/v2/\(name)/blobs/\(digest)", offset > 0 ? [("Range", "bytes=\(offset)-")] : [])
         switch response.status {
         case 200: return (response.body, 0)

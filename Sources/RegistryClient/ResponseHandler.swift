@@ -20,7 +20,9 @@ final class ResponseHandler: ChannelDuplexHandler {
     typealias OutboundIn = Never
     typealias OutboundOut = HTTPClientRequestPart
 
-    typealias Producer = NIOThrowingAsyncSequenceProducer<ByteBuffer, any Error, NIOAsyncSequenceProducerBackPressureStrategies.HighLowWatermark, Delegate>
+    typealias Producer = NIOThrowingAsyncSequenceProducer<
+        ByteBuffer, any Error, NIOAsyncSequenceProducerBackPressureStrategies.HighLowWatermark, Delegate
+    >
 
     /// Seconds a body may pause.
     private static let pauseLimit = TimeAmount.seconds(60)
@@ -82,7 +84,8 @@ final class ResponseHandler: ChannelDuplexHandler {
         switch (self.unwrapInboundIn(data), self.state) {
         case (.head(let head), .waiting(let exchange)):
             if (100..<200).contains(head.status.code) { return }
-            let delegate = Delegate(channel: context.channel, handler: NIOLoopBound(self, eventLoop: context.eventLoop), number: self.number)
+            let delegate = Delegate(
+                channel: context.channel, handler: NIOLoopBound(self, eventLoop: context.eventLoop), number: self.number)
             let producer = Producer.makeSequence(
                 elementType: ByteBuffer.self, failureType: (any Error).self,
                 backPressureStrategy: .init(lowWatermark: 4, highWatermark: 16), finishOnDeinit: false, delegate: delegate)
@@ -90,7 +93,8 @@ final class ResponseHandler: ChannelDuplexHandler {
             self.startTimer(Self.pauseLimit, context, "stopped sending")
             exchange.promise.succeed(
                 ClientResponse(
-                    status: Int(head.status.code), headers: head.headers.map { ($0.name, $0.value) }, body: ClientResponseBody(producer.sequence)))
+                    status: Int(head.status.code), headers: head.headers.map { ($0.name, $0.value) },
+                    body: ClientResponseBody(producer.sequence)))
         case (.body(let buffer), .receiving(_, let source, _)):
             self.startTimer(Self.pauseLimit, context, "stopped sending")
             if case .stopProducing = source.yield(buffer) {

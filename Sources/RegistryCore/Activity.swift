@@ -23,7 +23,7 @@ package final class Activity: Sendable {
             defer { state.waiters = [:] }
             return state.waiters.values
         }
-        waiters.forEach { $0.resume() }
+        for waiter in waiters { waiter.resume() }
     }
 
     /// Returns when the counter differs from `seen`, or when the task is cancelled.

@@ -90,7 +90,8 @@ package struct GarbageCollector: Sendable {
                     """, .integer(now - age), .integer(Int64(limit)))
                 for row in rows {
                     _ = try RegistryStore.remove(
-                        Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)), registry: RegistryID(row.integer(0)),
+                        Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)),
+                        registry: RegistryID(row.integer(0)),
                         origin: "gc", now: clock.milliseconds(), session)
                 }
                 return rows.count
@@ -163,7 +164,8 @@ package struct GarbageCollector: Sendable {
             guard !stored.isEmpty else { continue }
             let known = try await self.store.database.read { session in
                 try stored.map { file in
-                    try session.row("SELECT generation FROM blob WHERE digest = ?", SQLValue(file.blob.digest))?.text(0) == file.blob.generation
+                    try session.row("SELECT generation FROM blob WHERE digest = ?", SQLValue(file.blob.digest))?.text(0)
+                        == file.blob.generation
                 }
             }
             for (file, isKnown) in zip(stored, known) where !isKnown {
@@ -179,7 +181,8 @@ package struct GarbageCollector: Sendable {
     private func collectRows(olderThan age: Int64) async throws {
         let before = self.store.clock.milliseconds() - age
         try await self.store.database.write { session in
-            try session.execute("DELETE FROM manifest_content WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = manifest_content.digest)")
+            try session.execute(
+                "DELETE FROM manifest_content WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = manifest_content.digest)")
             try session.execute(
                 """
                 DELETE FROM repository WHERE created < ?

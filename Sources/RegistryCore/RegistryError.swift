@@ -25,11 +25,14 @@ package struct RegistryError: Error, Sendable, CustomStringConvertible {
     }
 
     static func manifestUnknown(_ name: RepositoryName, _ reference: Reference) -> RegistryError {
-        .init(.manifestUnknown, "manifest \(reference) is not in repository \(name)", detail: ["name": name.description, "reference": reference.description])
+        .init(
+            .manifestUnknown, "manifest \(reference) is not in repository \(name)",
+            detail: ["name": name.description, "reference": reference.description])
     }
 
     static func blobUnknown(_ name: RepositoryName, _ digest: Digest) -> RegistryError {
-        .init(.blobUnknown, "blob \(digest) is not in repository \(name)", detail: ["name": name.description, "digest": digest.description])
+        .init(
+            .blobUnknown, "blob \(digest) is not in repository \(name)", detail: ["name": name.description, "digest": digest.description])
     }
 
     static func uploadUnknown(_ name: RepositoryName) -> RegistryError {

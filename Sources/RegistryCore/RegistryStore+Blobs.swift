@@ -68,7 +68,8 @@ extension RegistryStore {
         } else {
             let replaced = try await self.database.write { session in
                 try session.execute(
-                    "UPDATE blob SET generation = ?, size = ? WHERE digest = ? AND generation = ?", SQLValue(stored.generation), .integer(stored.size),
+                    "UPDATE blob SET generation = ?, size = ? WHERE digest = ? AND generation = ?", SQLValue(stored.generation),
+                    .integer(stored.size),
                     SQLValue(stored.digest), SQLValue(kept))
             }
             if replaced == 0 { try await self.blobs.delete(stored) }
@@ -92,12 +93,15 @@ extension RegistryStore {
     ///
     /// - Parameter sources: repositories the caller may read; the first that holds the blob serves.
     /// - Returns: whether the blob is now in `name`.
-    package func mount(_ digest: Digest, from sources: [RepositoryName], into name: RepositoryName, of registry: RegistryID) async throws -> Bool {
+    package func mount(_ digest: Digest, from sources: [RepositoryName], into name: RepositoryName, of registry: RegistryID) async throws
+        -> Bool
+    {
         let now = self.clock.milliseconds()
         return try await self.database.write { session in
             for source in sources {
                 guard let origin = try Self.repository(source, in: registry, session),
-                    try session.row("SELECT 1 FROM repository_blob WHERE repository = ? AND digest = ?", .integer(origin), SQLValue(digest)) != nil
+                    try session.row("SELECT 1 FROM repository_blob WHERE repository = ? AND digest = ?", .integer(origin), SQLValue(digest))
+                        != nil
                 else { continue }
                 let target = try Self.ensureRepository(name, in: registry, now: now, session)
                 try Self.link(digest, into: target, now: now, session)
@@ -116,14 +120,16 @@ extension RegistryStore {
         try await self.database.write { session in
             guard let repository = try Self.repository(name, in: registry, session) else { throw RegistryError.blobUnknown(name, digest) }
             if let user = try session.row(
-                "SELECT manifest FROM manifest_entry WHERE repository = ? AND digest = ? AND kind = 0", .integer(repository), SQLValue(digest))
+                "SELECT manifest FROM manifest_entry WHERE repository = ? AND digest = ? AND kind = 0", .integer(repository),
+                SQLValue(digest))
             {
                 throw RegistryError(
                     .denied, "blob \(digest) is part of manifest \(user.text(0)); delete that manifest first",
                     detail: ["digest": digest.description, "manifest": user.text(0)], status: 409)
             }
             guard
-                try session.execute("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) > 0
+                try session.execute(
+                    "DELETE FROM repository_blob WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) > 0
             else { throw RegistryError.blobUnknown(name, digest) }
         }
         self.versions.contentRemoved()

@@ -47,7 +47,10 @@ extension RegistryStore {
     package func put(_ new: NewManifest, tags: [Tag], into name: RepositoryName, of registry: RegistryID, origin: String) async throws {
         let now = self.clock.milliseconds()
         try await self.database.write { session in
-            guard let repository = try Self.repository(name, in: registry, session) ?? (new.manifest.requiredBlobs.isEmpty ? Self.ensureRepository(name, in: registry, now: now, session) : nil) else {
+            guard
+                let repository = try Self.repository(name, in: registry, session)
+                    ?? (new.manifest.requiredBlobs.isEmpty ? Self.ensureRepository(name, in: registry, now: now, session) : nil)
+            else {
                 throw Self.missing(new.manifest.requiredBlobs.map(\.digest), name)
             }
             var missing: [Digest] = []
@@ -62,13 +65,15 @@ extension RegistryStore {
                 // Clients and connected registries verify sizes: such an image could be pushed but never pulled.
                 guard size == blob.size else {
                     throw RegistryError(
-                        .sizeInvalid, "the manifest gives blob \(blob.digest) \(blob.size) bytes, it has \(size)", detail: ["digest": blob.digest.description])
+                        .sizeInvalid, "the manifest gives blob \(blob.digest) \(blob.size) bytes, it has \(size)",
+                        detail: ["digest": blob.digest.description])
                 }
             }
             guard missing.isEmpty else { throw Self.missing(missing, name) }
             try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             for tag in tags {
-                try Self.move(tag, to: new.digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+                try Self.move(
+                    tag, to: new.digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             }
         }
         if !tags.isEmpty { self.versions.tagsMoved() }
@@ -83,9 +88,12 @@ extension RegistryStore {
     }
 
     static func store(
-        _ new: NewManifest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
+        _ new: NewManifest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64,
+        _ session: any SQLWriter
     ) throws {
-        guard try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(new.digest)) == nil else {
+        guard
+            try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(new.digest)) == nil
+        else {
             return
         }
         try session.execute(
@@ -96,7 +104,9 @@ extension RegistryStore {
             .integer(repository), SQLValue(new.digest), SQLValue(manifest.mediaType), .integer(Int64(new.bytes.count)),
             SQLValue(manifest.artifactType), SQLValue(manifest.subject?.digest.description), .integer(now))
         let required = Set(manifest.requiredBlobs.map(\.digest))
-        for (kind, entries) in [(0, manifest.requiredBlobs), (1, manifest.manifests), (2, manifest.layers.filter { !required.contains($0.digest) })] {
+        for (kind, entries) in [
+            (0, manifest.requiredBlobs), (1, manifest.manifests), (2, manifest.layers.filter { !required.contains($0.digest) }),
+        ] {
             for entry in entries {
                 try session.execute(
                     "INSERT INTO manifest_entry (repository, manifest, digest, kind, size) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -111,7 +121,8 @@ extension RegistryStore {
         _ tag: Tag, to digest: Digest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64,
         _ session: any SQLWriter
     ) throws {
-        let current = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))?.text(0)
+        let current = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))?
+            .text(0)
         guard current != digest.description else { return }
         try session.execute(
             """
@@ -119,7 +130,8 @@ extension RegistryStore {
             ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest, updated = excluded.updated
             """, .integer(repository), SQLValue(tag), SQLValue(digest), .integer(now), .integer(now))
         try session.execute("UPDATE repository SET updated = ? WHERE id = ?", .integer(now), .integer(repository))
-        try ChangeLog.append(.tagSet, registry: registry, repository: name, tag: tag, digest: digest, origin: origin, time: now, in: session)
+        try ChangeLog.append(
+            .tagSet, registry: registry, repository: name, tag: tag, digest: digest, origin: origin, time: now, in: session)
     }
 
     /// The manifest a tag or digest names.
@@ -128,11 +140,13 @@ extension RegistryStore {
     package func manifest(_ reference: Reference, in name: RepositoryName, of registry: RegistryID) async throws -> StoredManifest {
         try await self.database.read { session in
             let repository = try Self.requireRepository(name, in: registry, session)
-            let select = "SELECT manifest.digest, manifest.media_type, manifest_content.bytes FROM manifest JOIN manifest_content USING (digest)"
+            let select =
+                "SELECT manifest.digest, manifest.media_type, manifest_content.bytes FROM manifest JOIN manifest_content USING (digest)"
             let row =
                 switch reference {
                 case .digest(let digest):
-                    try session.row("\(select) WHERE manifest.repository = ? AND manifest.digest = ?", .integer(repository), SQLValue(digest))
+                    try session.row(
+                        "\(select) WHERE manifest.repository = ? AND manifest.digest = ?", .integer(repository), SQLValue(digest))
                 case .tag(let tag):
                     try session.row(
                         """
@@ -161,7 +175,9 @@ extension RegistryStore {
     static func remove(
         _ tag: Tag, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
     ) throws -> Bool {
-        guard try session.execute("DELETE FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag)) > 0 else { return false }
+        guard try session.execute("DELETE FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag)) > 0 else {
+            return false
+        }
         try ChangeLog.append(.tagDeleted, registry: registry, repository: name, tag: tag, origin: origin, time: now, in: session)
         return true
     }
@@ -180,9 +196,11 @@ extension RegistryStore {
     }
 
     static func remove(
-        _ digest: Digest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
+        _ digest: Digest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64,
+        _ session: any SQLWriter
     ) throws -> Bool {
-        guard try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) != nil else {
+        guard try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) != nil
+        else {
             return false
         }
         for row in try session.rows("SELECT name FROM tag WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) {
@@ -197,7 +215,9 @@ extension RegistryStore {
     }
 
     /// Descriptors of manifests whose subject is `digest`, oldest first (distribution specification, "Listing Referrers").
-    package func referrers(of digest: Digest, in name: RepositoryName, of registry: RegistryID, artifactType: String?) async throws -> [Descriptor] {
+    package func referrers(of digest: Digest, in name: RepositoryName, of registry: RegistryID, artifactType: String?) async throws
+        -> [Descriptor]
+    {
         try await self.database.read { session in
             guard let repository = try Self.repository(name, in: registry, session) else { return [] }
             let rows = try session.rows(

@@ -60,7 +60,8 @@ extension RegistryStore {
             }
             for entry in update.tags {
                 try Self.move(
-                    entry.tag, to: entry.digest, repository: repository, name: update.repository, registry: registry, origin: origin, now: now,
+                    entry.tag, to: entry.digest, repository: repository, name: update.repository, registry: registry, origin: origin,
+                    now: now,
                     session)
             }
         }
@@ -120,7 +121,8 @@ extension RegistryStore {
                 last != nil
                 ? []
                 : try session.rows(
-                    "SELECT digest FROM manifest WHERE repository = ? AND subject IS NOT NULL ORDER BY created, digest", .integer(repository)
+                    "SELECT digest FROM manifest WHERE repository = ? AND subject IS NOT NULL ORDER BY created, digest",
+                    .integer(repository)
                 ).map { try Digest($0.text(0)) }
             return (RepositoryState(tags: tags, referrers: referrers), head)
         }
@@ -130,7 +132,8 @@ extension RegistryStore {
     package func holds(_ digest: Digest, in name: RepositoryName, of registry: RegistryID) async throws -> Bool {
         try await self.database.read { session in
             guard let repository = try Self.repository(name, in: registry, session) else { return false }
-            return try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) != nil
+            return try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest))
+                != nil
         }
     }
 

@@ -87,7 +87,8 @@ package final class Uploads: Sendable {
             guard range.start == staged.size else { throw Self.outOfOrder(range, staged.size) }
             if let length, length != range.end - range.start + 1 {
                 throw RegistryError(
-                    .sizeInvalid, "Content-Range \(range.start)-\(range.end) is \(range.end - range.start + 1) bytes but Content-Length is \(length)")
+                    .sizeInvalid,
+                    "Content-Range \(range.start)-\(range.end) is \(range.end - range.start + 1) bytes but Content-Length is \(length)")
             }
         }
         let before = staged.size
@@ -95,7 +96,8 @@ package final class Uploads: Sendable {
         // A client that went away in the middle has not ended its chunk: what arrived is kept, and it can go on behind it.
         if let length = length ?? range.map({ $0.end - $0.start + 1 }), staged.size - before != length {
             throw RegistryError(
-                .sizeInvalid, "\(staged.size - before) bytes arrived of the \(length) that were announced; the upload has \(staged.size) bytes now",
+                .sizeInvalid,
+                "\(staged.size - before) bytes arrived of the \(length) that were announced; the upload has \(staged.size) bytes now",
                 detail: ["offset": String(staged.size)])
         }
         return staged.size
@@ -105,7 +107,8 @@ package final class Uploads: Sendable {
     ///
     /// - Throws: `DIGEST_INVALID` when the content is not what `digest` says; the upload is then over.
     package func finish<Body: AsyncSequence & Sendable>(
-        _ body: Body?, range: Range?, length: Int64?, as digest: Digest, upload identifier: String, in name: RepositoryName, of registry: RegistryID
+        _ body: Body?, range: Range?, length: Int64?, as digest: Digest, upload identifier: String, in name: RepositoryName,
+        of registry: RegistryID
     ) async throws -> StoredBlob where Body.Element == ByteBuffer {
         if let body { _ = try await self.append(body, range: range, length: length, to: identifier, in: name, of: registry) }
         let staging = try Self.staging(identifier, name, registry)

@@ -20,12 +20,16 @@ package struct ConnectionString: Sendable, Equatable {
     /// SHA-256 of the public key of the parent's own authority, when the password carries one after its last `.`.
     package let pin: String?
 
-    private static let fields = ["ConnectedRegistryName", "SyncTokenName", "SyncTokenPassword", "ParentGatewayEndpoint", "ParentEndpointProtocol"]
+    private static let fields = [
+        "ConnectedRegistryName", "SyncTokenName", "SyncTokenPassword", "ParentGatewayEndpoint", "ParentEndpointProtocol",
+    ]
 
     /// Parses the string. Line ends and blanks around it are ignored; each value reaches from its first `=` to the next `;`.
     package init(parsing text: String) throws(ConnectionStringError) {
         let trimmed = Self.trim(text[...])
-        guard !trimmed.isEmpty else { throw .init("the connection string is empty; 'outport acr connected-registry get-settings' prints one") }
+        guard !trimmed.isEmpty else {
+            throw .init("the connection string is empty; 'outport acr connected-registry get-settings' prints one")
+        }
         guard trimmed.utf8.count <= 4096, trimmed.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
             throw .init("the connection string holds control characters or is longer than 4,096 bytes; copy it again, on one line")
         }
@@ -40,7 +44,8 @@ package struct ConnectionString: Sendable, Equatable {
                     throw .init("the connection string is for a managed identity, which this version does not support; use a sync token")
                 }
                 // Its name is not repeated: it may be the end of a password that holds a ';'.
-                throw .init("part \(number + 1) of the connection string is an unknown field; known are \(Self.fields.joined(separator: ", "))")
+                throw .init(
+                    "part \(number + 1) of the connection string is an unknown field; known are \(Self.fields.joined(separator: ", "))")
             }
             guard values[known] == nil else { throw .init("the connection string has \(known) twice") }
             values[known] = String(item[item.index(after: equals)...])
@@ -53,16 +58,21 @@ package struct ConnectionString: Sendable, Equatable {
         }
         self.connectedRegistry = try value("ConnectedRegistryName")
         self.syncToken = try value("SyncTokenName")
-        for (field, name) in [("ConnectedRegistryName", self.connectedRegistry), ("SyncTokenName", self.syncToken)] where !ResourceName.isValid(name) {
+        for (field, name) in [("ConnectedRegistryName", self.connectedRegistry), ("SyncTokenName", self.syncToken)]
+        where !ResourceName.isValid(name) {
             throw .init("\(field) is not valid: names are 5 to 50 letters, digits, '-' and '_'")
         }
         self.password = try value("SyncTokenPassword")
         guard !self.password.hasPrefix("<") else {
-            throw .init("the connection string holds no password, only the hint '<use --generate-password …>'; run get-settings again with --generate-password 1")
+            throw .init(
+                "the connection string holds no password, only the hint '<use --generate-password …>'; run get-settings again with --generate-password 1"
+            )
         }
         let endpoint = try value("ParentGatewayEndpoint")
         guard !endpoint.hasPrefix("<") else {
-            throw .init("the connection string names no parent, only the hint '<parent gateway endpoint>'; is the data endpoint of the registry on?")
+            throw .init(
+                "the connection string names no parent, only the hint '<parent gateway endpoint>'; is the data endpoint of the registry on?"
+            )
         }
         let isSecure: Bool
         switch try value("ParentEndpointProtocol").lowercased() {
@@ -75,7 +85,9 @@ package struct ConnectionString: Sendable, Equatable {
         }
         self.parent = parent
         let tail = self.password.split(separator: ".", omittingEmptySubsequences: false).last ?? ""
-        let isPin = self.password.contains(".") && tail.utf8.count == 64 && tail.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+        let isPin =
+            self.password.contains(".") && tail.utf8.count == 64
+            && tail.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
         self.pin = isPin ? String(tail) : nil
     }
 

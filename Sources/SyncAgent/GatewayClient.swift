@@ -39,15 +39,21 @@ actor GatewayClient {
         let body = form.map { "\($0.0)=\(PercentEncoding.encode($0.1))" }.joined(separator: "&")
         let response = try await self.transport.send(
             ClientRequest(
-                "POST", self.connection.parent, "/oauth2/token", headers: [("Content-Type", "application/x-www-form-urlencoded")], body: Array(body.utf8)))
+                "POST", self.connection.parent, "/oauth2/token", headers: [("Content-Type", "application/x-www-form-urlencoded")],
+                body: Array(body.utf8)))
         guard response.status == 200 else { throw try await ServerRefusal(response) }
         struct Answer: Decodable {
-            let access_token: String
-            let expires_in: Int64
+            let accessToken: String
+            let expiresIn: Int64
+
+            enum CodingKeys: String, CodingKey {
+                case accessToken = "access_token"
+                case expiresIn = "expires_in"
+            }
         }
         let answer = try JSONDecoder().decode(Answer.self, from: Data(try await response.collect(limit: 64 << 10)))
-        self.token = (answer.access_token, .now + .seconds(max(0, answer.expires_in - 60)))
-        return answer.access_token
+        self.token = (answer.accessToken, .now + .seconds(max(0, answer.expiresIn - 60)))
+        return answer.accessToken
     }
 
     /// The parent's authority, unverified: the caller compares it with the pin.
@@ -73,7 +79,8 @@ actor GatewayClient {
     }
 
     func changes(after cursor: GatewayCursor, wait: Int, settings: String?) async throws -> ChangesPage {
-        var target = "changes?log=\(PercentEncoding.encode(cursor.log))&after=\(cursor.sequence)&wait=\(wait)&limit=\(GatewayLimits.maximumPage)"
+        var target =
+            "changes?log=\(PercentEncoding.encode(cursor.log))&after=\(cursor.sequence)&wait=\(wait)&limit=\(GatewayLimits.maximumPage)"
         if let settings { target += "&settings=\(PercentEncoding.encode(settings))" }
         return try await self.call("GET", target, timeout: .seconds(wait + 30))
     }
@@ -84,12 +91,15 @@ actor GatewayClient {
         try await self.call("GET", "state/\(name)" + (last.map { "?last=\($0)" } ?? ""))
     }
 
-    func report(_ status: StatusReport) async throws -> StatusResponse { try await self.call("POST", "status", body: status, timeout: .seconds(15)) }
+    func report(_ status: StatusReport) async throws -> StatusResponse {
+        try await self.call("POST", "status", body: status, timeout: .seconds(15))
+    }
 
     private func call<Answer: Decodable>(
         _ method: String, _ target: String, body: (any Encodable & Sendable)? = nil, timeout: Duration = .seconds(30)
     ) async throws -> Answer {
-        let response = try await self.send(method, target, body: try body.map { [UInt8](try JSONEncoder().encode($0)) } ?? [], timeout: timeout)
+        let response = try await self.send(
+            method, target, body: try body.map { [UInt8](try JSONEncoder().encode($0)) } ?? [], timeout: timeout)
         guard response.status == 200 else { throw try await ServerRefusal(response) }
         return try JSONDecoder().decode(Answer.self, from: Data(try await response.collect(limit: 16 << 20)))
     }
@@ -104,7 +114,8 @@ actor GatewayClient {
             if !body.isEmpty { headers.append(("Content-Type", "application/json")) }
             let response = try await self.transport.send(
                 ClientRequest(
-                    method, self.connection.parent, "/gateway/v1/\(self.connection.connectedRegistry)/\(target)", headers: headers, body: body,
+                    method, self.connection.parent, "/gateway/v1/\(self.connection.connectedRegistry)/\(target)", headers: headers,
+                    body: body,
                     responseTimeout: timeout))
             guard response.status == 401, attempt == 0 else { return response }
             _ = try await response.collect(limit: 64 << 10)

@@ -32,8 +32,10 @@ package final class SyncAgent: Sendable {
     ///   - transport: the way to the parent; trusts nobody until ``run()`` has found out whom to trust.
     ///   - makeUntrusted: a way that verifies nothing, for fetching the parent's authority.
     package init(
-        connection: ConnectionString, memory: SyncMemoryStore, store: RegistryStore, identities: IdentityStore, registry: RegistryID, folder: DataFolder,
-        transport: any TrustingTransport, makeUntrusted: @escaping @Sendable () throws -> any Transport, version: String, loginServer: String,
+        connection: ConnectionString, memory: SyncMemoryStore, store: RegistryStore, identities: IdentityStore, registry: RegistryID,
+        folder: DataFolder,
+        transport: any TrustingTransport, makeUntrusted: @escaping @Sendable () throws -> any Transport, version: String,
+        loginServer: String,
         logger: Logger, clock: WallClock = .system
     ) {
         self.connection = connection
@@ -51,7 +53,8 @@ package final class SyncAgent: Sendable {
         let gateway = GatewayClient(transport: transport, connection: connection)
         self.gateway = gateway
         self.engine = TransferEngine(
-            client: RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }, store: store, registry: registry)
+            client: RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }, store: store,
+            registry: registry)
     }
 
     /// Why the loop ended although nobody asked it to.
@@ -71,7 +74,9 @@ package final class SyncAgent: Sendable {
         while !Task.isCancelled {
             let action = machine.handle(event, now: Int(self.clock.seconds), jitter: .random(in: 0...1))
             if case .stopped(let error) = machine.phase {
-                self.logger.error("synchronisation stopped; content here is served on", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
+                self.logger.error(
+                    "synchronisation stopped; content here is served on",
+                    metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
                 return Stop(error: error, wasActive: wasActive)
             }
             do {
@@ -82,7 +87,8 @@ package final class SyncAgent: Sendable {
             } catch {
                 if Task.isCancelled { return nil }
                 let error = SyncError(error)
-                self.logger.warning("synchronisation failed", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
+                self.logger.warning(
+                    "synchronisation failed", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
                 await self.failSync()
                 event = .failed(error)
             }
@@ -137,7 +143,8 @@ package final class SyncAgent: Sendable {
         guard let actual = try? TrustPolicy.pin(ofPEM: fetched), actual == pin else {
             throw SyncError(
                 .parentUntrusted,
-                "the authority that \(self.connection.parent) shows is not the one pinned in the connection string: someone may stand between, or the parent was set up anew; get a new connection string")
+                "the authority that \(self.connection.parent) shows is not the one pinned in the connection string: someone may stand between, or the parent was set up anew; get a new connection string"
+            )
         }
         try await self.memory.update { $0.trust = fetched }
         self.transport.setTrust(.authorities([fetched]))
@@ -149,7 +156,8 @@ package final class SyncAgent: Sendable {
         await self.gateway.setLease(instance: memory.instance, epoch: nil)
         let answer = try await self.gateway.activate(
             ActivateRequest(
-                instanceId: memory.instance, nonce: memory.nonce, version: self.version, loginServer: self.loginServer, caPin: nil, gatewayAddress: nil))
+                instanceId: memory.instance, nonce: memory.nonce, version: self.version, loginServer: self.loginServer, caPin: nil,
+                gatewayAddress: nil))
         try await self.memory.update {
             $0.epoch = answer.epoch
             $0.nonce = answer.nonce
@@ -158,7 +166,8 @@ package final class SyncAgent: Sendable {
         await self.gateway.setLease(instance: memory.instance, epoch: answer.epoch)
         // The heartbeat confirms the new nonce: from here on a copy of this folder is told apart.
         try await self.report(.idle, trouble: nil)
-        self.logger.notice("activated", metadata: ["connectedRegistry": .string(answer.connectedRegistry), "epoch": .stringConvertible(answer.epoch)])
+        self.logger.notice(
+            "activated", metadata: ["connectedRegistry": .string(answer.connectedRegistry), "epoch": .stringConvertible(answer.epoch)])
     }
 
     // MARK: Settings
@@ -183,7 +192,12 @@ package final class SyncAgent: Sendable {
             if let renewed { $0.trust = renewed }
         }
         if let renewed { self.transport.setTrust(.authorities([renewed])) }
-        self.logger.info("settings applied", metadata: ["repositories": .stringConvertible(settings.repositories.count), "clientTokens": .stringConvertible(settings.clientTokens.count)])
+        self.logger.info(
+            "settings applied",
+            metadata: [
+                "repositories": .stringConvertible(settings.repositories.count),
+                "clientTokens": .stringConvertible(settings.clientTokens.count),
+            ])
         return .settingsApplied(window, selectionChanged: selectionChanged)
     }
 
@@ -251,7 +265,10 @@ package final class SyncAgent: Sendable {
             let error = SyncError(error)
             guard error.code == .content else { throw error }
             self.logger.warning(
-                "image cannot be taken", metadata: ["repository": .string(name.description), "digest": .string(digest.description), "reason": .string(error.message)])
+                "image cannot be taken",
+                metadata: [
+                    "repository": .string(name.description), "digest": .string(digest.description), "reason": .string(error.message),
+                ])
             failure = failure ?? error
         }
     }
@@ -267,7 +284,9 @@ package final class SyncAgent: Sendable {
         var last: String?
         while true {
             let page = try await self.store.repositories(in: self.registry, after: last, limit: 500)
-            for name in page where !selected.contains(name) { try await self.store.clear(name, in: self.registry, origin: TransferEngine.origin) }
+            for name in page where !selected.contains(name) {
+                try await self.store.clear(name, in: self.registry, origin: TransferEngine.origin)
+            }
             guard page.count == 500, let end = page.last else { break }
             last = end.description
         }
@@ -288,13 +307,15 @@ package final class SyncAgent: Sendable {
         } while next != nil
         // Several tags of one image move together.
         let byDigest = Dictionary(grouping: wanted.keys) { wanted[$0] }
-        for (digest, tags) in byDigest.sorted(by: { ($0.value.map(\.description).min() ?? "") < ($1.value.map(\.description).min() ?? "") }) {
+        for (digest, tags) in byDigest.sorted(by: { ($0.value.map(\.description).min() ?? "") < ($1.value.map(\.description).min() ?? "") })
+        {
             if let digest { try await self.replicate(digest, tags: tags.sorted { $0.description < $1.description }, in: name, &failure) }
         }
         for digest in referrers.sorted() { try await self.replicate(digest, tags: [], in: name, &failure) }
         let here = try await self.localState(of: name)
         try await self.store.retract(
-            tags: here.tags.map(\.tag).filter { wanted[$0] == nil }, manifests: here.referrers.filter { !referrers.contains($0) }, from: name,
+            tags: here.tags.map(\.tag).filter { wanted[$0] == nil }, manifests: here.referrers.filter { !referrers.contains($0) },
+            from: name,
             of: self.registry, origin: TransferEngine.origin)
     }
 
@@ -411,6 +432,7 @@ extension ScopeMap {
     /// An action that this version does not know grants nothing here, and keeps nothing else from being applied.
     fileprivate init(_ map: GatewaySettings.ScopeMap) {
         self.init(
-            name: map.name, text: nil, isSystemDefined: map.system, actions: map.actions.compactMap { try? ScopeMapAction($0) }, created: map.created)
+            name: map.name, text: nil, isSystemDefined: map.system, actions: map.actions.compactMap { try? ScopeMapAction($0) },
+            created: map.created)
     }
 }

@@ -2,8 +2,8 @@
 
 package import GatewayProtocol
 package import Persistence
-internal import RegistryCore
 internal import RegistryClient
+internal import RegistryCore
 
 #if canImport(FoundationEssentials)
 internal import FoundationEssentials
@@ -59,14 +59,16 @@ package actor SyncMemoryStore {
             guard isSame else {
                 throw SyncError(
                     .wrongFolder,
-                    "the data folder belongs to connected registry '\(stored.connectedRegistry)' of \(stored.parent), the connection string is for '\(connection.connectedRegistry)' of \(parent): use another folder with --data")
+                    "the data folder belongs to connected registry '\(stored.connectedRegistry)' of \(stored.parent), the connection string is for '\(connection.connectedRegistry)' of \(parent): use another folder with --data"
+                )
             }
             stored.parent = parent
             stored.pin = connection.pin
             self.memory = stored
         } else {
             self.memory = SyncMemory(
-                connectedRegistry: connection.connectedRegistry, parent: parent, pin: connection.pin, instance: UUID().uuidString.lowercased())
+                connectedRegistry: connection.connectedRegistry, parent: parent, pin: connection.pin,
+                instance: UUID().uuidString.lowercased())
         }
         try await Self.write(self.memory, to: database)
     }
@@ -96,18 +98,22 @@ package actor SyncMemoryStore {
                 ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, pin = excluded.pin, epoch = excluded.epoch, nonce = excluded.nonce,
                     registry = excluded.registry, trust = excluded.trust, settings = excluded.settings, settings_tag = excluded.settings_tag,
                     log = excluded.log, sequence = excluded.sequence, bytes_received = excluded.bytes_received, result = excluded.result
-                """, SQLValue(memory.connectedRegistry), SQLValue(memory.parent), SQLValue(memory.pin), SQLValue(memory.instance), SQLValue(memory.epoch),
+                """, SQLValue(memory.connectedRegistry), SQLValue(memory.parent), SQLValue(memory.pin), SQLValue(memory.instance),
+                SQLValue(memory.epoch),
                 SQLValue(memory.nonce), SQLValue(memory.registry), SQLValue(memory.trust), SQLValue(settings), SQLValue(memory.settingsTag),
                 SQLValue(memory.cursor?.log), SQLValue(memory.cursor?.sequence), .integer(memory.bytesReceived), SQLValue(result))
         }
     }
 
-    private static func encode(_ value: some Encodable) throws -> String { String(decoding: try JSONEncoder().encode(value), as: UTF8.self) }
+    private static func encode(_ value: some Encodable) throws -> String {
+        String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
+    }
 
     private static func decode(_ row: SQLRow) throws -> SyncMemory {
         let decoder = JSONDecoder()
         return SyncMemory(
-            connectedRegistry: row.text(0), parent: row.text(1), pin: row.optionalText(2), instance: row.text(3), epoch: row.optionalInteger(4),
+            connectedRegistry: row.text(0), parent: row.text(1), pin: row.optionalText(2), instance: row.text(3),
+            epoch: row.optionalInteger(4),
             nonce: row.optionalText(5), registry: row.optionalText(6), trust: row.optionalText(7),
             settings: try row.optionalText(8).map { try decoder.decode(GatewaySettings.self, from: Data($0.utf8)) },
             settingsTag: row.optionalText(9),

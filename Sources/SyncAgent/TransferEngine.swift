@@ -165,7 +165,8 @@ package final class TransferEngine: Sendable {
 
     private func write(_ gathered: inout ByteBuffer, to staged: any StagedBlob, limit: Int64) async throws {
         guard staged.size + Int64(gathered.readableBytes) <= limit else {
-            throw PersistenceError(.sizeMismatch, tried: "receive \(staged.name.text)", cause: "the parent sends more than the \(limit) bytes it announced")
+            throw PersistenceError(
+                .sizeMismatch, tried: "receive \(staged.name.text)", cause: "the parent sends more than the \(limit) bytes it announced")
         }
         try await staged.append(gathered)
         gathered.clear()

@@ -7,11 +7,19 @@ import TestSupport
 import Testing
 
 private struct Tokens: Decodable {
-    let access_token: String
+    let accessToken: String
     let token: String
-    let refresh_token: String?
-    let expires_in: Int
-    let token_type: String
+    let refreshToken: String?
+    let expiresIn: Int
+    let tokenType: String
+
+    enum CodingKeys: String, CodingKey {
+        case accessToken = "access_token"
+        case token
+        case refreshToken = "refresh_token"
+        case expiresIn = "expires_in"
+        case tokenType = "token_type"
+    }
 }
 
 @Suite struct Spec11SignInTests {
@@ -75,9 +83,9 @@ private struct Tokens: Decodable {
         #expect(answer.status == 200)
         #expect(answer.header("Cache-Control") == "no-store")
         let tokens = try answer.decode(Tokens.self)
-        #expect(tokens.access_token == tokens.token)
-        #expect(tokens.refresh_token == nil)
-        #expect(tokens.expires_in == 300)
+        #expect(tokens.accessToken == tokens.token)
+        #expect(tokens.refreshToken == nil)
+        #expect(tokens.expiresIn == 300)
         #expect(
             try await self.access(tokens.token, server) == [
                 AccessEntry(type: "repository", name: "app", actions: ["pull", "push"]),
@@ -209,7 +217,7 @@ private struct Tokens: Decodable {
                 ("scope", "repository:app:pull"),
             ])
         ).decode(Tokens.self)
-        let refresh = try #require(first.refresh_token)
+        let refresh = try #require(first.refreshToken)
         func redeem() async throws -> Answer {
             try await server.send(
                 .post, "/oauth2/token",
@@ -222,6 +230,32 @@ private struct Tokens: Decodable {
         #expect(try await server.send(.get, "/v2/app/tags/list", headers: DataPlane.basic(user, first.token)).status == 401)
         #expect(try await server.send(.get, "/v2/app/tags/list", headers: DataPlane.bearer(refresh)).status == 401)
         try await server.site.identities.putToken("client", scopeMap: "map-client", isEnabled: false, in: server.site.registry)
+        #expect(try await redeem().status == 401)
+    }
+
+    @Test("I5 a refresh token ends with the password it was issued for, and does not prolong itself")
+    func refreshEnds() async throws {
+        let server = try await self.server()
+        let password = try await server.client("client", actions: ["repositories/app/content/read"])
+        let first = try await server.send(
+            .post, "/oauth2/token",
+            body: self.form([("grant_type", "password"), ("username", "client"), ("password", password), ("access_type", "offline")])
+        ).decode(Tokens.self)
+        let refresh = try #require(first.refreshToken)
+        func redeem() async throws -> Answer {
+            try await server.send(
+                .post, "/oauth2/token",
+                body: self.form([("grant_type", "refresh_token"), ("refresh_token", refresh), ("access_type", "offline")]))
+        }
+        let again = try await redeem().decode(Tokens.self)
+        #expect(again.refreshToken == nil)
+        // The other slot is another password.
+        _ = try await server.site.identities.generatePasswords(
+            [.password2], expiry: nil, token: "client", in: server.site.registry)
+        #expect(try await redeem().status == 200)
+        server.site.clock.advance(seconds: 1)
+        _ = try await server.site.identities.generatePasswords(
+            [.password1], expiry: nil, token: "client", in: server.site.registry)
         #expect(try await redeem().status == 401)
     }
 

@@ -3,6 +3,7 @@
 import Gateway
 import GatewayProtocol
 import Identity
+import RegistryCore
 import TestSupport
 import Testing
 
@@ -136,6 +137,27 @@ import Testing
         let sixth = try await self.activate(server, "first", nonce: third.nonce)
         #expect(sixth.epoch == 1)
         _ = try await self.report(server, DataPlane.heartbeat(sixth.nonce))
+    }
+
+    @Test("C12 after the parent was restored from a backup the instance goes on, and a copy of it does not")
+    func restored() async throws {
+        let server = try await self.server()
+        try await server.connectedRegistry("site1")
+        var nonces = [try await self.activate(server, "first").nonce]
+        for _ in 0..<3 { nonces.append(try await self.report(server, DataPlane.heartbeat(nonces[nonces.count - 1]))) }
+        let before = try await server.site.store.head()
+        // The child is ahead of anything a backup knows.
+        try await server.connectedRegistries.forgetNonces()
+        try await server.site.store.renewLogIdentity()
+        #expect(try await server.site.store.head().log != before.log)
+        await #expect(throws: CursorProblem.unknownLog) {
+            _ = try await server.site.store.changes(of: server.site.registry, after: before, limit: 10) { _ in true }
+        }
+        let next = try await self.report(server, DataPlane.heartbeat("from a time the backup does not know"))
+        _ = try await self.report(server, DataPlane.heartbeat(next))
+        let old = nonces[0]
+        let copy = await self.leaseRefusal { _ = try await self.activate(server, "first", nonce: old) }
+        #expect(copy?.code == .alreadyActivated)
     }
 
     @Test("C6 a copied data folder gives itself away by its old nonce")

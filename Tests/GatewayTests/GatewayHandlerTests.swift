@@ -15,7 +15,11 @@ import Foundation
 #endif
 
 private struct Tokens: Decodable {
-    let access_token: String
+    let accessToken: String
+
+    enum CodingKeys: String, CodingKey {
+        case accessToken = "access_token"
+    }
 }
 
 @Suite struct GatewayHandlerTests {
@@ -44,7 +48,7 @@ private struct Tokens: Decodable {
         static func token(_ server: DataPlane, _ password: String, instance: String? = nil, epoch: Int64? = nil) async throws -> String {
             var form = "grant_type=password&username=site1-sync&password=\(password)&scope=\(GatewayScope.text("site1"))"
             if let instance, let epoch { form += "&instance=\(instance)&epoch=\(epoch)" }
-            return try await server.send(.post, "/oauth2/token", body: Array(form.utf8)).decode(Tokens.self).access_token
+            return try await server.send(.post, "/oauth2/token", body: Array(form.utf8)).decode(Tokens.self).accessToken
         }
 
         func get(_ target: String) async throws -> Answer {
@@ -59,6 +63,18 @@ private struct Tokens: Decodable {
     }
 
     private func code(_ answer: Answer) -> String? { try? answer.decode(GatewayErrorBody.self).error.code }
+
+    @Test("C6 the sync token serves the gateway alone: not /v2, and no token without a lease")
+    func syncTokenElsewhere() async throws {
+        let world = try await World()
+        let credentials = DataPlane.basic("site1-sync", world.password)
+        #expect(try await world.server.send(.get, "/v2/", headers: credentials).status == 401)
+        let refused = try await world.server.send(.get, "/oauth2/token?scope=repository:app:pull", headers: credentials)
+        #expect(refused.status == 401)
+        #expect(refused.message?.contains("sync token") == true)
+        // With its lease it reads content.
+        #expect(try await world.server.send(.get, "/v2/", headers: world.bearer).status == 200)
+    }
 
     @Test("C6 every call needs a sync token with the current lease and the permission of the scope map")
     func admission() async throws {

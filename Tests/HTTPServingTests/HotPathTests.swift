@@ -131,7 +131,8 @@ private struct Pair: Sendable {
             let image = TestImage("one", layers: [Fixture.layer(bytes: 3_000_000, seed: 3), Fixture.layer("small")])
             try await pair.site.push(image, tags: [tag("v1")], to: Self.app)
             let paths = [
-                "/v2/app/manifests/v1", "/v2/app/blobs/\(image.layers[0].digest)", "/v2/app/tags/list", "/v2/app/blobs/\(image.layers[1].digest)",
+                "/v2/app/manifests/v1", "/v2/app/blobs/\(image.layers[0].digest)", "/v2/app/tags/list",
+                "/v2/app/blobs/\(image.layers[1].digest)",
                 "/v2/app/blobs/\(image.layers[0].digest)", "/v2/app/manifests/nothing", "/v2/app/manifests/v1",
             ]
             let expected = try await pair.answers(paths.map { pair.request("GET", $0) }, pair.cold)
@@ -172,7 +173,9 @@ private struct Pair: Sendable {
             ]
             for stranger in strangers {
                 for path in paths {
-                    for answer in try await pair.answers([String](repeating: pair.request("GET", path, token: stranger), count: 2), pair.hot) {
+                    for answer in try await pair.answers(
+                        [String](repeating: pair.request("GET", path, token: stranger), count: 2), pair.hot)
+                    {
                         #expect(answer.status == 401)
                     }
                 }

@@ -27,13 +27,15 @@ struct RawConnection {
     static func with<Value: Sendable>(
         port: Int, isSecure: Bool, _ body: @Sendable (inout RawConnection) async throws -> Value
     ) async throws -> Value {
-        let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup).connect(host: "127.0.0.1", port: port) { channel in
+        let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup).connect(host: "127.0.0.1", port: port) {
+            channel in
             channel.eventLoop.makeCompletedFuture {
                 if isSecure {
                     var configuration = TLSConfiguration.makeClientConfiguration()
                     configuration.certificateVerification = .none
                     configuration.shutdownTimeout = .milliseconds(100)
-                    try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: NIOSSLContext(configuration: configuration), serverHostname: nil))
+                    try channel.pipeline.syncOperations.addHandler(
+                        NIOSSLClientHandler(context: NIOSSLContext(configuration: configuration), serverHostname: nil))
                 }
                 return try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
             }

@@ -1,6 +1,7 @@
 // Proves manifests, tags, mounts, referrers and deletion, and that each mutation has its row in the change log.
 
 import OCI
+import Persistence
 import RegistryCore
 import TestSupport
 import Testing
@@ -48,6 +49,19 @@ import Testing
         }
         #expect(try await site.store.holds(image.manifest.digest, in: self.app, of: site.registry) == false)
         #expect(try await site.changes().isEmpty)
+    }
+
+    @Test("R7 pushing again mends a blob whose file is gone or cut short", arguments: [false, true])
+    func mending(isCutShort: Bool) async throws {
+        let site = try await Site()
+        let layer = Fixture.layer("precious")
+        try await site.push(layer, to: self.app)
+        let files = site.scratch.files(below: "blobs")
+        let path = try "\(site.scratch.path)/blobs/\(#require(files.first))"
+        if isCutShort { try File(path, .readWriteExisting).truncate(to: 3) } else { try FileSystem.remove(path) }
+        try await site.push(layer, to: self.app)
+        let reader = try await site.blobs.open(site.store.blob(layer.digest, in: self.app, of: site.registry))
+        #expect(try await Array(reader.read(at: 0, count: layer.bytes.count).readableBytesView) == layer.bytes)
     }
 
     @Test("R1 a manifest that gives a blob another size than it has is refused")

@@ -33,7 +33,8 @@ struct BootstrapFile: Sendable {
     func write(_ installation: Installation, secret: String) throws {
         try Self.write(
             Content(
-                tenantId: installation.tenantID, subscriptionId: installation.subscriptionID, clientId: installation.clientID, clientSecret: secret,
+                tenantId: installation.tenantID, subscriptionId: installation.subscriptionID, clientId: installation.clientID,
+                clientSecret: secret,
                 resourceManager: self.resourceManager, caFile: self.hasAuthority ? self.authorityPath : nil), to: self.path)
     }
 

@@ -41,7 +41,8 @@ struct ConnectCommand: AsyncParsableCommand {
         let layers = try await self.server.layers()
         let environment = ProcessInfo.processInfo.environment
         let logger = Node.logger("outport", level: try self.server.logLevel(layers))
-        let connection = try self.connection(environment, layers.string(forKey: "connection-string"), layers.string(forKey: "connection-string-file"))
+        let connection = try self.connection(
+            environment, layers.string(forKey: "connection-string"), layers.string(forKey: "connection-string-file"))
         let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8444")
         let names = try self.names(listen, environment, layers.string(forKey: "login-server"))
         let isPlain = self.server.isPlain(layers)
@@ -52,7 +53,8 @@ struct ConnectCommand: AsyncParsableCommand {
         let memory = try await SyncMemoryStore(database: node.database, connection: connection)
         let registry = try await node.store.registry(named: "local")
         let given = try self.server.givenCertificate(layers) ?? Self.certificateVolume(environment)
-        let certificates = isPlain
+        let certificates =
+            isPlain
             ? nil
             : try node.certificates(
                 given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA", logger: logger)
@@ -74,11 +76,14 @@ struct ConnectCommand: AsyncParsableCommand {
                 TokenEndpoint(access: access, directory: directory),
             ], hot: hot, eventLoopGroup: group, pool: node.pool, logger: logger
         ) { _ in
-            announce("connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")
+            announce(
+                "connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")
             if certificates?.source.authority != nil { announce("clients trust it with \(node.folder.tlsPath)/ca.pem") }
         }
         // On a ReadOnly copy the setting is the asking: what the parent has moved away from goes as well.
-        let garbage = GarbageService(collector: GarbageCollector(store: node.store, uploads: node.uploads), store: node.store, logger: logger) {
+        let garbage = GarbageService(
+            collector: GarbageCollector(store: node.store, uploads: node.uploads), store: node.store, logger: logger
+        ) {
             guard let settings = await memory.memory.settings?.garbageCollection, settings.enabled,
                 let schedule = try? CronSchedule(parsing: settings.schedule)
             else { return nil }
@@ -105,7 +110,8 @@ struct ConnectCommand: AsyncParsableCommand {
             text = given
         } else {
             throw ValidationError(
-                "no connection string: give --connection-string-file, or ACR_REGISTRY_CONNECTION_STRING in the environment; 'outport acr connected-registry get-settings' prints one")
+                "no connection string: give --connection-string-file, or ACR_REGISTRY_CONNECTION_STRING in the environment; 'outport acr connected-registry get-settings' prints one"
+            )
         }
         do {
             return try ConnectionString(parsing: text)
@@ -118,7 +124,9 @@ struct ConnectCommand: AsyncParsableCommand {
         // get-settings prints a hint in place of a login server; it means none was chosen.
         let fromEnvironment = environment["ACR_REGISTRY_LOGIN_SERVER"].flatMap { $0.hasPrefix("<") || $0.isEmpty ? nil : $0 }
         if let text = self.loginServer ?? layered ?? fromEnvironment {
-            guard let named = HostAndPort(text) else { throw ValidationError("--login-server takes a host name or address, with a port if needed, not '\(text)'") }
+            guard let named = HostAndPort(text) else {
+                throw ValidationError("--login-server takes a host name or address, with a port if needed, not '\(text)'")
+            }
             let address = HostAndPort(host: named.host, port: named.port ?? (listen.port == 443 ? nil : listen.port))
             return ServerNames(publicAddress: address, aliases: ServerOptions.aliases(of: listen), suffix: nil, region: "")
         }
@@ -146,9 +154,11 @@ private struct ReplicaDirectory: RegistryDirectory {
         // There is one registry here, whatever name a client found it under; what we write into answers is ours.
         (
             DataPlaneRegistry(
-                id: self.registry, name: self.connection.connectedRegistry, audience: "connected-registry/\(self.connection.connectedRegistry.lowercased())",
+                id: self.registry, name: self.connection.connectedRegistry,
+                audience: "connected-registry/\(self.connection.connectedRegistry.lowercased())",
                 writeRefusal:
-                    "connected registry '\(self.connection.connectedRegistry)' is ReadOnly: push to its parent at \(self.connection.parent) and it arrives here by itself"),
+                    "connected registry '\(self.connection.connectedRegistry)' is ReadOnly: push to its parent at \(self.connection.parent) and it arrives here by itself"
+            ),
             self.names.canonical(host)
         )
     }

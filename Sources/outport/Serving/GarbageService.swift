@@ -50,7 +50,8 @@ struct GarbageService: Service {
 extension GarbageReport {
     fileprivate var metadata: Logger.Metadata {
         [
-            "uploads": .stringConvertible(self.uploads), "manifests": .stringConvertible(self.manifests), "links": .stringConvertible(self.links),
+            "uploads": .stringConvertible(self.uploads), "manifests": .stringConvertible(self.manifests),
+            "links": .stringConvertible(self.links),
             "blobs": .stringConvertible(self.blobs), "files": .stringConvertible(self.files), "bytes": .stringConvertible(self.bytes),
         ]
     }

@@ -44,8 +44,10 @@ struct ServeCommand: AsyncParsableCommand {
         let names = try self.names(listen, layers)
         let isPlain = self.server.isPlain(layers)
         let node = try await Node(data: self.server.data ?? layers.string(forKey: "data") ?? "outport-data")
-        let certificates = isPlain
-            ? nil : try node.certificates(given: self.server.givenCertificate(layers), names: names, commonName: "Outport CA", logger: logger)
+        let certificates =
+            isPlain
+            ? nil
+            : try node.certificates(given: self.server.givenCertificate(layers), names: names, commonName: "Outport CA", logger: logger)
         let authority = certificates?.source.authority
 
         let directory = Directory(database: node.database)
@@ -61,12 +63,15 @@ struct ServeCommand: AsyncParsableCommand {
 
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: installation.tenantID)
         let connectedRegistries = ConnectedRegistryStore(database: node.database, activity: node.activity)
-        let lookup = RegistryLookup(names: names) { certificates?.cover(names.certificateNames(registries: $0.map { ($0.name, $0.region) })) }
+        let lookup = RegistryLookup(names: names) {
+            certificates?.cover(names.certificateNames(registries: $0.map { ($0.name, $0.region) }))
+        }
         let resources = ResourceStore(database: node.database, registries: node.store, identities: node.identities, lookup: lookup)
         try await resources.load()
         let manager = ResourceManagerHandler(
             ResourceManagerServices(
-                names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory, authority: tokens,
+                names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory,
+                authority: tokens,
                 connectedRegistries: connectedRegistries, trustPin: authority?.pin))
         let hosts = ParentDirectory(lookup: lookup, names: names)
         let access = AccessController(identities: node.identities, directory: directory, tokens: tokens, leases: connectedRegistries)
@@ -84,7 +89,9 @@ struct ServeCommand: AsyncParsableCommand {
             self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: authority != nil)
         }
         let daily = try CronSchedule(parsing: "0 0 * * *")
-        let garbage = GarbageService(collector: GarbageCollector(store: node.store, uploads: node.uploads), store: node.store, logger: logger) {
+        let garbage = GarbageService(
+            collector: GarbageCollector(store: node.store, uploads: node.uploads), store: node.store, logger: logger
+        ) {
             .init(schedule: daily, policy: GarbagePolicy())
         }
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
@@ -95,7 +102,9 @@ struct ServeCommand: AsyncParsableCommand {
     private func names(_ listen: HostAndPort, _ layers: ConfigReader) throws -> ServerNames {
         func parse(_ text: String?, _ option: String) throws -> HostAndPort? {
             guard let text else { return nil }
-            guard let address = HostAndPort(text) else { throw ValidationError("\(option) takes a host name or address, with a port if needed, not '\(text)'") }
+            guard let address = HostAndPort(text) else {
+                throw ValidationError("\(option) takes a host name or address, with a port if needed, not '\(text)'")
+            }
             return address
         }
         let suffix = try parse(self.suffix ?? layers.string(forKey: "suffix"), "--suffix")
@@ -103,7 +112,8 @@ struct ServeCommand: AsyncParsableCommand {
         let isWildcard = ServerOptions.isWildcard(listen)
         guard !isWildcard || suffix != nil || given != nil else {
             throw ValidationError(
-                "\(listen) is no name that clients could use: add --suffix HOST[:PORT] (a DNS name for this server), or --public-address HOST:PORT, or listen on one address")
+                "\(listen) is no name that clients could use: add --suffix HOST[:PORT] (a DNS name for this server), or --public-address HOST:PORT, or listen on one address"
+            )
         }
         return ServerNames(
             publicAddress: given ?? (isWildcard ? suffix : nil) ?? listen, aliases: ServerOptions.aliases(of: listen), suffix: suffix,
@@ -111,7 +121,9 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     /// Says where the server is and what to type next.
-    private func greet(_ names: ServerNames, _ file: BootstrapFile, _ installation: Installation, isPlain: Bool, isFirstStart: Bool, authority: Bool) {
+    private func greet(
+        _ names: ServerNames, _ file: BootstrapFile, _ installation: Installation, isPlain: Bool, isFirstStart: Bool, authority: Bool
+    ) {
         announce("outport \(outportVersion) serves \(isPlain ? "http" : "https")://\(names.publicAddress)")
         if isFirstStart {
             announce(
