@@ -76,7 +76,7 @@ let package = Package(
         .target(name: "COutport"),
 
         // State.
-        layer("Persistence", ["OCI", grdb, crypto, nioCore, nioPosix]),
+        layer("Persistence", ["COutport", "OCI", grdb, crypto, nioCore, nioPosix]),
         layer("RegistryCore", ["OCI", "Persistence", nioCore]),
         layer("Identity", ["OCI", "Persistence", crypto, jwtKit]),
 

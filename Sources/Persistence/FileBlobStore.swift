@@ -12,14 +12,17 @@ internal import Synchronization
 package final class FileBlobStore: BlobStore {
     private let root: String
     private let pool: NIOThreadPool
+    private let directFrom: Int64
     private let folders = Mutex<Set<String>>([])
 
     /// - Parameters:
     ///   - folder: the data folder.
     ///   - pool: threads for blocking file operations, started.
-    package init(folder: DataFolder, pool: NIOThreadPool) {
+    ///   - directFrom: bytes of one content from which on it is written around the page cache.
+    package init(folder: DataFolder, pool: NIOThreadPool, directFrom: Int64 = 8 << 20) {
         self.root = folder.path
         self.pool = pool
+        self.directFrom = directFrom
     }
 
     private func path(_ name: StagingName) -> String { "\(self.root)/\(name.area.rawValue)/\(name.text)" }
@@ -37,7 +40,7 @@ package final class FileBlobStore: BlobStore {
         return try await self.pool.runIfActive {
             let file = try File(path, .readWrite)
             try file.truncate(to: 0)
-            return Staged(name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool)
+            return Staged(name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool, directFrom: self.directFrom)
         }
     }
 
@@ -51,7 +54,7 @@ package final class FileBlobStore: BlobStore {
                 return nil
             }
             let (size, hasher) = try Self.hash(file, .sha256)
-            return Staged(name: name, file: file, size: size, hasher: hasher, pool: self.pool)
+            return Staged(name: name, file: file, size: size, hasher: hasher, pool: self.pool, directFrom: self.directFrom)
         }
     }
 
@@ -164,13 +167,22 @@ package final class FileBlobStore: BlobStore {
         let name: StagingName
         let file: File
         private let pool: NIOThreadPool
-        private let state: Mutex<(size: Int64, hasher: Digest.Hasher)>
+        private let directFrom: Int64
+        private let state: Mutex<State>
 
-        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: NIOThreadPool) {
+        private struct State {
+            var size: Int64
+            var hasher: Digest.Hasher
+            var direct: DirectFile?
+            var isDirectRefused = false
+        }
+
+        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: NIOThreadPool, directFrom: Int64) {
             self.name = name
             self.file = file
             self.pool = pool
-            self.state = Mutex((size, hasher))
+            self.directFrom = directFrom
+            self.state = Mutex(State(size: size, hasher: hasher))
         }
 
         var size: Int64 { self.state.withLock { $0.size } }
@@ -182,7 +194,7 @@ package final class FileBlobStore: BlobStore {
                 try self.state.withLock { state in
                     try segment.withUnsafeReadableBytes { bytes in
                         do {
-                            try self.file.write(bytes, at: state.size)
+                            if !self.writeDirect(bytes, &state) { try self.file.write(bytes, at: state.size) }
                         } catch {
                             // Part of it may be there (a full disk): the file ends where the digest does.
                             try? self.file.truncate(to: state.size)
@@ -193,6 +205,20 @@ package final class FileBlobStore: BlobStore {
                     state.size += Int64(segment.readableBytes)
                 }
             }
+        }
+
+        /// Writes a whole segment of large content around the page cache; `false` leaves it to the ordinary way.
+        private func writeDirect(_ bytes: UnsafeRawBufferPointer, _ state: inout State) -> Bool {
+            guard bytes.count == DirectFile.segmentSize, state.size >= self.directFrom, state.size % Int64(DirectFile.alignment) == 0,
+                !state.isDirectRefused
+            else { return false }
+            if state.direct == nil { state.direct = DirectFile(self.file.path) }
+            guard state.direct?.write(bytes, at: state.size) == true else {
+                state.direct = nil
+                state.isDirectRefused = true
+                return false
+            }
+            return true
         }
 
         func synchronize() async throws {

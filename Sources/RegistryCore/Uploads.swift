@@ -218,15 +218,10 @@ package final class Uploads: Sendable {
                 if segment.readableBytes > 0 { try? await staged.append(segment) }
                 throw error
             }
-            if segment.readableBytes == 0, buffer.readableBytes >= self.segmentSize {
-                try await staged.append(buffer)
-                continue
-            }
             segment.writeBuffer(&buffer)
-            if segment.readableBytes >= self.segmentSize {
-                try await staged.append(segment)
-                segment.clear()
-            }
+            // Whole segments, so that a store may write them as they are.
+            while let whole = segment.readSlice(length: self.segmentSize) { try await staged.append(whole) }
+            if segment.readableBytes == 0 { segment.clear() } else if segment.readerIndex > 0 { segment.discardReadBytes() }
         }
         if segment.readableBytes > 0 { try await staged.append(segment) }
     }

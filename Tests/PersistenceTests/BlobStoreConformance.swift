@@ -12,7 +12,10 @@ struct BlobStoreUnderTest: Sendable {
     let name: String
     let open: @Sendable (DataFolder) throws -> any BlobStore
 
-    static let all = [BlobStoreUnderTest(name: "files") { FileBlobStore(folder: $0, pool: .singleton) }]
+    static let all = [
+        BlobStoreUnderTest(name: "files") { FileBlobStore(folder: $0, pool: .singleton) },
+        BlobStoreUnderTest(name: "files around the page cache") { FileBlobStore(folder: $0, pool: .singleton, directFrom: 0) },
+    ]
 }
 
 extension BlobStoreUnderTest: CustomTestStringConvertible {
@@ -26,6 +29,29 @@ extension BlobStoreUnderTest: CustomTestStringConvertible {
     init() throws {
         self.scratch = ScratchFolder()
         self.folder = try DataFolder(self.scratch.path)
+    }
+
+    @Test("R7 content of many segments, whole and not, is what was appended", arguments: BlobStoreUnderTest.all)
+    func segments(subject: BlobStoreUnderTest) async throws {
+        let store = try subject.open(self.folder)
+        let content = Fixture.layer(bytes: 5 << 20 + 77, seed: 11)
+        let name = try self.name()
+        var staged = try await store.stage(name)
+        var rest = content.bytes[...]
+        // Whole segments, one that is not, and whole ones that no longer begin at a multiple of anything.
+        for (number, size) in [1 << 20, 1 << 20, 100_000, 1 << 20].enumerated() {
+            try await staged.append(ByteBuffer(bytes: rest.prefix(size)))
+            rest = rest.dropFirst(size)
+            if number == 1 {
+                try await staged.synchronize()
+                staged = try #require(try await store.resume(name))
+                #expect(staged.size == 2 << 20)
+            }
+        }
+        try await staged.append(ByteBuffer(bytes: rest))
+        let stored = try await store.commit(staged, as: content.digest, size: Int64(content.bytes.count))
+        let reader = try await store.open(stored)
+        #expect(try await Array(reader.read(at: 0, count: content.bytes.count).readableBytesView) == content.bytes)
     }
 
     private func name(_ character: Character = "a") throws -> StagingName {

@@ -9,4 +9,7 @@
 /// Reads what the page cache holds. Returns -1 where the read would wait for the disk, or where the kernel does not know such reads.
 ssize_t outport_read_cached(int descriptor, void *target, size_t count, int64_t offset);
 
+/// Opens an existing file for writing around the page cache. Returns -1 where the file system does not offer that.
+int outport_open_direct(const char *path);
+
 #endif
