@@ -52,9 +52,10 @@ extension DistributionHandler {
     static let immutable = "max-age=31536000, immutable"
 
     func blob(_ name: RepositoryName, _ digest: Digest, _ call: Call) async throws -> ServerResponse {
+        // Renewed before it is looked for: what is found afterwards cannot be collected under the client's hands.
+        if call.request.method == .head { try await self.store.renewLease(of: digest) }
         let version = self.store.versions.removals
         let stored = try await self.store.blob(digest, in: name, of: call.registry.id)
-        if call.request.method == .head { try await self.store.renewLease(of: digest) }
         let etag = "\"\(digest)\""
         var headers: HTTPFields = [
             .contentType: "application/octet-stream", .dockerContentDigest: digest.description, .eTag: etag, .acceptRanges: "bytes",

@@ -160,6 +160,7 @@ package struct DistributionHandler: RequestHandler {
     }
 }
 
+// Literals that are valid field names; a mistake in one would end every test.
 extension HTTPField.Name {
     static let dockerDistributionAPIVersion = HTTPField.Name("Docker-Distribution-Api-Version")!
     static let dockerContentDigest = HTTPField.Name("Docker-Content-Digest")!

@@ -148,6 +148,7 @@ package struct HTTPListener: Service {
     }
 }
 
+// A literal that is a valid field name; a mistake in it would end every test.
 extension HTTPField.Name {
     package static let xRequestID = HTTPField.Name("x-ms-request-id")!
 }
