@@ -13,10 +13,17 @@ extension DistributionHandler {
         // Taken before the read: what changes meanwhile makes the remembered answer void.
         let version = isTag ? self.store.versions.tags : self.store.versions.removals
         let manifest = try await self.store.manifest(reference, in: name, of: call.registry.id)
+        let accept = call.request.headers[values: .accept].joined(separator: ",")
+        guard Accept.allows(accept, manifest.mediaType.description) else {
+            throw RegistryError(
+                .manifestUnknown,
+                "manifest \(reference) of repository \(name) is a \(manifest.mediaType), which the request's Accept header does not list; manifests are not converted",
+                detail: ["name": name.description, "reference": reference.description, "mediaType": manifest.mediaType.description])
+        }
         self.hot?.remember(manifest, isTag: isTag, version: version, repository: name, call)
         let etag = "\"\(manifest.digest)\""
         let headers: HTTPFields = [
-            .contentType: manifest.mediaType.description, .dockerContentDigest: manifest.digest.description, .eTag: etag,
+            .contentType: manifest.mediaType.description, .dockerContentDigest: manifest.digest.description, .eTag: etag, .vary: "Accept",
         ]
         if Self.matches(call.request.headers[.ifNoneMatch], etag) { return ServerResponse(.notModified, headers: headers) }
         return ServerResponse(.ok, headers: headers, body: .bytes(ByteBuffer(bytes: manifest.bytes)))
@@ -33,11 +40,38 @@ extension DistributionHandler {
         let body = try await call.request.collectBody(limit: Manifest.maximumSize)
         let expected: Digest? = if case .digest(let digest) = reference { digest } else { nil }
         let new = try NewManifest(Array(body.readableBytesView), declared: declared, expected: expected)
-        let tags: [Tag] = if case .tag(let tag) = reference { [tag] } else { [] }
+        var tags: [Tag] = if case .tag(let tag) = reference { [tag] } else { [] }
+        let named = try Self.tags(in: call.request)
+        tags += named.filter { !tags.contains($0) }
         try await self.store.put(new, tags: tags, into: name, of: call.registry.id, origin: call.caller.origin)
         var headers: HTTPFields = [.location: "/v2/\(name)/manifests/\(new.digest)", .dockerContentDigest: new.digest.description]
         if let subject = new.manifest.subject { headers[.ociSubject] = subject.digest.description }
+        for tag in named { headers.append(HTTPField(name: .ociTag, value: tag.description)) }
         return ServerResponse(.created, headers: headers)
+    }
+
+    /// Tags that one push may set; the specification wants ten at least.
+    private static let maximumTags = 64
+
+    /// The tags that are set besides the reference: `?tag=a&tag=b` (distribution specification after 1.1, "Pushing Manifests").
+    private static func tags(in request: ServerRequest) throws -> [Tag] {
+        let values = request.query.filter { $0.name == "tag" }
+        guard values.count <= self.maximumTags else {
+            throw RegistryError(
+                .tagInvalid, "one push sets at most \(self.maximumTags) tags, not \(values.count); push the manifest again for the others",
+                status: 414)
+        }
+        var tags: [Tag] = []
+        for value in values {
+            let tag: Tag
+            do {
+                tag = try Tag(value.value)
+            } catch {
+                throw RegistryError(.tagInvalid, error.description)
+            }
+            if !tags.contains(tag) { tags.append(tag) }
+        }
+        return tags
     }
 
     func deleteManifest(_ name: RepositoryName, _ reference: Reference, _ call: Call) async throws -> ServerResponse {
@@ -64,7 +98,9 @@ extension DistributionHandler {
         if Self.matches(call.request.headers[.ifNoneMatch], etag) { return ServerResponse(.notModified, headers: headers) }
         // A range with an If-Range that is not this content means the whole (RFC 9110, section 13.1.5).
         let ifRange = call.request.headers[.ifRange]
-        let range = ifRange == nil || ifRange == etag ? call.request.headers[.range] : nil
+        // Only GET has ranges (RFC 9110, section 14.2).
+        let hasRange = call.request.method == .get && (ifRange == nil || ifRange == etag)
+        let range = hasRange ? call.request.headers[.range] : nil
         switch ByteRange.parse(range, size: stored.size) {
         case .unsatisfiable:
             return try .refusal(
@@ -72,20 +108,25 @@ extension DistributionHandler {
                 headers: [.contentRange: "bytes */\(stored.size)"])
         case .part(let part):
             headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(stored.size)"
-            return ServerResponse(.partialContent, headers: headers, body: try await self.body(stored, part, version, name, call))
+            return ServerResponse(
+                .partialContent, headers: headers, body: .blob(try await self.open(stored, version, name, call), part))
+        case .parts(let parts):
+            let multipart = Multipart(parts, size: stored.size)
+            headers[.contentType] = multipart.contentType
+            return ServerResponse(
+                .partialContent, headers: headers, body: .pieces(try await self.open(stored, version, name, call), multipart.pieces))
+        case .whole where call.request.method == .head: return ServerResponse(.ok, headers: headers, body: .announced(stored.size))
         case .whole:
-            return ServerResponse(.ok, headers: headers, body: try await self.body(stored, 0..<stored.size, version, name, call))
+            return ServerResponse(
+                .ok, headers: headers, body: .blob(try await self.open(stored, version, name, call), 0..<stored.size))
         }
     }
 
-    private func body(_ stored: StoredBlob, _ range: Range<Int64>, _ version: UInt64, _ name: RepositoryName, _ call: Call) async throws
-        -> ServerResponse.Body
-    {
-        if call.request.method == .head { return .announced(Int64(range.count)) }
+    private func open(_ stored: StoredBlob, _ version: UInt64, _ name: RepositoryName, _ call: Call) async throws -> any BlobReader {
         do {
             let reader = try await self.store.blobs.open(stored)
             if let file = reader.file { self.hot?.remember(file, stored, version: version, repository: name, call) }
-            return .blob(reader, range)
+            return reader
         } catch let error as PersistenceError {
             throw RegistryError(.unknown, "blob \(stored.digest) of repository \(name) cannot be read: \(error.description)")
         }
@@ -93,7 +134,11 @@ extension DistributionHandler {
 
     /// Whether an `If-None-Match` list names the tag.
     private static func matches(_ header: String?, _ etag: String) -> Bool {
-        header?.split(separator: ",").contains { $0.trimmingBlanks() == etag || $0.trimmingBlanks() == "*" } ?? false
+        header?.split(separator: ",").contains { item in
+            let item = item.trimmingBlanks()
+            // Weak comparison (RFC 9110, section 13.1.2).
+            return item == "*" || item == etag || item.hasPrefix("W/") && item.dropFirst(2) == etag
+        } ?? false
     }
 }
 

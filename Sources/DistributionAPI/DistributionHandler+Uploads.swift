@@ -10,13 +10,9 @@ extension DistributionHandler {
     func beginUpload(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
         if let mount = call.request.query("mount") {
             let digest = try Digest(mount)
-            if let from = call.request.query("from") {
-                let source = try RepositoryName(from)
-                if call.caller.may(.contentRead, on: source),
-                    try await self.store.mount(digest, from: [source], into: name, of: call.registry.id)
-                {
-                    return Self.created(name, digest)
-                }
+            let sources = try await self.mountSources(digest, into: name, call)
+            if !sources.isEmpty, try await self.store.mount(digest, from: sources, into: name, of: call.registry.id) {
+                return Self.created(name, digest)
             }
             // What cannot be mounted is uploaded (distribution specification, "Mounting a blob from another repository").
         } else if let text = call.request.query("digest") {
@@ -35,6 +31,22 @@ extension DistributionHandler {
         }
         let id = try await self.uploads.begin(in: name, of: call.registry.id)
         return Self.accepted(name, id, size: 0)
+    }
+
+    /// Repositories from which the caller may take the blob: the one it names, or any that holds it ("automatic content discovery").
+    ///
+    /// A bearer token lists the repository that is pushed to and rarely another, so what counts is what its subject may read now:
+    /// a mount shows nothing of the source but that the subject could have read this very digest there.
+    private func mountSources(_ digest: Digest, into name: RepositoryName, _ call: Call) async throws -> [RepositoryName] {
+        let candidates: [RepositoryName] =
+            if let from = call.request.query("from") {
+                [try RepositoryName(from)]
+            } else {
+                try await self.store.repositories(holding: digest, in: call.registry.id)
+            }
+        if candidates.allSatisfy({ call.caller.may(.contentRead, on: $0) }) { return candidates }
+        let full = call.caller.lease == nil ? try await self.access.caller(call.caller.subject, registry: call.registry) : call.caller
+        return candidates.filter { call.caller.may(.contentRead, on: $0) || full.may(.contentRead, on: $0) }
     }
 
     func uploadStatus(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {

@@ -12,7 +12,7 @@ package import RegistryCore
 package struct DistributionHandler: RequestHandler {
     let store: RegistryStore
     let uploads: Uploads
-    private let access: AccessController
+    let access: AccessController
     private let directory: any RegistryDirectory
     /// Told what has been read, so that the next one need not come here.
     let hot: HotContent?
@@ -165,6 +165,7 @@ extension HTTPField.Name {
     static let dockerDistributionAPIVersion = HTTPField.Name("Docker-Distribution-Api-Version")!
     static let dockerContentDigest = HTTPField.Name("Docker-Content-Digest")!
     static let dockerUploadUUID = HTTPField.Name("Docker-Upload-UUID")!
+    static let ociTag = HTTPField.Name("OCI-Tag")!
     static let ociSubject = HTTPField.Name("OCI-Subject")!
     static let ociFiltersApplied = HTTPField.Name("OCI-Filters-Applied")!
     static let link = HTTPField.Name("Link")!

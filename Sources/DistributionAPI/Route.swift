@@ -85,27 +85,3 @@ enum Route: Sendable, Hashable {
         }
     }
 }
-
-/// A single byte range (RFC 9110, section 14.2).
-enum ByteRange {
-    enum Outcome: Equatable {
-        case whole
-        case part(Range<Int64>)
-        case unsatisfiable
-    }
-
-    /// What a `Range` header asks of `size` bytes. Forms we do not serve (several ranges, other units) mean the whole, as the RFC allows.
-    static func parse(_ header: String?, size: Int64) -> Outcome {
-        guard let header, header.hasPrefix("bytes="), !header.contains(",") else { return .whole }
-        let parts = header.dropFirst(6).split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts.allSatisfy({ $0.utf8.count <= 18 && $0.utf8.allSatisfy(ASCII.isDigit) }) else { return .whole }
-        switch (Int64(parts[0]), Int64(parts[1])) {
-        case (nil, nil): return .whole
-        case (nil, let suffix?): return suffix == 0 || size == 0 ? .unsatisfiable : .part(max(0, size - suffix)..<size)
-        case (let start?, nil): return start < size ? .part(start..<size) : .unsatisfiable
-        case (let start?, let end?):
-            guard start <= end else { return .whole }
-            return start < size ? .part(start..<min(end + 1, size)) : .unsatisfiable
-        }
-    }
-}

@@ -26,6 +26,8 @@ package struct ListenError: Error, Sendable, CustomStringConvertible {
 package struct HTTPListener: Service {
     /// Bytes from which on a blob is sent as a file and not from memory.
     private static let fileThreshold: Int64 = 64 << 10
+    /// Bytes of a blob read at a time where it is not sent as a file.
+    private static let readSize = 128 << 10
 
     private let address: HostAndPort
     private let tls: TLSContextSource?
@@ -35,6 +37,7 @@ package struct HTTPListener: Service {
     private let eventLoopGroup: any EventLoopGroup
     private let pool: NIOThreadPool
     private let logger: Logger
+    private let headTimeout: TimeAmount
     private let onRunning: @Sendable (Int) async -> Void
 
     /// - Parameters:
@@ -42,11 +45,12 @@ package struct HTTPListener: Service {
     ///   - handlers: asked in order; the first answer counts.
     ///   - hot: asked before them, on the event loop, for reads that it can answer at once.
     ///   - pool: threads for reads that must wait for the disk.
+    ///   - headTimeout: how long a handshake or the head of a request may take; ten seconds unless a test says otherwise.
     ///   - onRunning: called with the port once connections are accepted.
     package init(
         address: HostAndPort, tls: TLSContextSource?, handlers: [any RequestHandler], hot: (any HotResponder)?,
         eventLoopGroup: any EventLoopGroup, pool: NIOThreadPool,
-        logger: Logger,
+        logger: Logger, headTimeout: TimeAmount? = nil,
         onRunning: @escaping @Sendable (Int) async -> Void
     ) {
         self.address = address
@@ -57,6 +61,7 @@ package struct HTTPListener: Service {
         self.eventLoopGroup = eventLoopGroup
         self.pool = pool
         self.logger = logger
+        self.headTimeout = headTimeout ?? RegistryChannel.headTimeout
         self.onRunning = onRunning
     }
 
@@ -66,11 +71,13 @@ package struct HTTPListener: Service {
         quiet.logLevel = .warning
         let channel = RegistryChannel(
             tls: self.tls,
-            makeHotPath: {
+            headTimeout: self.headTimeout,
+            makeHotPath: { deadline in
                 HotPathHandler(
-                    isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: RegistryChannel.idleTimeout)
+                    isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: RegistryChannel.idleTimeout,
+                    headDeadline: deadline)
             },
-            responder: { request, writer, channel in try await self.respond(request, writer, channel) })
+            responder: { request, writer, channel, version in try await self.respond(request, writer, channel, version) })
         defer { self.log?.flush() }
         let server = channel.server(
             configuration: .init(address: .hostname(self.address.host, port: self.address.port ?? 0), backlog: 1024),
@@ -86,17 +93,21 @@ package struct HTTPListener: Service {
         }
     }
 
-    private func respond(_ request: Request, _ writer: consuming ResponseWriter, _ channel: any Channel) async throws {
+    private func respond(_ request: Request, _ writer: consuming ResponseWriter, _ channel: any Channel, _ version: HTTPVersion)
+        async throws
+    {
         let started = ContinuousClock.now
         let number = UInt64.random(in: .min ... .max)
         let correlationID = ASCII.hex(withUnsafeBytes(of: number) { Array($0) })
         var logger = self.logger
         logger[metadataKey: "id"] = .string(correlationID)
-        let isExpected = request.headers[.expect]?.lowercased() == "100-continue"
+        let expected =
+            version == .one && request.headers[.expect]?.lowercased() == "100-continue"
+            ? ExpectedBody(base: request.body, channel: channel) : nil
         let incoming = ServerRequest(
             method: request.method, path: request.head.path ?? "/", headers: request.headers,
             host: request.head.authority.flatMap { HostAndPort($0) }, hostHeader: request.head.authority,
-            body: isExpected ? RequestBody(asyncSequence: ExpectedBody(base: request.body, channel: channel)) : request.body,
+            body: expected.map { RequestBody(asyncSequence: $0) } ?? request.body,
             isSecure: self.tls != nil,
             remoteAddress: channel.remoteAddress?.ipAddress ?? "-", correlationID: correlationID, logger: logger)
         var response = await self.answer(incoming)
@@ -105,6 +116,10 @@ package struct HTTPListener: Service {
             response.headers[.contentLength] = String(response.contentLength)
         }
         if response.headers[.server] == nil { response.headers[.server] = "outport" }
+        response.headers[.date] = HTTPDate.now().text
+        // A client that was refused before it was told to go on may send its body or not: what follows could be either
+        // (RFC 9110, section 10.1.1).
+        if let expected, !expected.wasAskedFor { response.headers[.connection] = "close" }
         if response.headers[.xRequestID] == nil { response.headers[.xRequestID] = correlationID }
         defer {
             self.log?.add(
@@ -120,15 +135,40 @@ package struct HTTPListener: Service {
         case .none, .announced: try await writer.writeResponse(head)
         case .bytes(let buffer): try await writer.write(response: head, body: .init(byteBuffer: buffer))
         case .blob(let blob, let range):
-            guard let file = blob.file, Int64(range.count) >= Self.fileThreshold else {
+            if Int64(range.count) < Self.fileThreshold {
                 let buffer = try await blob.read(at: range.lowerBound, count: range.count)
                 try await writer.write(response: head, body: .init(byteBuffer: buffer))
                 return
             }
-            let body = try await writer.writeHead(head)
+            var body = try await writer.writeHead(head)
+            try await Self.send(blob, range, &body, channel, version)
+            try await body.finish(nil)
+        case .pieces(let blob, let pieces):
+            var body = try await writer.writeHead(head)
+            for piece in pieces {
+                switch piece {
+                case .bytes(let buffer): try await body.write(buffer)
+                case .range(let range): try await Self.send(blob, range, &body, channel, version)
+                }
+            }
+            try await body.finish(nil)
+        }
+    }
+
+    /// Sends part of a blob as part of a body, with no more than one read of it in memory.
+    private static func send<Writer: ResponseBodyWriter>(
+        _ blob: any BlobReader, _ range: Range<Int64>, _ body: inout Writer, _ channel: any Channel, _ version: HTTPVersion
+    ) async throws {
+        if version == .one, let file = blob.file, Int64(range.count) >= self.fileThreshold {
             // Waited for, so that a connection that is to close (graceful shutdown) closes behind the body, not in it.
             try await channel.triggerUserOutboundEvent(FileBody(file: file, range: range)).get()
-            try await body.finish(nil)
+            return
+        }
+        var next = range.lowerBound
+        while next < range.upperBound {
+            let count = Int(min(Int64(self.readSize), range.upperBound - next))
+            try await body.write(try await blob.read(at: next, count: count))
+            next += Int64(count)
         }
     }
 

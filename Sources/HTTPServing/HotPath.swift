@@ -15,6 +15,8 @@ package struct HotRequest {
     package let token: Substring
     /// The `Range` header.
     package let range: String?
+    /// The `Accept` headers, joined.
+    package let accept: String?
 }
 
 /// An answer, serialised.

@@ -60,6 +60,7 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private let responder: (any HotResponder)?
     private let log: AccessLog?
     private let idleTimeout: TimeAmount
+    private let headDeadline: HeadDeadline
 
     private var transfer: Transfer?
     private var buffer = ByteBuffer()
@@ -72,6 +73,8 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var coldInFlight = 0
     private var coldRequestEnded = true
     private var coldResponseStarted = false
+    /// The answer being written says that it is the connection's last.
+    private var isLastAnswer = false
     /// The answer to the request whose end has not been read yet.
     private var answer: (answer: HotAnswer, request: HotRequest, started: NIODeadline)?
     /// Writes beneath the encoder.
@@ -80,7 +83,11 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var lastActivity = NIODeadline.now()
     private var idleTask: Scheduled<Void>?
 
-    init(isPlain: Bool, pool: NIOThreadPool, responder: (any HotResponder)?, log: AccessLog?, idleTimeout: TimeAmount) {
+    init(
+        isPlain: Bool, pool: NIOThreadPool, responder: (any HotResponder)?, log: AccessLog?, idleTimeout: TimeAmount,
+        headDeadline: HeadDeadline
+    ) {
+        self.headDeadline = headDeadline
         self.isPlain = isPlain
         self.pool = pool
         self.responder = responder
@@ -104,6 +111,11 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let part = self.unwrapInboundIn(data)
+        switch part {
+        case .head: self.headDeadline.headArrived()
+        case .body: break
+        case .end: self.headDeadline.requestEnded()
+        }
         if self.transfer != nil || !self.held.isEmpty {
             self.held.append(.part(part))
         } else {
@@ -184,11 +196,18 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         self.lastActivity = .now()
         switch self.unwrapOutboundIn(data) {
-        case .head(let head): self.coldResponseStarted = head.status.code >= 200
+        case .head(let head):
+            self.coldResponseStarted = head.status.code >= 200
+            self.isLastAnswer = self.coldResponseStarted && head.headers[canonicalForm: "connection"].contains("close")
         case .body: break
         case .end:
             self.coldInFlight -= 1
             self.coldResponseStarted = false
+            if self.isLastAnswer {
+                context.write(data, promise: promise)
+                self.close(context: context, mode: .all, promise: nil)
+                return
+            }
         }
         context.write(data, promise: promise)
     }
@@ -398,6 +417,7 @@ extension HotRequest {
         var host: String?
         var token: Substring?
         var range: String?
+        var accept: String?
         for (name, value) in head.headers {
             switch name.utf8.count {
             case 4 where Self.equal(name, "host"):
@@ -409,6 +429,7 @@ extension HotRequest {
             case 5 where Self.equal(name, "range"):
                 guard range == nil else { return nil }
                 range = value
+            case 6 where Self.equal(name, "accept"): accept = accept.map { "\($0),\(value)" } ?? value
             case 10 where Self.equal(name, "connection"): guard Self.equal(value, "keep-alive") else { return nil }
             case 13 where Self.equal(name, "if-none-match"), 8 where Self.equal(name, "if-match"), 8 where Self.equal(name, "if-range"),
                 17 where Self.equal(name, "if-modified-since"), 19 where Self.equal(name, "if-unmodified-since"),
@@ -420,7 +441,7 @@ extension HotRequest {
             }
         }
         guard let host, let token else { return nil }
-        self.init(isHead: head.method == .HEAD, path: head.uri, host: host, token: token, range: range)
+        self.init(isHead: head.method == .HEAD, path: head.uri, host: host, token: token, range: range, accept: accept)
     }
 
     /// Whether a header name is `lower`, whatever its letter case.

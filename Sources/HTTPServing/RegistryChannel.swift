@@ -1,38 +1,68 @@
-// The child channel of our listeners: TLS with a context that may change, NIO's HTTP decoder, the hot path, Hummingbird.
+// The child channel of our listeners: TLS with a context that may change, then HTTP/1.1 (NIO's decoder, the hot path,
+// Hummingbird) or, where a client speaks nothing else, HTTP/2.
 
 internal import HummingbirdCore
+internal import HummingbirdHTTP2
 internal import Logging
 internal import NIOCore
 internal import NIOHTTPTypes
 internal import NIOHTTPTypesHTTP1
 internal import NIOSSL
+internal import NIOTLS
+
+/// What a connection speaks.
+enum HTTPVersion: Sendable {
+    case one
+    case two
+}
 
 /// Sets up accepted connections.
-struct RegistryChannel: HTTPChannelHandler {
-    typealias Value = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
+struct RegistryChannel: ServerChildChannel {
+    typealias Responder = @Sendable (Request, consuming ResponseWriter, any Channel, HTTPVersion) async throws -> Void
+
+    /// What becomes of a connection once it is known what it speaks.
+    struct Value: ServerChildChannelValue {
+        enum Connection: Sendable {
+            case one(HTTP1Channel.Value)
+            case two(HTTP2Channel.Value)
+        }
+
+        let connection: EventLoopFuture<Connection>
+        let channel: any Channel
+    }
 
     /// The largest request head, in bytes.
     static let maximumHeadSize = 16 << 10
     /// How long a connection may do nothing.
     static let idleTimeout = TimeAmount.seconds(75)
+    /// How long a request head, or a TLS handshake, may take from its first byte to its last.
+    static let headTimeout = TimeAmount.seconds(10)
 
-    private let base: HTTP1Channel
+    private let http1: HTTP1Channel
+    private let http2: HTTP2Channel
     private let tls: TLSContextSource?
-    private let makeHotPath: @Sendable () -> HotPathHandler
+    private let headTimeout: TimeAmount
+    private let makeHotPath: @Sendable (HeadDeadline) -> HotPathHandler
 
-    init(tls: TLSContextSource?, makeHotPath: @escaping @Sendable () -> HotPathHandler, responder: @escaping HTTPChannelHandler.Responder) {
+    init(
+        tls: TLSContextSource?, headTimeout: TimeAmount = RegistryChannel.headTimeout,
+        makeHotPath: @escaping @Sendable (HeadDeadline) -> HotPathHandler, responder: @escaping Responder
+    ) {
         self.tls = tls
+        self.headTimeout = headTimeout
         self.makeHotPath = makeHotPath
-        self.base = HTTP1Channel(
-            responder: responder,
+        self.http1 = HTTP1Channel(
+            responder: { request, writer, channel in try await responder(request, writer, channel, .one) },
             configuration: .init(
                 // The hot path watches idleness: what it answers is not seen behind it.
                 idleTimeout: nil,
                 httpDecoderConfiguration: .init(
                     maxHeaderFieldSize: Self.maximumHeadSize, maxHeaderListSize: Self.maximumHeadSize, maxHeaderFieldCount: 100)))
+        self.http2 = HTTP2Channel(
+            responder: { request, writer, channel in try await responder(request, writer, channel, .two) },
+            configuration: .init(
+                idleTimeout: .seconds(75), gracefulCloseTimeout: .seconds(10), streamConfiguration: .init(idleTimeout: .seconds(75))))
     }
-
-    var responder: HTTPChannelHandler.Responder { self.base.responder }
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
@@ -40,15 +70,44 @@ struct RegistryChannel: HTTPChannelHandler {
             try channel.syncOptions?.setOption(.writeBufferWaterMark, value: .init(low: 128 << 10, high: 256 << 10))
             // A peer whose link died says nothing: the kernel asks.
             try channel.syncOptions?.setOption(.socketOption(.so_keepalive), value: 1)
-            if let tls = self.tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.current)) }
-        }.flatMap {
-            self.base.setup(channel: channel, logger: logger)
-        }.flatMapThrowing { value in
-            let codec = try channel.pipeline.syncOperations.handler(type: HTTP1ToHTTPServerCodec.self)
-            try channel.pipeline.syncOperations.addHandler(self.makeHotPath(), position: .before(codec))
-            return value
+            guard let tls = self.tls else { return nil }
+            try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.current))
+            try channel.pipeline.syncOperations.addHandler(HandshakeDeadline(timeout: self.headTimeout))
+            let negotiation = NIOTypedApplicationProtocolNegotiationHandler<Value.Connection> { result in
+                // A client that offers both speaks HTTP/1.1 here: see `TLSContextSource`.
+                if case .negotiated("h2") = result { return self.http2.setup(channel: channel, logger: logger).map { .two($0) } }
+                return self.setupOne(channel, logger)
+            }
+            try channel.pipeline.syncOperations.addHandler(negotiation)
+            return negotiation.protocolNegotiationResult
+        }.flatMap { (negotiated: EventLoopFuture<Value.Connection>?) in
+            if let negotiated { return channel.eventLoop.makeSucceededFuture(Value(connection: negotiated, channel: channel)) }
+            return self.setupOne(channel, logger).map { connection in
+                Value(connection: channel.eventLoop.makeSucceededFuture(connection), channel: channel)
+            }
         }
     }
 
-    func handle(value: Value, logger: Logger) async { await self.base.handle(value: value, logger: logger) }
+    private func setupOne(_ channel: any Channel, _ logger: Logger) -> EventLoopFuture<Value.Connection> {
+        let deadline = HeadDeadline(timeout: self.headTimeout)
+        let bound = NIOLoopBound(deadline, eventLoop: channel.eventLoop)
+        return channel.eventLoop.makeCompletedFuture {
+            try channel.pipeline.syncOperations.addHandler(bound.value)
+        }.flatMap {
+            self.http1.setup(channel: channel, logger: logger)
+        }.flatMapThrowing { value in
+            let codec = try channel.pipeline.syncOperations.handler(type: HTTP1ToHTTPServerCodec.self)
+            try channel.pipeline.syncOperations.addHandler(self.makeHotPath(bound.value), position: .before(codec))
+            return .one(value)
+        }
+    }
+
+    func handle(value: Value, logger: Logger) async {
+        // A handshake that fails ends the connection, and nobody waits for an answer.
+        guard let connection = try? await value.connection.get() else { return }
+        switch connection {
+        case .one(let value): await self.http1.handle(value: value, logger: logger)
+        case .two(let value): await self.http2.handle(value: value, logger: logger)
+        }
+    }
 }

@@ -17,8 +17,23 @@ package struct ServerResponse: Sendable {
         case bytes(ByteBuffer)
         /// Part of a blob, streamed.
         case blob(any BlobReader, Range<Int64>)
+        /// Several parts of a blob with text around them, streamed.
+        case pieces(any BlobReader, [Piece])
         /// What a GET would send, for answers to HEAD.
         case announced(Int64)
+    }
+
+    /// A piece of a body.
+    package enum Piece: Sendable {
+        case bytes(ByteBuffer)
+        case range(Range<Int64>)
+
+        var count: Int64 {
+            switch self {
+            case .bytes(let buffer): Int64(buffer.readableBytes)
+            case .range(let range): Int64(range.count)
+            }
+        }
     }
 
     package var status: HTTPResponse.Status
@@ -48,6 +63,7 @@ package struct ServerResponse: Sendable {
         case .none: 0
         case .bytes(let buffer): Int64(buffer.readableBytes)
         case .blob(_, let range): Int64(range.count)
+        case .pieces(_, let pieces): pieces.reduce(0) { $0 + $1.count }
         case .announced(let count): count
         }
     }

@@ -89,6 +89,18 @@ extension RegistryStore {
             SQLValue(digest), .integer(now))
     }
 
+    /// Repositories of the registry that hold a blob, a thousand at most.
+    package func repositories(holding digest: Digest, in registry: RegistryID) async throws -> [RepositoryName] {
+        try await self.database.read { session in
+            try session.rows(
+                """
+                SELECT repository.name FROM repository_blob JOIN repository ON repository.id = repository_blob.repository
+                WHERE repository_blob.digest = ? AND repository.registry = ? LIMIT 1000
+                """, SQLValue(digest), .integer(registry.value)
+            ).map { try RepositoryName($0.text(0)) }
+        }
+    }
+
     /// Links a blob of one repository into another (distribution specification, "Mounting a blob from another repository").
     ///
     /// - Parameter sources: repositories the caller may read; the first that holds the blob serves.

@@ -156,7 +156,8 @@ extension HTTPField.Name {
             ("bytes=0-", 206, 0..<100),
             ("bytes=-1", 206, 99..<100), ("bytes=-1000", 206, 0..<100), ("bytes=50-1000", 206, 50..<100), ("bytes=100-", 416, 0..<0),
             ("bytes=100-200", 416, 0..<0),
-            ("bytes=-0", 416, 0..<0), ("bytes=5-4", 200, 0..<100), ("bytes=a-b", 200, 0..<100), ("bytes=0-1,5-6", 200, 0..<100),
+            ("bytes=-0", 416, 0..<0), ("bytes=5-4", 416, 0..<0), ("bytes=a-b", 200, 0..<100), ("bytes=0-1,2-6", 206, 0..<7),
+            ("bytes=0-1,200-", 206, 0..<2), ("bytes=0-60,40-", 206, 0..<100), ("bytes=0-1,x", 200, 0..<100), ("bytes=0-1,5-4", 416, 0..<0),
             ("lines=0-1", 200, 0..<100),
             ("bytes=", 200, 0..<100), ("bytes=-", 200, 0..<100), ("bytes=99999999999999999999-", 200, 0..<100),
         ])
@@ -192,7 +193,101 @@ extension HTTPField.Name {
         #expect(try await server.send(.get, "/v2/app/blobs/\(empty.digest)", headers: self.with(admin, [.range: "bytes=0-"])).status == 416)
     }
 
+    @Test("R1 several ranges are one multipart answer, each part with its place")
+    func multipart() async throws {
+        let (server, admin) = try await self.server()
+        let layer = Fixture.layer(bytes: 1000, seed: 3)
+        try await server.site.push(layer, to: self.app)
+        let answer = try await server.send(
+            .get, "/v2/app/blobs/\(layer.digest)", headers: self.with(admin, [.range: "bytes=0-4, 100-109,-3"]))
+        #expect(answer.status == 206)
+        let type = try #require(answer.header("Content-Type"))
+        #expect(type.hasPrefix("multipart/byteranges; boundary="))
+        let boundary = type.dropFirst("multipart/byteranges; boundary=".count)
+        var expected: [UInt8] = []
+        for (index, range) in [0..<5, 100..<110, 997..<1000].enumerated() {
+            expected += Array("\(index == 0 ? "" : "\r\n")--\(boundary)\r\nContent-Type: application/octet-stream\r\n".utf8)
+            expected += Array("Content-Range: bytes \(range.lowerBound)-\(range.upperBound - 1)/1000\r\n\r\n".utf8) + layer.bytes[range]
+        }
+        expected += Array("\r\n--\(boundary)--\r\n".utf8)
+        #expect(answer.body == expected)
+        // More ranges than anyone needs, or more than the whole has, are answered with the whole.
+        let many = (0..<40).map { "\($0 * 20)-\($0 * 20)" }.joined(separator: ",")
+        for header in ["bytes=\(many)", "bytes=0-600,602-999,601-601"] {
+            let answer = try await server.send(.get, "/v2/app/blobs/\(layer.digest)", headers: self.with(admin, [.range: header]))
+            #expect(answer.body.suffix(1000).elementsEqual(layer.bytes))
+        }
+        // Ranges are for GET (RFC 9110, section 14.2).
+        let head = try await server.send(.head, "/v2/app/blobs/\(layer.digest)", headers: self.with(admin, [.range: "bytes=0-4"]))
+        #expect(head.status == 200)
+    }
+
+    @Test("R1 If-None-Match compares weakly and knows lists and the star")
+    func conditions() async throws {
+        let (server, admin) = try await self.server()
+        let image = TestImage("one")
+        try await server.site.push(image, tags: [tag("v1")], to: self.app)
+        for (path, digest) in [
+            ("/v2/app/manifests/v1", image.manifest.digest), ("/v2/app/blobs/\(image.blobs[0].digest)", image.blobs[0].digest),
+        ] {
+            for header in ["\"\(digest)\"", "W/\"\(digest)\"", "\"x\", \"\(digest)\"", "*"] {
+                let answer = try await server.send(.get, path, headers: self.with(admin, [.ifNoneMatch: header]))
+                #expect(answer.status == 304)
+                #expect(answer.body.isEmpty)
+                #expect(answer.header("ETag") == "\"\(digest)\"")
+            }
+            #expect(try await server.send(.get, path, headers: self.with(admin, [.ifNoneMatch: "\"x\""])).status == 200)
+        }
+    }
+
+    @Test(
+        "R1 a manifest the client does not take is not sent, nor converted",
+        arguments: [
+            (nil, 200), ("", 200), ("*/*", 200), ("application/*", 200), ("application/vnd.oci.image.manifest.v1+json", 200),
+            ("text/html, application/vnd.oci.image.manifest.v1+json;q=0.5", 200), ("Application/Vnd.OCI.Image.Manifest.v1+JSON", 200),
+            ("application/vnd.docker.distribution.manifest.v2+json", 404), ("text/*", 404),
+            ("*/*, application/vnd.oci.image.manifest.v1+json;q=0", 404), ("application/vnd.oci.image.index.v1+json, */*;q=0.1", 200),
+        ] as [(String?, Int)])
+    func accept(header: String?, status: Int) async throws {
+        let (server, admin) = try await self.server()
+        let image = TestImage("one")
+        try await server.site.push(image, tags: [tag("v1")], to: self.app)
+        let headers = header.map { self.with(admin, [.accept: $0]) } ?? admin
+        for method in [HTTPRequest.Method.get, .head] {
+            let answer = try await server.send(method, "/v2/app/manifests/v1", headers: headers)
+            #expect(answer.status == status)
+            #expect(answer.header("Vary") == (status == 200 ? "Accept" : nil))
+        }
+        if status == 404 { #expect(try await server.send(.get, "/v2/app/manifests/v1", headers: headers).code == "MANIFEST_UNKNOWN") }
+    }
+
     // MARK: Push of manifests
+
+    @Test("R1 end-7b: one push sets several tags and names each", arguments: Digest.Algorithm.allCases)
+    func severalTags(algorithm: Digest.Algorithm) async throws {
+        let (server, admin) = try await self.server()
+        let image = TestImage("one")
+        for blob in image.blobs { try await server.site.push(blob, to: self.app) }
+        let digest = Digest.of(image.manifest.bytes, algorithm: algorithm)
+        let answer = try await self.put(server, admin, image.manifest.bytes, as: "\(digest)?tag=a&tag=b&tag=a&tag=v1.0")
+        #expect(answer.status == 201)
+        #expect(answer.headers[values: try #require(HTTPField.Name("OCI-Tag"))] == ["a", "b", "v1.0"])
+        for tag in ["a", "b", "v1.0"] {
+            #expect(
+                try await server.send(.get, "/v2/app/manifests/\(tag)", headers: admin).header("Docker-Content-Digest")
+                    == digest.description)
+        }
+        // One that is none refuses the push as a whole.
+        let refused = try await self.put(server, admin, image.manifest.bytes, as: "\(digest)?tag=c&tag=-c")
+        #expect(refused.status == 400)
+        #expect(refused.code == "TAG_INVALID")
+        #expect(try await server.send(.get, "/v2/app/manifests/c", headers: admin).status == 404)
+        let many = (0..<65).map { "tag=t\($0)" }.joined(separator: "&")
+        #expect(try await self.put(server, admin, image.manifest.bytes, as: "\(digest)?\(many)").status == 414)
+        // A tag as the reference stands beside those of the query.
+        #expect(try await self.put(server, admin, image.manifest.bytes, as: "main?tag=d").status == 201)
+        for tag in ["main", "d"] { #expect(try await server.send(.head, "/v2/app/manifests/\(tag)", headers: admin).status == 200) }
+    }
 
     private func put(
         _ server: DataPlane, _ admin: HTTPFields, _ bytes: [UInt8], as reference: String, type: String? = MediaType.ociManifest.description

@@ -1,6 +1,7 @@
 // Pushing blobs over the wire: in one request, in two, in chunks, broken off, mounted, cancelled.
 
 import HTTPTypes
+import Identity
 import OCI
 import TestSupport
 import Testing
@@ -179,6 +180,41 @@ import Testing
             #expect(try await server.send(method, elsewhere, headers: admin, body: [1]).code == "BLOB_UPLOAD_UNKNOWN")
         }
         #expect(try await server.send(.get, location, headers: admin).status == 204)
+    }
+
+    @Test("R1 end-11: without `from` a blob is found in any repository the caller may read, and in no other")
+    func anonymousMount() async throws {
+        let (server, admin) = try await self.server()
+        try await server.site.push(self.content, to: repository("secret"))
+        let path = "/v2/app/blobs/uploads/?mount=\(self.content.digest)"
+        let limited = try await server.client("limited", actions: ["repositories/app/content/read", "repositories/app/content/write"])
+        #expect(try await server.send(.post, path, headers: DataPlane.basic("limited", limited), body: []).status == 202)
+        let answer = try await server.send(.post, path, headers: admin, body: [])
+        #expect(answer.status == 201)
+        #expect(answer.location == "/v2/app/blobs/\(self.content.digest)")
+        #expect(answer.header("Docker-Content-Digest") == self.content.digest.description)
+        #expect(try await self.isStored(server, admin))
+        let absent = Digest.of("absent".utf8)
+        #expect(try await server.send(.post, "/v2/app/blobs/uploads/?mount=\(absent)", headers: admin, body: []).status == 202)
+    }
+
+    @Test("R1 end-11: a bearer token for the target mounts what its subject may read, and nothing else")
+    func mountWithBearer() async throws {
+        let (server, admin) = try await self.server()
+        try await server.site.push(self.content, to: repository("library"))
+        let write = ["repositories/app/content/read", "repositories/app/content/write"]
+        for (name, actions, status) in [("blind", write, 202), ("reader", write + ["repositories/library/content/read"], 201)] {
+            _ = try await server.client(name, actions: actions)
+            let token = try await server.authority.issue(
+                .registryAccess, subject: .token(name), audience: server.audience,
+                access: [AccessEntry(type: "repository", name: "app", actions: ["pull", "push"])]
+            ).token
+            for from in ["&from=library", ""] {
+                let path = "/v2/app/blobs/uploads/?mount=\(self.content.digest)\(from)"
+                #expect(try await server.send(.post, path, headers: DataPlane.bearer(token), body: []).status == status, "\(name) \(from)")
+            }
+        }
+        #expect(try await self.isStored(server, admin))
     }
 
     @Test("R1 end-11: a mount is 201 where the caller may read the source, else an upload begins")

@@ -109,7 +109,9 @@ private struct Pair: Sendable {
             paths += image.blobs.map { "/v2/app/blobs/\($0.digest)" }
             paths += ["/v2/app/manifests/v2", "/v2/app/blobs/\(Digest.of("absent".utf8))", "/v2/", "/v2/app/tags/list"]
             let variants: [[String]] = [
-                [], ["Range: bytes=0-9"], ["Range: bytes=100-"], ["Range: bytes=-3"], ["Range: bytes=5-4"], ["Range: bytes=0-1,3-4"],
+                [], ["Range: bytes=0-9"], ["Range: bytes=100-"], ["Range: bytes=-3"], ["Range: bytes=5-4"], ["Range: bytes=0-1,2-4"],
+                ["Accept: application/vnd.oci.image.manifest.v1+json"], ["Accept: text/plain"],
+                ["Accept: text/plain", "Accept: */*;q=0.1"],
                 ["Range: bytes=99999999-"], ["If-None-Match: \"\(image.manifest.digest)\""], ["Accept: */*", "Connection: keep-alive"],
                 ["Range: bytes=1-700000"],
             ]

@@ -70,9 +70,27 @@ struct RawConnection {
             headers[parts[0].lowercased()] = parts.count == 2 ? String(parts[1].drop { $0 == " " }) : ""
         }
         headers["x-ms-request-id"] = nil
+        // Every answer has one, and it may be another a moment later.
+        guard headers.removeValue(forKey: "date")?.utf8.count == 29 else { throw RawError(text: "an answer without a date: \(head)") }
         let length = toHead || status == 304 ? 0 : Int(headers["content-length"] ?? "") ?? 0
         while self.buffer.readableBytes < length { try await self.receive() }
         return RawAnswer(status: status, headers: headers, body: self.buffer.readBytes(length: length) ?? [])
+    }
+
+    /// Everything until the other end closes, as text.
+    mutating func rest() async throws -> String {
+        while let next = try await self.inbound.next() { self.buffer.writeImmutableBuffer(next) }
+        return String(buffer: self.buffer)
+    }
+
+    /// The status line of an answer that precedes the answer.
+    mutating func informational() async throws -> String {
+        while self.buffer.readableBytesView.firstRange(of: Array("\r\n\r\n".utf8)) == nil { try await self.receive() }
+        let text = String(decoding: self.buffer.readableBytesView, as: UTF8.self)
+        guard let end = text.firstRange(of: "\r\n\r\n") else { throw RawError(text: text) }
+        let head = text[..<end.lowerBound]
+        self.buffer.moveReaderIndex(forwardBy: head.utf8.count + 4)
+        return String(head.split(separator: "\r\n")[0])
     }
 
     private mutating func receive() async throws {

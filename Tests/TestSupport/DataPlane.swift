@@ -134,6 +134,13 @@ package final class DataPlane: Sendable {
         case .none, .announced: break
         case .bytes(let buffer): bytes = Array(buffer.readableBytesView)
         case .blob(let reader, let range): bytes = Array(try await reader.read(at: range.lowerBound, count: range.count).readableBytesView)
+        case .pieces(let reader, let pieces):
+            for piece in pieces {
+                switch piece {
+                case .bytes(let buffer): bytes += buffer.readableBytesView
+                case .range(let range): bytes += try await reader.read(at: range.lowerBound, count: range.count).readableBytesView
+                }
+            }
         }
         return Answer(status: response.status.code, headers: response.headers, body: method == .head ? [] : bytes)
     }

@@ -1,0 +1,30 @@
+// `Accept` headers (RFC 9110, section 12.5.1) as far as a registry needs them: manifests are never converted, so the
+// question is only whether a client takes the one that is here.
+
+internal import OCI
+
+/// What a client says it takes.
+enum Accept {
+    /// Whether a media type is among those of the header. Without a header everything is; an exclusion (`q=0`) counts.
+    static func allows(_ header: String?, _ type: String) -> Bool {
+        guard let header, header.utf8.contains(where: { $0 != UInt8(ascii: " ") }) else { return true }
+        var best: (specificity: Int, isAllowed: Bool) = (-1, false)
+        for item in header.split(separator: ",").prefix(100) {
+            let parts = item.split(separator: ";", omittingEmptySubsequences: false)
+            guard let specificity = self.specificity(parts[0].trimmingBlanks().lowercased(), type) else { continue }
+            let isExcluded = parts.dropFirst().contains { parameter in
+                let parameter = parameter.trimmingBlanks().lowercased()
+                return parameter.hasPrefix("q=") && parameter.dropFirst(2).allSatisfy { $0 == "0" || $0 == "." }
+            }
+            if specificity > best.specificity || specificity == best.specificity && !isExcluded { best = (specificity, !isExcluded) }
+        }
+        return best.isAllowed
+    }
+
+    /// How closely a media range covers a type: 2 exactly, 1 by its main type, 0 as everything; `nil` not at all.
+    private static func specificity(_ range: String, _ type: String) -> Int? {
+        if range == "*/*" || range == "*" { return 0 }
+        if range.hasSuffix("/*") { return type.lowercased().hasPrefix(range.dropLast()) ? 1 : nil }
+        return range == type.lowercased() ? 2 : nil
+    }
+}
