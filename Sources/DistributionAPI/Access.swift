@@ -14,6 +14,8 @@ package struct Caller: Sendable {
         case scopeMap(ScopeMap)
         /// Everything (a service principal that owns the registry).
         case everything
+        /// Pulling, from every repository.
+        case pulling
     }
 
     package let subject: Subject
@@ -28,6 +30,7 @@ package struct Caller: Sendable {
     package func may(_ permission: RepositoryPermission, on name: RepositoryName) -> Bool {
         switch self.grant {
         case .everything: true
+        case .pulling: permission == .contentRead
         case .scopeMap(let map): map.permits(permission, on: name)
         case .listed(let entries):
             entries.contains {
@@ -42,6 +45,7 @@ package struct Caller: Sendable {
 
     /// Whether the caller may list repositories.
     var mayList: Bool {
+        if self.subject == .anonymous { return false }
         guard case .listed(let entries) = self.grant else { return true }
         return entries.contains { $0.type == "registry" && $0.name == "catalog" }
     }
@@ -51,6 +55,8 @@ package struct Caller: Sendable {
         switch self.subject {
         case .servicePrincipal(let id): "servicePrincipal:\(id)"
         case .token(let name): "token:\(name)"
+        case .admin: "admin"
+        case .anonymous: "anonymous"
         }
     }
 }
@@ -61,11 +67,17 @@ package struct AccessController: Sendable {
     package let directory: Directory?
     package let tokens: TokenAuthority
     package let leases: (any SyncLeaseAuthority)?
+    /// Admin users; a connected registry has none.
+    package let admins: AdminUsers?
 
     /// - Parameters:
     ///   - directory: service principals; a connected registry has none.
     ///   - leases: the gateway for children.
-    package init(identities: IdentityStore, directory: Directory?, tokens: TokenAuthority, leases: (any SyncLeaseAuthority)?) {
+    package init(
+        identities: IdentityStore, directory: Directory?, tokens: TokenAuthority, leases: (any SyncLeaseAuthority)?,
+        admins: AdminUsers? = nil
+    ) {
+        self.admins = admins
         self.identities = identities
         self.directory = directory
         self.tokens = tokens
@@ -106,6 +118,11 @@ package struct AccessController: Sendable {
                 subject: .token(token.name), grant: .scopeMap(map), lease: nil, credential: credential,
                 isSyncToken: try await self.leases?.isSyncToken(token.name, registry: registry.id) ?? false)
         }
+        if registry.isAdminUserEnabled, user.lowercased() == registry.name,
+            let credential = try await self.admins?.authenticate(password: password, in: registry.id)
+        {
+            return Caller(subject: .admin, grant: .everything, lease: nil, credential: credential)
+        }
         if let (principal, credential) = try await self.directory?.authenticate(appID: user, secret: password) {
             return Caller(
                 subject: .servicePrincipal(principal.objectID), grant: Self.grant(of: principal), lease: nil, credential: credential)
@@ -129,6 +146,8 @@ package struct AccessController: Sendable {
     /// Whether the subject still has the credential. A refresh token ends with the password it was issued for.
     private func isLive(_ credential: String, of subject: Subject, registry: DataPlaneRegistry) async throws -> Bool {
         switch subject {
+        case .anonymous: return false
+        case .admin: return try await self.admins?.holds(credential, in: registry.id) ?? false
         case .token(let name):
             return try await self.identities.token(name, in: registry.id)?.holds(credential, now: self.identities.clock.milliseconds())
                 ?? false
@@ -141,6 +160,14 @@ package struct AccessController: Sendable {
     /// Everything a subject may do now, whatever its token lists: the catalog shows what its subject may read.
     func caller(_ subject: Subject, registry: DataPlaneRegistry) async throws -> Caller {
         switch subject {
+        case .anonymous:
+            guard registry.allowsAnonymousPull else {
+                throw IdentityError(.invalidCredentials, "this registry does not allow pulling without credentials; sign in")
+            }
+            return Caller(subject: subject, grant: .pulling, lease: nil)
+        case .admin:
+            guard registry.isAdminUserEnabled else { throw IdentityError(.invalidCredentials, "the admin user of this registry is disabled") }
+            return Caller(subject: subject, grant: .everything, lease: nil)
         case .token(let name):
             guard let record = try await self.identities.token(name, in: registry.id), record.isEnabled,
                 let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
@@ -170,6 +197,7 @@ package struct AccessController: Sendable {
                 let actions = wanted.filter { caller.may($0, on: name) }.map(\.scopeAction)
                 return actions.isEmpty ? nil : AccessEntry(type: entry.type, name: entry.name, actions: actions)
             case ("registry", "catalog"):
+                if caller.subject == .anonymous { return nil }
                 // The catalog shows only what the caller may read, so everyone may ask for it.
                 return AccessEntry(type: entry.type, name: entry.name, actions: ["*"])
             default: return nil

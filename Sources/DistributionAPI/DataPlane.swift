@@ -11,8 +11,19 @@ package struct DataPlaneRegistry: Sendable {
     package let audience: String
     /// `nil` when clients may write; otherwise the sentence that refuses them.
     package let writeRefusal: String?
+    package let isAdminUserEnabled: Bool
+    /// Whether everybody may pull.
+    package let allowsAnonymousPull: Bool
+    /// Bytes of content the registry may hold; `nil` for no limit.
+    package let quota: Int64?
 
-    package init(id: RegistryID, name: String, audience: String, writeRefusal: String?) {
+    package init(
+        id: RegistryID, name: String, audience: String, writeRefusal: String?, isAdminUserEnabled: Bool = false,
+        allowsAnonymousPull: Bool = false, quota: Int64? = nil
+    ) {
+        self.isAdminUserEnabled = isAdminUserEnabled
+        self.allowsAnonymousPull = allowsAnonymousPull
+        self.quota = quota
         self.id = id
         self.name = name
         self.audience = audience

@@ -11,12 +11,14 @@ extension DistributionHandler {
         if let mount = call.request.query("mount") {
             let digest = try Digest(mount)
             let sources = try await self.mountSources(digest, into: name, call)
+            if !sources.isEmpty { try await self.makeRoom(for: try await self.store.content(digest)?.size ?? 0, call) }
             if !sources.isEmpty, try await self.store.mount(digest, from: sources, into: name, of: call.registry.id) {
                 return Self.created(name, digest)
             }
             // What cannot be mounted is uploaded (distribution specification, "Mounting a blob from another repository").
         } else if let text = call.request.query("digest") {
             let digest = try Digest(text)
+            try await self.makeRoom(for: call.request.contentLength ?? 0, call)
             let id = try await self.uploads.begin(in: name, of: call.registry.id)
             do {
                 let stored = try await self.uploads.finish(
@@ -29,6 +31,7 @@ extension DistributionHandler {
                 throw error
             }
         }
+        try await self.makeRoom(for: 0, call)
         let id = try await self.uploads.begin(in: name, of: call.registry.id)
         return Self.accepted(name, id, size: 0)
     }
@@ -56,8 +59,18 @@ extension DistributionHandler {
         return response
     }
 
+    /// Refuses what the registry's quota has no room for.
+    private func makeRoom(for bytes: Int64, _ call: Call, isAdded: Bool = false) async throws {
+        guard let quota = call.registry.quota else { return }
+        try await self.quotas.admit(max(0, bytes), to: call.registry.id, quota: quota, isAdded: isAdded)
+    }
+
     func appendToUpload(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {
         do {
+            if call.registry.quota != nil {
+                let size = try await self.uploads.size(of: id, in: name, of: call.registry.id)
+                try await self.makeRoom(for: size + (call.request.contentLength ?? 0), call)
+            }
             let size = try await self.uploads.append(
                 call.request.body, range: try call.request.headers[.contentRange].map { try Uploads.Range(parsing: $0) },
                 length: call.request.contentLength, to: id, in: name, of: call.registry.id)
@@ -73,6 +86,10 @@ extension DistributionHandler {
         }
         let digest = try Digest(text)
         do {
+            if call.registry.quota != nil {
+                let size = try await self.uploads.size(of: id, in: name, of: call.registry.id)
+                try await self.makeRoom(for: size + (call.request.contentLength ?? 0), call, isAdded: true)
+            }
             let stored = try await self.uploads.finish(
                 call.request.body, range: try call.request.headers[.contentRange].map { try Uploads.Range(parsing: $0) },
                 length: call.request.contentLength, as: digest, upload: id, in: name, of: call.registry.id)

@@ -14,12 +14,14 @@ package struct DistributionHandler: RequestHandler {
     let uploads: Uploads
     let access: AccessController
     private let directory: any RegistryDirectory
+    let quotas: QuotaKeeper
     /// Told what has been read, so that the next one need not come here.
     let hot: HotContent?
 
     package init(store: RegistryStore, uploads: Uploads, access: AccessController, directory: any RegistryDirectory, hot: HotContent? = nil)
     {
         self.store = store
+        self.quotas = QuotaKeeper(store: store)
         self.uploads = uploads
         self.access = access
         self.directory = directory

@@ -86,6 +86,7 @@ package struct TokenEndpoint: RequestHandler {
                 throw IdentityError(.invalidCredentials, "grant_type=refresh_token needs refresh_token")
             }
             caller = try await self.access.redeem(refreshToken: token, registry: registry)
+        case (nil, nil) where registry.allowsAnonymousPull: caller = try await self.access.caller(.anonymous, registry: registry)
         default:
             throw IdentityError(
                 .invalidCredentials, "no credentials were sent: use Basic, or POST a form with grant_type password or refresh_token")

@@ -31,11 +31,17 @@ package enum Subject: Sendable, Hashable {
     case servicePrincipal(String)
     /// A repository-scoped token of the registry, by name.
     case token(String)
+    /// The admin user of the registry.
+    case admin
+    /// Whoever pulls without credentials from a registry that allows it.
+    case anonymous
 
     var text: String {
         switch self {
         case .servicePrincipal(let id): "sp:\(id)"
         case .token(let name): "token:\(name)"
+        case .admin: "admin"
+        case .anonymous: "anonymous"
         }
     }
 
@@ -44,6 +50,10 @@ package enum Subject: Sendable, Hashable {
             self = .servicePrincipal(String(text.dropFirst(3)))
         } else if text.hasPrefix("token:") {
             self = .token(String(text.dropFirst(6)))
+        } else if text == "admin" {
+            self = .admin
+        } else if text == "anonymous" {
+            self = .anonymous
         } else {
             return nil
         }

@@ -127,7 +127,7 @@ extension RegistryStore {
 
     /// Unlinks a blob from a repository; the content stays until it is collected.
     ///
-    /// - Throws: `BLOB_UNKNOWN`; `DENIED` while a manifest of the repository needs it.
+    /// - Throws: `BLOB_UNKNOWN`; `DENIED` with 405, of the statuses the specification leaves for refusing a deletion, while a manifest of the repository needs it.
     package func deleteBlob(_ digest: Digest, from name: RepositoryName, of registry: RegistryID) async throws {
         try await self.database.write { session in
             guard let repository = try Self.repository(name, in: registry, session) else { throw RegistryError.blobUnknown(name, digest) }
@@ -137,7 +137,7 @@ extension RegistryStore {
             {
                 throw RegistryError(
                     .denied, "blob \(digest) is part of manifest \(user.text(0)); delete that manifest first",
-                    detail: ["digest": digest.description, "manifest": user.text(0)], status: 409)
+                    detail: ["digest": digest.description, "manifest": user.text(0)], status: 405)
             }
             guard
                 try session.execute(

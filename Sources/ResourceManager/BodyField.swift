@@ -8,15 +8,19 @@ struct BodyField: Sendable {
     /// `properties.parent.id`; empty for the body itself.
     let path: String
     let value: JSONValue?
+    /// Whether the body says null, for the few members where that is a value.
+    let isNull: Bool
 
     init(body: JSONValue) {
+        self.isNull = false
         self.path = ""
         self.value = body
     }
 
     private init(path: String, value: JSONValue?) {
         self.path = path
-        self.value = value?.isNull == true ? nil : value
+        self.isNull = value?.isNull == true
+        self.value = self.isNull ? nil : value
     }
 
     var isPresent: Bool { self.value != nil }

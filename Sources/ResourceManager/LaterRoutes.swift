@@ -10,7 +10,7 @@ extension Route {
     ]
 
     private static let registryOperations: [(segment: String, name: String)] = [
-        ("listCredentials", "The admin user"), ("regenerateCredential", "The admin user"), ("importImage", "Importing images"),
+        ("importImage", "Importing images")
     ]
 
     static let laterRoutes: [Route] =

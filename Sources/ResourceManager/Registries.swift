@@ -91,7 +91,7 @@ extension ResourceOperations {
         }
         return .list([
             // -1: no limit but the disk.
-            usage("Size", limit: -1, try await self.services.registries.usage(of: registry.content), "Bytes"),
+            usage("Size", limit: registry.document.quota ?? -1, try await self.services.registries.usage(of: registry.content), "Bytes"),
             usage("Webhooks", limit: 0, 0, "Count"),
             usage(
                 "ScopeMaps", limit: Int64(IdentityStore.maximumScopeMaps),

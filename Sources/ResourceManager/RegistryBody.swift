@@ -18,7 +18,7 @@ extension RegistryDocument {
             location: location, tags: try body["tags"].tags() ?? [:], sku: sku, settings: try RegistryOption.values(in: body["properties"]),
             createdBy: existing?.createdBy ?? principal, lastModifiedBy: principal)
         try self.checkLocation(against: existing)
-        try self.checkDataEndpoint()
+        try self.checkTier()
     }
 
     /// Merges a PATCH: what the body does not say stays (JSON merge patch, RFC 7386, where null means no change, too).
@@ -31,7 +31,7 @@ extension RegistryDocument {
         for (key, value) in try RegistryOption.values(in: body["properties"]) { self.settings[key] = value }
         self.lastModifiedBy = principal
         try self.checkLocation(against: existing)
-        try self.checkDataEndpoint()
+        try self.checkTier()
     }
 
     private static func sku(_ body: BodyField) throws(ResourceError) -> RegistrySKU? {
@@ -52,7 +52,14 @@ extension RegistryDocument {
             target: "location")
     }
 
-    private func checkDataEndpoint() throws(ResourceError) {
+    /// What the SKU does not include.
+    private func checkTier() throws(ResourceError) {
+        if self.allowsAnonymousPull, self.sku == .basic {
+            throw ResourceError(
+                .badRequest, .skuTooSmall,
+                "Pulling without credentials needs the SKU Standard or Premium, not \(self.sku.rawValue). Change the SKU, or leave "
+                    + "anonymous pull off.", target: "properties.anonymousPullEnabled")
+        }
         guard self.isDataEndpointEnabled, self.sku != .premium else { return }
         throw ResourceError(
             .badRequest, .skuTooSmall,

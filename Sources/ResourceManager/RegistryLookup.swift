@@ -15,6 +15,12 @@ package struct RegistryEntry: Sendable, Hashable {
     package let isDataEndpointEnabled: Bool
     /// Host and port under which connected registries reach the gateway.
     package let dataEndpoint: String
+    package let isAdminUserEnabled: Bool
+    package let allowsAnonymousPull: Bool
+    /// Whether clients are refused every write.
+    package let isReadOnly: Bool
+    /// Bytes of content it may hold; `nil` for no limit.
+    package let quota: Int64?
 
     /// What tokens are issued for: the same on the login server and the data endpoint.
     package var audience: String { "registry/\(self.name)" }
@@ -69,6 +75,8 @@ package final class RegistryLookup: Sendable {
         return RegistryEntry(
             id: id, name: name, loginServer: self.names.loginServer(of: name), region: resource.document.location,
             isDataEndpointEnabled: resource.document.isDataEndpointEnabled,
-            dataEndpoint: self.names.dataEndpoint(of: name, region: resource.document.location))
+            dataEndpoint: self.names.dataEndpoint(of: name, region: resource.document.location),
+            isAdminUserEnabled: resource.document.isAdminUserEnabled, allowsAnonymousPull: resource.document.allowsAnonymousPull,
+            isReadOnly: resource.document.isReadOnly, quota: resource.document.quota)
     }
 }

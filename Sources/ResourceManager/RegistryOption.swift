@@ -11,6 +11,8 @@ struct RegistryOption: Sendable {
         case flag
         case choice([String])
         case days(ClosedRange<Int>)
+        /// A number of bytes, or null for no limit.
+        case bytes
     }
 
     /// Below `properties`.
@@ -40,7 +42,10 @@ struct RegistryOption: Sendable {
     static let all: [RegistryOption] = [
         .flag("adminUserEnabled", available: true),
         .flag("dataEndpointEnabled", available: true),
-        .flag("anonymousPullEnabled", available: false),
+        .flag("anonymousPullEnabled", available: true),
+        // Outport's own: Azure has no quota below its tiers and no switch against writes.
+        .init("storageQuota", .bytes, .null, available: true),
+        .flag("readOnly", available: true),
         .flag("networkRuleBypassAllowedForTasks", available: false),
         .choice("publicNetworkAccess", "Enabled", "Disabled"),
         .init("networkRuleBypassOptions", .choice(["AzureServices", "None"]), "AzureServices", available: true),
@@ -73,6 +78,7 @@ struct RegistryOption: Sendable {
         case .flag: value = try field.bool().map { .bool($0) }
         case .choice(let choices): value = try field.choice(choices).map { .string($0) }
         case .days(let range): value = try field.integer(in: range).map { .integer($0) }
+        case .bytes: value = field.isNull ? .null : try field.integer(in: 0...Int.max).map { .integer(Int64($0)) }
         }
         if let value, value != self.initial, !self.isAvailable {
             throw .notAvailable("'\(field.path)' with the value \(value)", target: field.path)

@@ -26,6 +26,11 @@ package struct RegistryDocument: Codable, Sendable, Hashable {
     package var lastModifiedBy: String
 
     package var isDataEndpointEnabled: Bool { self.settings["dataEndpointEnabled"]?.boolValue ?? false }
+    package var isAdminUserEnabled: Bool { self.settings["adminUserEnabled"]?.boolValue ?? false }
+    package var allowsAnonymousPull: Bool { self.settings["anonymousPullEnabled"]?.boolValue ?? false }
+    package var isReadOnly: Bool { self.settings["readOnly"]?.boolValue ?? false }
+    /// Bytes; `nil` for no limit.
+    package var quota: Int64? { self.settings["storageQuota"]?.intValue.map(Int64.init) }
 }
 
 /// Service tiers.

@@ -32,6 +32,7 @@ package struct ResourceError: Error, Sendable, CustomStringConvertible {
         case conflict = "Conflict"
         case limitExceeded = "LimitExceeded"
         case notAvailable = "FeatureNotAvailable"
+        case adminUserDisabled = "AdminUserDisabled"
         case skuTooSmall = "SkuNotSupported"
         case dataEndpointRequired = "DataEndpointRequired"
         case singleRegistry = "SuffixRequired"

@@ -15,13 +15,14 @@ package struct ResourceManagerServices: Sendable {
     package let directory: Directory
     package let authority: TokenAuthority
     package let connectedRegistries: ConnectedRegistryStore
+    package let admins: AdminUsers
     /// The SHA-256 of the own CA's public key, appended to sync passwords; `nil` when clients trust the certificate anyway.
     package let trustPin: String?
     package let clock: WallClock
 
     package init(
         names: ServerNames, resources: ResourceStore, registries: RegistryStore, identities: IdentityStore, directory: Directory,
-        authority: TokenAuthority, connectedRegistries: ConnectedRegistryStore, trustPin: String?, clock: WallClock = .system
+        authority: TokenAuthority, connectedRegistries: ConnectedRegistryStore, admins: AdminUsers, trustPin: String?, clock: WallClock = .system
     ) {
         self.names = names
         self.resources = resources
@@ -30,6 +31,7 @@ package struct ResourceManagerServices: Sendable {
         self.directory = directory
         self.authority = authority
         self.connectedRegistries = connectedRegistries
+        self.admins = admins
         self.trustPin = trustPin
         self.clock = clock
     }

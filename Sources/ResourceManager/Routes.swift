@@ -75,7 +75,7 @@ struct Route: Sendable {
 
     /// Every call there is.
     static let all: [Route] =
-        subscriptionRoutes + groupRoutes + registryRoutes + scopeMapRoutes + tokenRoutes + connectedRegistryRoutes + laterRoutes
+        subscriptionRoutes + groupRoutes + registryRoutes + adminUserRoutes + scopeMapRoutes + tokenRoutes + connectedRegistryRoutes + laterRoutes
 
     /// The path of a registry.
     static let registryPath =

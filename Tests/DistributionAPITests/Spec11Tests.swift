@@ -448,7 +448,7 @@ extension HTTPField.Name {
         let image = TestImage("one")
         try await server.site.push(image, tags: [tag("v1"), tag("v2")], to: self.app)
         let used = try await server.send(.delete, "/v2/app/blobs/\(image.config.digest)", headers: admin)
-        #expect(used.status == 409)
+        #expect(used.status == 405)
         #expect(used.code == "DENIED")
         for (path, code) in [
             ("/v2/app/manifests/v1", "MANIFEST_UNKNOWN"), ("/v2/app/manifests/\(image.manifest.digest)", "MANIFEST_UNKNOWN"),

@@ -80,7 +80,8 @@ final class World: Sendable {
         let authority = try await TokenAuthority(folder: self.folder.keysPath, tenantID: self.installation.tenantID, clock: wall)
         self.services = ResourceManagerServices(
             names: names, resources: resources, registries: registries, identities: identities, directory: directory, authority: authority,
-            connectedRegistries: ConnectedRegistryStore(database: self.database, activity: activity, clock: wall), trustPin: pin,
+            connectedRegistries: ConnectedRegistryStore(database: self.database, activity: activity, clock: wall),
+            admins: try AdminUsers(database: self.database, folder: self.folder.keysPath, clock: wall), trustPin: pin,
             clock: wall)
         try await resources.load()
         self.handler = ResourceManagerHandler(self.services)

@@ -133,6 +133,12 @@ struct RegistryUpdateCommand: ManagementCommand {
     @Option(defaultAsFlag: ThreeState.yes, parsing: .next, help: "Enable registry-wide pull from unauthenticated clients.")
     var anonymousPullEnabled: ThreeState?
 
+    @Option(help: "How much content the registry may hold, such as 500MiB or 20GiB; 'none' for no limit. Outport's own.")
+    var storageQuota: StorageQuota?
+
+    @Option(defaultAsFlag: ThreeState.yes, parsing: .next, help: "Refuse every write to the registry. Outport's own.")
+    var readOnly: ThreeState?
+
     @OptionGroup var settings: RegistrySettings
     @OptionGroup var global: GlobalOptions
 
@@ -145,6 +151,8 @@ struct RegistryUpdateCommand: ManagementCommand {
         var body: JSONValue = [:]
         if let sku { body[path: "sku", "name"] = .string(sku.rawValue) }
         if let anonymousPullEnabled { body[path: "properties", "anonymousPullEnabled"] = .bool(anonymousPullEnabled.value) }
+        if let storageQuota { body[path: "properties", "storageQuota"] = storageQuota.json }
+        if let readOnly { body[path: "properties", "readOnly"] = .bool(readOnly.value) }
         settings.apply(to: &body, session)
         return ResourceShape.registry.shape(try await session.client.patch(path, body))
     }

@@ -68,13 +68,15 @@ struct ServeCommand: AsyncParsableCommand {
         }
         let resources = ResourceStore(database: node.database, registries: node.store, identities: node.identities, lookup: lookup)
         try await resources.load()
+        let admins = try AdminUsers(database: node.database, folder: node.folder.keysPath)
         let manager = ResourceManagerHandler(
             ResourceManagerServices(
                 names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory,
                 authority: tokens,
-                connectedRegistries: connectedRegistries, trustPin: authority?.pin))
+                connectedRegistries: connectedRegistries, admins: admins, trustPin: authority?.pin))
         let hosts = ParentDirectory(lookup: lookup, names: names)
-        let access = AccessController(identities: node.identities, directory: directory, tokens: tokens, leases: connectedRegistries)
+        let access = AccessController(
+            identities: node.identities, directory: directory, tokens: tokens, leases: connectedRegistries, admins: admins)
         let gateway = GatewayHandler(
             connectedRegistries: connectedRegistries, registries: node.store, identities: node.identities, tokens: tokens,
             trustRoot: authority?.pem, lookup: hosts.gateway(for:))
@@ -158,6 +160,9 @@ private struct ParentDirectory: RegistryDirectory {
     let lookup: RegistryLookup
     let names: ServerNames
 
+    private static let readOnly =
+        "the registry is read-only: its owner has switched writing off ('outport acr update --read-only false' switches it on again)"
+
     private func entry(for host: HostAndPort?) -> RegistryEntry? {
         switch self.names.match(host) {
         case .registry(let name): self.lookup.registry(named: name)
@@ -168,7 +173,11 @@ private struct ParentDirectory: RegistryDirectory {
 
     func registry(for host: HostAndPort?) async throws -> (registry: DataPlaneRegistry, host: HostAndPort)? {
         self.entry(for: host).map {
-            (DataPlaneRegistry(id: $0.id, name: $0.name, audience: $0.audience, writeRefusal: nil), self.names.canonical(host))
+            let registry = DataPlaneRegistry(
+                id: $0.id, name: $0.name, audience: $0.audience,
+                writeRefusal: $0.isReadOnly ? Self.readOnly : nil, isAdminUserEnabled: $0.isAdminUserEnabled,
+                allowsAnonymousPull: $0.allowsAnonymousPull, quota: $0.quota)
+            return (registry, self.names.canonical(host))
         }
     }
 
