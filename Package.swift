@@ -108,9 +108,19 @@ let package = Package(
                 "Schedule", "SyncAgent", hummingbirdCore, nioCore, nioPosix, httpTypes, logging,
             ],
             path: "Tests/TestSupport", swiftSettings: settings),
+        // The crash harness: docs/crash-testing.md. No product of the package.
+        .target(name: "CCrashVFS", path: "Tests/Support/CCrashVFS", linkerSettings: [.linkedLibrary("sqlite3")]),
+        .target(
+            name: "Crash",
+            dependencies: [
+                "CCrashVFS", "Gateway", "Identity", "OCI", "Persistence", "RegistryCore", "SyncAgent", "TestSupport", nioCore, nioPosix,
+            ], path: "Tests/Support/Crash", swiftSettings: settings),
+        .executableTarget(name: "outport-crash", dependencies: ["Crash"], path: "Tests/Support/CrashTool", swiftSettings: settings),
+        tests("Crash", ["TestSupport"]),
+
         tests("OCI", ["TestSupport"]),
         tests("Persistence", ["TestSupport"]),
-        tests("RegistryCore", ["TestSupport"]),
+        tests("RegistryCore", ["TestSupport", grdb, nioCore]),
         tests("Identity", ["TestSupport"]),
         tests("HTTPServing", ["TestSupport", "DistributionAPI", nioPosix, nioSSL, serviceLifecycle, logging]),
         tests("DistributionAPI", ["TestSupport"]),

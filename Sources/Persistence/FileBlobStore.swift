@@ -88,7 +88,7 @@ package final class FileBlobStore: BlobStore {
         }
         // A file's time is that of its commit: the collector leaves fresh ones alone until their row is there.
         try staged.file.touch()
-        try staged.file.synchronize()
+        try staged.synchronizeOrGiveUp()
         let actual = digest.algorithm == .sha256 ? staged.digest() : try Self.hash(staged.file, digest.algorithm).hasher.finish()
         guard actual == digest else {
             try FileSystem.remove(source)
@@ -116,6 +116,22 @@ package final class FileBlobStore: BlobStore {
     package func delete(_ blob: StoredBlob) async throws {
         let path = self.path(blob)
         try await self.pool.runIfActive { try FileSystem.remove(path) }
+    }
+
+    /// Moves committed content out of the store into `folder`, durably, for somebody to look at.
+    ///
+    /// - Returns: where it is now; `nil` when there is no such file.
+    package func setAside(_ blob: StoredBlob, to folder: String) async throws -> String? {
+        let (source, shelf) = (self.path(blob), self.folder(of: blob.digest))
+        let target = "\(folder)/\(blob.digest.algorithm.rawValue)-\(blob.digest.hex).\(blob.generation)"
+        return try await self.pool.runToEnd {
+            guard FileSystem.exists(source) else { return nil }
+            try FileSystem.createFolder(folder)
+            try FileSystem.rename(source, to: target)
+            try FileSystem.synchronizeFolder(folder)
+            try FileSystem.synchronizeFolder(shelf)
+            return target
+        }
     }
 
     package func shelves() async throws -> [String] {
@@ -175,6 +191,8 @@ package final class FileBlobStore: BlobStore {
             var hasher: Digest.Hasher
             var direct: DirectFile?
             var isDirectRefused = false
+            /// A flush has failed.
+            var isLost = false
         }
 
         init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: NIOThreadPool, directFrom: Int64) {
@@ -212,7 +230,7 @@ package final class FileBlobStore: BlobStore {
             guard bytes.count == DirectFile.segmentSize, state.size >= self.directFrom, state.size % Int64(DirectFile.alignment) == 0,
                 !state.isDirectRefused
             else { return false }
-            if state.direct == nil { state.direct = DirectFile(self.file.path) }
+            if state.direct == nil { state.direct = DirectFile(self.file) }
             guard state.direct?.write(bytes, at: state.size) == true else {
                 state.direct = nil
                 state.isDirectRefused = true
@@ -222,7 +240,26 @@ package final class FileBlobStore: BlobStore {
         }
 
         func synchronize() async throws {
-            try await self.pool.runToEnd { try self.file.synchronize() }
+            try await self.pool.runToEnd { try self.synchronizeOrGiveUp() }
+        }
+
+        /// Makes the content durable, or gives it up.
+        ///
+        /// After a flush that failed the system takes the pages for written: a second flush would succeed and prove nothing, and reading
+        /// the file again would show what memory holds. So nobody may go on with this file; the client begins anew.
+        func synchronizeOrGiveUp() throws(PersistenceError) {
+            do throws(PersistenceError) {
+                guard !self.state.withLock({ $0.isLost }) else {
+                    throw .init(
+                        .io, tried: "go on with \(self.file.path)", cause: "an earlier flush to disk failed", advice: "begin the upload again")
+                }
+                try self.file.synchronize()
+            } catch {
+                self.state.withLock { $0.isLost = true }
+                // Where even that fails, an empty file is found by whoever resumes it.
+                do throws(PersistenceError) { try FileSystem.remove(self.file.path) } catch { try? self.file.truncate(to: 0) }
+                throw error
+            }
         }
     }
 
