@@ -55,6 +55,7 @@ import Foundation
         }
         func secondProcess() async throws {
             let layers = try await open(scratch.path)
+            #expect(try await layers.store.resolve(tag("v1"), in: app, of: layers.registry) == image.manifest.digest, "not what is tested")
             // To the client's second attempt there is nothing left to write.
             try await layers.put(image.manifest, tags: [tag("v1")], to: app)
             var generator = SeededGenerator(seed: 1)

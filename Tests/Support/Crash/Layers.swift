@@ -35,7 +35,9 @@ package struct Layers: Sendable {
             self.uploads = Uploads(store: self.store)
             self.identities = IdentityStore(database: self.database, clock: clock.wall)
             self.tokens = try await TokenAuthority(folder: self.folder.keysPath, tenantID: "tenant", clock: WallClock { tokenTime })
-            self.registry = try await self.store.registry(named: "harbour")
+            // Looked for first: a start must not write where a server's would not.
+            let known = try await self.database.read { try $0.row("SELECT id FROM registry WHERE name = ?", "harbour")?.integer(0) }
+            if let known { self.registry = RegistryID(known) } else { self.registry = try await self.store.registry(named: "harbour") }
         } catch {
             try? await self.database.close()
             throw error
