@@ -117,6 +117,14 @@ let package = Package(
             ], path: "Tests/Support/Crash", swiftSettings: settings),
         .executableTarget(name: "outport-crash", dependencies: ["Crash"], path: "Tests/Support/CrashTool", swiftSettings: settings),
         tests("Crash", ["TestSupport"]),
+        .target(
+            name: "Fuzz",
+            dependencies: [
+                "DistributionAPI", "HTTPServing", "Identity", "JSON", "OCI", "RegistryCore", "Schedule", "SyncAgent", "TestSupport", httpTypes,
+                nioCore,
+            ], path: "Tests/Support/Fuzz", swiftSettings: settings),
+        .executableTarget(name: "outport-fuzz", dependencies: ["Fuzz"], path: "Tests/Support/FuzzTool", swiftSettings: settings),
+        tests("Fuzz"),
 
         tests("OCI", ["TestSupport"]),
         tests("Persistence", ["TestSupport"]),
@@ -130,7 +138,7 @@ let package = Package(
         tests("JSON"),
         tests("ResourceManager"),
         tests("JMESPath", ["JSON"]),
-        tests("outport", ["JMESPath", "JSON", argumentParser]),
+        tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),
 
         // Real clients and the real binary as processes of their own; needs `Scripts/install-clients test`.
         .testTarget(

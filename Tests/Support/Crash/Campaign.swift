@@ -74,6 +74,7 @@ package struct Campaign: Sendable {
             try await workload.run(steps: steps)
         } catch {
             report.problems.append("seed \(seed): the script itself fails: \(error)")
+            self.tell(report.problems.last ?? "")
         }
         await workload.end()
         try? FileManager.default.removeItem(atPath: folder)
@@ -98,6 +99,7 @@ package struct Campaign: Sendable {
                 let expected = Expectation(
                     allowed: allowed, contents: workload.contents, now: workload.clock.milliseconds, tokenTime: workload.start)
                 let problems = try await self.check(image, expected)
+                if let problem = problems.first { self.tell("seed \(seed), cut \(cut), \(survival): \(problem)") }
                 report.problems += problems.map { "seed \(seed), cut \(cut) of \(entries.count), \(survival): \($0)" }
                 if report.problems.count >= (mutation == nil ? Self.problemLimit : 1) || report.images >= images { return }
             }

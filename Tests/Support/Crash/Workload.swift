@@ -446,7 +446,20 @@ package final class Workload {
         await self.close()
         self.journal.setFaults(nil)
         try await self.open()
+        try await self.lookAgain(try await self.opened())
         try await self.pushAgain(image, try await self.opened())
+    }
+
+    /// What got no answer may have happened.
+    private func lookAgain(_ layers: Layers) async throws {
+        var left: [Image] = []
+        for var image in self.images where try await layers.store.holds(image.manifest.digest, in: image.repository, of: layers.registry) {
+            for tag in image.tags where try await layers.store.resolve(tag, in: image.repository, of: layers.registry) != image.manifest.digest {
+                image.tags.remove(tag)
+            }
+            left.append(image)
+        }
+        self.images = left
     }
 
     private func doomed(_ image: TestImage) async {
