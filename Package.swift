@@ -120,7 +120,8 @@ let package = Package(
         .target(
             name: "Fuzz",
             dependencies: [
-                "DistributionAPI", "HTTPServing", "Identity", "JSON", "OCI", "RegistryCore", "Schedule", "SyncAgent", "TestSupport", httpTypes,
+                "DistributionAPI", "HTTPServing", "Identity", "JSON", "OCI", "RegistryCore", "Schedule", "SyncAgent", "TestSupport",
+                httpTypes,
                 nioCore,
             ], path: "Tests/Support/Fuzz", swiftSettings: settings),
         .executableTarget(name: "outport-fuzz", dependencies: ["Fuzz"], path: "Tests/Support/FuzzTool", swiftSettings: settings),

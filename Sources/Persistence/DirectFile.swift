@@ -42,7 +42,9 @@ final class DirectFile {
         var written = -1
         repeat {
             let aligned = UnsafeRawBufferPointer(self.buffer)
-            written = self.file.change({ .write(file: $0, path: self.file.path, offset: offset, bytes: aligned) }) {
+            written = self.file.change {
+                .write(file: $0, path: self.file.path, offset: offset, bytes: aligned)
+            } by: {
                 pwrite(self.descriptor, aligned.baseAddress, aligned.count, off_t(offset))
             }
         } while written < 0 && errno == EINTR

@@ -52,7 +52,7 @@ package final class File: Sendable {
     }
 
     /// Makes a call that changes the file, seen by whoever watches.
-    func change(_ call: (UInt64) -> FileCall, _ body: () -> Int) -> Int {
+    func change(_ call: (UInt64) -> FileCall, by body: () -> Int) -> Int {
         guard let witness else { return body() }
         return witness.seen.perform(call(witness.file), body)
     }
@@ -73,7 +73,9 @@ package final class File: Sendable {
         while done < bytes.count {
             let rest = UnsafeRawBufferPointer(start: base + done, count: bytes.count - done)
             let position = offset + Int64(done)
-            let written = self.change({ .write(file: $0, path: self.path, offset: position, bytes: rest) }) {
+            let written = self.change {
+                .write(file: $0, path: self.path, offset: position, bytes: rest)
+            } by: {
                 pwrite(self.descriptor, rest.baseAddress, rest.count, off_t(position))
             }
             if written < 0 {
@@ -105,7 +107,11 @@ package final class File: Sendable {
     }
 
     package func truncate(to size: Int64) throws(PersistenceError) {
-        let result = self.change({ .truncate(file: $0, path: self.path, size: size) }) { Int(ftruncate(self.descriptor, off_t(size))) }
+        let result = self.change {
+            .truncate(file: $0, path: self.path, size: size)
+        } by: {
+            Int(ftruncate(self.descriptor, off_t(size)))
+        }
         guard result == 0 else { throw .systemCall("shorten \(self.path)") }
     }
 
@@ -116,7 +122,11 @@ package final class File: Sendable {
 
     /// Returns when the file's content would survive power loss.
     package func synchronize() throws(PersistenceError) {
-        let result = self.change({ .synchronize(file: $0, path: self.path) }) { Int(fsync(self.descriptor)) }
+        let result = self.change {
+            .synchronize(file: $0, path: self.path)
+        } by: {
+            Int(fsync(self.descriptor))
+        }
         guard result == 0 else { throw .systemCall("flush \(self.path) to disk") }
     }
 }

@@ -251,7 +251,8 @@ package final class FileBlobStore: BlobStore {
             do throws(PersistenceError) {
                 guard !self.state.withLock({ $0.isLost }) else {
                     throw .init(
-                        .io, tried: "go on with \(self.file.path)", cause: "an earlier flush to disk failed", advice: "begin the upload again")
+                        .io, tried: "go on with \(self.file.path)", cause: "an earlier flush to disk failed",
+                        advice: "begin the upload again")
                 }
                 try self.file.synchronize()
             } catch {

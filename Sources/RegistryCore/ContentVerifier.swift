@@ -81,7 +81,10 @@ package struct ContentVerifier: Sendable {
 
     private func verifyDatabase(_ report: inout VerificationReport) async throws {
         let (integrity, keys) = try await self.store.database.read { session in
-            (try session.rows("PRAGMA integrity_check(100)").map { $0.text(0) }, try session.rows("PRAGMA foreign_key_check").map { $0.text(0) })
+            (
+                try session.rows("PRAGMA integrity_check(100)").map { $0.text(0) },
+                try session.rows("PRAGMA foreign_key_check").map { $0.text(0) }
+            )
         }
         for line in integrity where line != "ok" {
             report.damage.append(Damage(problem: .database, subject: "outport.db", repository: nil, message: line))

@@ -32,7 +32,9 @@ extension ContentVerifier {
                 try await self.removeManifest(damage.subject)
                 self.store.versions.contentRemoved()
             case .linkWithoutBlob:
-                try await self.store.database.write { _ = try $0.execute("DELETE FROM repository_blob WHERE digest = ?", .text(damage.subject)) }
+                try await self.store.database.write {
+                    _ = try $0.execute("DELETE FROM repository_blob WHERE digest = ?", .text(damage.subject))
+                }
             case .tagWithoutManifest:
                 try await self.store.database.write { session in
                     _ = try session.execute(

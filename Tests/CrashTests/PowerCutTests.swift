@@ -72,4 +72,53 @@ import Foundation
         journal.setFaults(nil)
         try await secondProcess()
     }
+
+    @Test("R7 a first start that is killed at any call leaves nothing that the next start relies on and a power cut takes away")
+    func killedFirstStart() async throws {
+        let clock = TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000))
+        // The last calls make the keys; before them the database is made, which SQLite's own tests are for.
+        let total = try await Self.callsOfFirstStart(clock)
+        #expect(total > 100)
+        for call in Array(stride(from: 0, to: total - 50, by: 23)) + Array(total - 50...total) {
+            let scratch = ScratchFolder()
+            try FileSystem.createFolder(scratch.path)
+            let journal = CrashJournal(scratch.path)
+            defer { journal.end() }
+            journal.setFaults(.death(at: call, atFlush: false))
+            if let first = try? await Layers(scratch.path, clock: clock, tokenTime: clock.milliseconds) { await first.close() }
+            journal.setFaults(nil)
+            let token = try await Self.token(scratch.path, clock)
+            var generator = SeededGenerator(seed: 1)
+            var disk = Disk()
+            for entry in journal.entries { disk.apply(entry, &generator) }
+            let after = ScratchFolder()
+            try disk.image(.nothing, &generator).write(to: after.path)
+            let rest = try await Layers(after.path, clock: clock, tokenTime: clock.milliseconds)
+            let verified = try? await rest.tokens.verify(token, as: [.sync], audience: "registry/harbour")
+            #expect(verified != nil, "killed at call \(call), a token is void after the power cut")
+            let bytes = try await rest.read(Self.layer.digest, in: repository("app"))
+            #expect(bytes == Self.layer.bytes, "killed at call \(call), a blob is gone after the power cut")
+            await rest.close()
+        }
+    }
+
+    private static func callsOfFirstStart(_ clock: TestClock) async throws -> Int {
+        let scratch = ScratchFolder()
+        try FileSystem.createFolder(scratch.path)
+        let journal = CrashJournal(scratch.path)
+        defer { journal.end() }
+        try await Layers(scratch.path, clock: clock, tokenTime: clock.milliseconds).close()
+        return journal.calls
+    }
+
+    private static let layer = Fixture.layer("pushed after the kill")
+
+    /// What the second process hands out.
+    private static func token(_ path: String, _ clock: TestClock) async throws -> String {
+        let layers = try await Layers(path, clock: clock, tokenTime: clock.milliseconds)
+        try await layers.push(Self.layer, to: repository("app"))
+        let token = try await layers.tokens.issue(.sync, subject: .token("reader"), audience: "registry/harbour").token
+        await layers.close()
+        return token
+    }
 }

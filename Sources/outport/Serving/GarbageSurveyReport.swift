@@ -19,7 +19,8 @@ struct GarbageSurveyReport: Sendable {
             "items": .array(
                 self.items.map { item in
                     [
-                        "kind": .string(item.kind.rawValue), "subject": .string(item.subject), "repository": .string(orNull: item.repository),
+                        "kind": .string(item.kind.rawValue), "subject": .string(item.subject),
+                        "repository": .string(orNull: item.repository),
                         "bytes": .integer(item.bytes), "reason": .string(item.reason),
                     ]
                 }),

@@ -109,7 +109,8 @@ extension Node {
     /// The layers over a data folder that is there: a misspelt path is refused and not made.
     static func opened(data: String) async throws -> Node {
         guard FileSystem.exists(data + "/outport.db") else {
-            throw ServingError("there is no data folder at \(data); give the folder that 'outport serve' or 'outport connect' uses with --data")
+            throw ServingError(
+                "there is no data folder at \(data); give the folder that 'outport serve' or 'outport connect' uses with --data")
         }
         return try await Node(data: data)
     }
@@ -118,7 +119,8 @@ extension Node {
 extension VerificationReport {
     var json: JSONValue {
         [
-            "blobs": .integer(self.blobs), "manifests": .integer(self.manifests), "tags": .integer(self.tags), "bytes": .integer(self.bytes),
+            "blobs": .integer(self.blobs), "manifests": .integer(self.manifests), "tags": .integer(self.tags),
+            "bytes": .integer(self.bytes),
             "strayFiles": .integer(self.strayFiles), "clean": .bool(self.damage.isEmpty),
             "damage": .array(
                 self.damage.map { damage in

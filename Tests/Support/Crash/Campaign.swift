@@ -1,7 +1,6 @@
 // Many scripts, many cuts, many images: the long run and the short one.
 
 internal import OCI
-
 internal import TestSupport
 
 #if canImport(FoundationEssentials)
@@ -21,6 +20,15 @@ package struct CampaignReport: Sendable {
     package var problems: [String] = []
 
     package init() {}
+
+    /// Adds what another campaign has seen.
+    package mutating func add(_ other: CampaignReport) {
+        self.scripts += other.scripts
+        self.cuts += other.cuts
+        self.images += other.images
+        self.faults += other.faults
+        self.problems += other.problems
+    }
 }
 
 /// Runs scripts, cuts the power, looks at what is left.

@@ -1,7 +1,7 @@
 // Opens what a machine found after a power cut, with the real code, and holds it against what was promised.
 
-package import OCI
 internal import NIOCore
+package import OCI
 internal import Persistence
 internal import RegistryCore
 package import TestSupport

@@ -1,14 +1,14 @@
 // The real layers over any folder: what a process that starts there would open.
 
+internal import Gateway
 package import Identity
 internal import NIOCore
 internal import NIOPosix
 package import OCI
 package import Persistence
 package import RegistryCore
-package import TestSupport
-internal import Gateway
 internal import SyncAgent
+package import TestSupport
 
 /// One server's data, opened.
 package struct Layers: Sendable {
@@ -28,7 +28,8 @@ package struct Layers: Sendable {
         self.folder = try await Self.folder(path)
         self.database = try SQLiteDatabase(
             path: self.folder.databasePath,
-            migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + SyncSchema.migrations, readers: 1)
+            migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + SyncSchema.migrations, readers: 1
+        )
         do {
             self.blobs = FileBlobStore(folder: self.folder, pool: .singleton, directFrom: directFrom)
             self.store = RegistryStore(database: self.database, blobs: self.blobs, activity: Activity(), clock: clock.wall)
@@ -67,7 +68,9 @@ package struct Layers: Sendable {
     package func push(_ content: Content, to name: RepositoryName, parts: Int = 1) async throws {
         let id = try await self.uploads.begin(in: name, of: self.registry)
         let step = max(1, (content.bytes.count + parts - 1) / parts)
-        let chunks = stride(from: 0, to: content.bytes.count, by: step).map { Array(content.bytes[$0..<min($0 + step, content.bytes.count)]) }
+        let chunks = stride(from: 0, to: content.bytes.count, by: step).map {
+            Array(content.bytes[$0..<min($0 + step, content.bytes.count)])
+        }
         for chunk in chunks.dropLast() {
             _ = try await self.uploads.append(Parts([chunk]), range: nil, length: nil, to: id, in: name, of: self.registry)
         }

@@ -404,7 +404,8 @@ package final class Workload {
         case .tag(let name, let tag):
             return try await layers.store.resolve(tag, in: name, of: layers.registry).map { .names($0) } ?? .absent
         case .password(let token, let password):
-            return try await layers.identities.authenticate(token: token, password: password, in: layers.registry) == nil ? .absent : .present
+            return try await layers.identities.authenticate(token: token, password: password, in: layers.registry) == nil
+                ? .absent : .present
         case .signed(let token):
             do {
                 _ = try await layers.tokens.verify(token, as: [.registryRefresh], audience: "registry/harbour")
@@ -454,7 +455,8 @@ package final class Workload {
     private func lookAgain(_ layers: Layers) async throws {
         var left: [Image] = []
         for var image in self.images where try await layers.store.holds(image.manifest.digest, in: image.repository, of: layers.registry) {
-            for tag in image.tags where try await layers.store.resolve(tag, in: image.repository, of: layers.registry) != image.manifest.digest {
+            for tag in image.tags
+            where try await layers.store.resolve(tag, in: image.repository, of: layers.registry) != image.manifest.digest {
                 image.tags.remove(tag)
             }
             left.append(image)

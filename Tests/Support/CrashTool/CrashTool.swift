@@ -1,7 +1,6 @@
 // `outport-crash`: the long run of the crash harness, as `make crash` starts it.
 
 internal import Crash
-
 internal import Foundation
 
 #if canImport(Glibc)
@@ -20,6 +19,8 @@ enum CrashTool {
         let images = Request.number("IMAGES") ?? 10_000
         /// Every how manieth call is made to fail.
         let stride = max(1, Request.number("STRIDE") ?? 3)
+        /// Campaigns at the same time.
+        let jobs = max(1, Request.number("JOBS") ?? ProcessInfo.processInfo.activeProcessorCount)
         let mutation = ProcessInfo.processInfo.environment["MUTATE"] ?? ""
 
         private static func number(_ name: String) -> Int? { ProcessInfo.processInfo.environment[name].flatMap { Int($0) } }
@@ -51,10 +52,19 @@ enum CrashTool {
 
     /// Whether nothing was found.
     private static func search(_ request: Request) async throws -> Bool {
-        let campaign = Campaign { self.say($0) }
-        let cuts = try await campaign.powerCuts(seed: request.seed, images: request.images, steps: 24, perCut: 4)
-        self.say("power cuts: \(cuts.images) distinct images at \(cuts.cuts) cuts of \(cuts.scripts) scripts, \(cuts.problems.count) problems")
-        let faults = try await campaign.faults(seed: request.seed, steps: 14, stride: request.stride)
+        let images = request.images / request.jobs + 1
+        var cuts = CampaignReport()
+        try await withThrowingTaskGroup(of: CampaignReport.self) { group in
+            for job in 0..<request.jobs {
+                // Seeds of one job are far from those of another.
+                let seed = request.seed + UInt64(job) * 100_000
+                group.addTask { try await Campaign { self.say($0) }.powerCuts(seed: seed, images: images, steps: 24, perCut: 4) }
+            }
+            for try await report in group { cuts.add(report) }
+        }
+        self.say(
+            "power cuts: \(cuts.images) distinct images at \(cuts.cuts) cuts of \(cuts.scripts) scripts, \(cuts.problems.count) problems")
+        let faults = try await Campaign { self.say($0) }.faults(seed: request.seed, steps: 14, stride: request.stride)
         self.say("failing calls: \(faults.faults) runs, \(faults.problems.count) problems")
         for problem in cuts.problems + faults.problems { self.say("PROBLEM \(problem)") }
         return cuts.problems.isEmpty && faults.problems.isEmpty

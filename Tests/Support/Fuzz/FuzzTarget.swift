@@ -53,7 +53,8 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
     /// All targets.
     package static func all() async throws -> [FuzzTarget] {
         [
-            names, digests, manifests, uploadRanges, scopes, scopeMapActions, connectionStrings, schedules, durations, percentEncoding, json,
+            names, digests, manifests, uploadRanges, scopes, scopeMapActions, connectionStrings, schedules, durations, percentEncoding,
+            json,
             hosts, try await tokens(), try await requests(),
         ]
     }
@@ -88,7 +89,8 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
     private static let digests = FuzzTarget("digests") { bytes in
         guard let digest = try? Digest(text(bytes)) else { return nil }
         guard digest.description == text(bytes), digest.hex.utf8.count == digest.algorithm.hexLength,
-            digest.hex.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }), (try? Digest(digest.description)) == digest
+            digest.hex.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }),
+            (try? Digest(digest.description)) == digest
         else { return "digest '\(text(bytes))' was accepted" }
         return nil
     }
@@ -119,7 +121,9 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
             guard declared == nil || manifest.mediaType == declared, MediaType.manifests.contains(manifest.mediaType) else {
                 return "a manifest of type \(manifest.mediaType) was accepted as \(declared?.description ?? "any")"
             }
-            guard Set(manifest.requiredBlobs.map(\.digest)).count == manifest.requiredBlobs.count else { return "a required blob is listed twice" }
+            guard Set(manifest.requiredBlobs.map(\.digest)).count == manifest.requiredBlobs.count else {
+                return "a required blob is listed twice"
+            }
             guard let new = try? NewManifest(bytes, declared: declared, expected: nil), new.digest == Digest.of(bytes) else {
                 return "its digest is not that of its bytes"
             }

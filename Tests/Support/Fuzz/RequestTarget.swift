@@ -71,8 +71,11 @@ extension FuzzTarget {
         }
         guard message.method == .get else { return nil }
         // Whatever GET says, HEAD says too, where it exists.
-        guard let head = try? await plane.send(.head, message.target, headers: message.headers) else { return "HEAD fails where GET does not" }
-        let isContent = message.target.contains("/manifests/") || (message.target.contains("/blobs/") && !message.target.contains("/uploads"))
+        guard let head = try? await plane.send(.head, message.target, headers: message.headers) else {
+            return "HEAD fails where GET does not"
+        }
+        let isContent =
+            message.target.contains("/manifests/") || (message.target.contains("/blobs/") && !message.target.contains("/uploads"))
         return !isContent || head.status == answer.status ? nil : "\(message.target): GET says \(answer.status), HEAD \(head.status)"
     }
 
