@@ -14,6 +14,7 @@ package final class FileBlobStore: BlobStore {
     private let pool: NIOThreadPool
     private let directFrom: Int64
     private let folders = Mutex<Set<String>>([])
+    private let lost = LostNames()
 
     /// - Parameters:
     ///   - folder: the data folder.
@@ -40,13 +41,21 @@ package final class FileBlobStore: BlobStore {
         return try await self.pool.runIfActive {
             let file = try File(path, .readWrite)
             try file.truncate(to: 0)
-            return Staged(name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool, directFrom: self.directFrom)
+            self.lost.forget(name)
+            return Staged(
+                name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool, directFrom: self.directFrom,
+                lost: self.lost)
         }
     }
 
     package func resume(_ name: StagingName) async throws -> (any StagedBlob)? {
         let path = self.path(name)
         return try await self.pool.runIfActive {
+            if self.lost.contains(name) {
+                try FileSystem.remove(path)
+                self.lost.forget(name)
+                return nil
+            }
             let file: File
             do {
                 file = try File(path, .readWriteExisting)
@@ -54,7 +63,8 @@ package final class FileBlobStore: BlobStore {
                 return nil
             }
             let (size, hasher) = try Self.hash(file, .sha256)
-            return Staged(name: name, file: file, size: size, hasher: hasher, pool: self.pool, directFrom: self.directFrom)
+            return Staged(
+                name: name, file: file, size: size, hasher: hasher, pool: self.pool, directFrom: self.directFrom, lost: self.lost)
         }
     }
 
@@ -178,12 +188,22 @@ package final class FileBlobStore: BlobStore {
         return String(repeating: "0", count: 16 - text.count) + text
     }
 
+    /// Content whose flush failed and whose file could not even be removed: nobody may take it up again.
+    private final class LostNames: Sendable {
+        private let names = Mutex<Set<StagingName>>([])
+
+        func contains(_ name: StagingName) -> Bool { self.names.withLock { $0.contains(name) } }
+        func insert(_ name: StagingName) { self.names.withLock { _ = $0.insert(name) } }
+        func forget(_ name: StagingName) { self.names.withLock { _ = $0.remove(name) } }
+    }
+
     /// A file under way with its running digest.
     private final class Staged: StagedBlob {
         let name: StagingName
         let file: File
         private let pool: NIOThreadPool
         private let directFrom: Int64
+        private let lost: LostNames
         private let state: Mutex<State>
 
         private struct State {
@@ -195,8 +215,9 @@ package final class FileBlobStore: BlobStore {
             var isLost = false
         }
 
-        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: NIOThreadPool, directFrom: Int64) {
+        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: NIOThreadPool, directFrom: Int64, lost: LostNames) {
             self.name = name
+            self.lost = lost
             self.file = file
             self.pool = pool
             self.directFrom = directFrom
@@ -257,8 +278,8 @@ package final class FileBlobStore: BlobStore {
                 try self.file.synchronize()
             } catch {
                 self.state.withLock { $0.isLost = true }
-                // Where even that fails, an empty file is found by whoever resumes it.
-                do throws(PersistenceError) { try FileSystem.remove(self.file.path) } catch { try? self.file.truncate(to: 0) }
+                // Where even that fails it is remembered until the file is gone.
+                do throws(PersistenceError) { try FileSystem.remove(self.file.path) } catch { self.lost.insert(self.name) }
                 throw error
             }
         }

@@ -61,8 +61,9 @@ private final class RefusingWitness: FileWitness {
         #expect(error?.description.contains("to disk") == true)
         witness.refuse(false)
         // The disk is well again: neither the open content nor its file may become a blob.
+        #expect(try await store.resume(name) == nil)
         await #expect(throws: PersistenceError.self) { try await store.commit(staged, as: content.digest, size: nil) }
-        #expect(try await store.resume(name)?.size ?? 0 == 0)
+        #expect(try await store.resume(name) == nil)
         #expect(scratch.files(below: "blobs").isEmpty)
         // Begun anew it works.
         let again = try await store.stage(name)
