@@ -5,7 +5,7 @@ SOURCES := Package.swift Sources Tests
 # A crash in a service must not spend seconds of every core on symbols.
 export SWIFT_BACKTRACE := enable=no
 
-.PHONY: help build release test demo bench bench-quick format lint clean
+.PHONY: help build release test demo bench bench-quick crash fuzz format lint clean
 
 help:
 	@echo "make build     debug build"
@@ -13,6 +13,8 @@ help:
 	@echo "make test      installs the clients that are missing, builds, runs every test"
 	@echo "make demo      from a push at the parent to a pull at the edge, unattended"
 	@echo "make bench     measures beside docker-registry and nginx, writes Benchmarks/results.md"
+	@echo "make crash     cuts the power 10,000 times; SEED= IMAGES= STRIDE= JOBS=, MUTATE=no-fsync takes flushes out"
+	@echo "make fuzz      feeds every parser from outside; SEED= SECONDS_EACH= TARGET="
 	@echo "make format    formats the Swift sources in place"
 	@echo "make lint      fails where 'make format' would change something"
 	@echo "make clean     removes what was built"
@@ -41,6 +43,17 @@ bench: release
 bench-quick: release
 	@Scripts/install-clients bench
 	Benchmarks/run --quick $(BENCH)
+
+# With MUTATE the run succeeds when what was taken out is noticed.
+crash:
+	@Scripts/install-clients build
+	swift build --product outport-crash
+	.build/debug/outport-crash
+
+fuzz:
+	@Scripts/install-clients build
+	swift build --product outport-fuzz
+	.build/debug/outport-fuzz
 
 format:
 	swift format format --in-place --recursive --parallel $(SOURCES)

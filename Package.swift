@@ -111,9 +111,28 @@ let package = Package(
                 "Schedule", "SyncAgent", hummingbirdCore, nioCore, nioPosix, httpTypes, logging,
             ],
             path: "Tests/TestSupport", swiftSettings: settings),
+        // The crash harness: docs/crash-testing.md. No product of the package.
+        .target(name: "CCrashVFS", path: "Tests/Support/CCrashVFS", linkerSettings: [.linkedLibrary("sqlite3")]),
+        .target(
+            name: "Crash",
+            dependencies: [
+                "CCrashVFS", "Gateway", "Identity", "OCI", "Persistence", "RegistryCore", "SyncAgent", "TestSupport", nioCore, nioPosix,
+            ], path: "Tests/Support/Crash", swiftSettings: settings),
+        .executableTarget(name: "outport-crash", dependencies: ["Crash"], path: "Tests/Support/CrashTool", swiftSettings: settings),
+        tests("Crash", ["TestSupport"]),
+        .target(
+            name: "Fuzz",
+            dependencies: [
+                "DistributionAPI", "HTTPServing", "Identity", "JSON", "OCI", "RegistryCore", "Schedule", "SyncAgent", "TestSupport",
+                httpTypes,
+                nioCore,
+            ], path: "Tests/Support/Fuzz", swiftSettings: settings),
+        .executableTarget(name: "outport-fuzz", dependencies: ["Fuzz"], path: "Tests/Support/FuzzTool", swiftSettings: settings),
+        tests("Fuzz"),
+
         tests("OCI", ["TestSupport"]),
         tests("Persistence", ["TestSupport"]),
-        tests("RegistryCore", ["TestSupport"]),
+        tests("RegistryCore", ["TestSupport", grdb, nioCore]),
         tests("Identity", ["TestSupport"]),
         tests("HTTPServing", ["TestSupport", "DistributionAPI", nioPosix, nioSSL, serviceLifecycle, logging]),
         tests("DistributionAPI", ["TestSupport"]),
@@ -123,7 +142,7 @@ let package = Package(
         tests("JSON"),
         tests("ResourceManager"),
         tests("JMESPath", ["JSON"]),
-        tests("outport", ["JMESPath", "JSON", argumentParser]),
+        tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),
 
         // Real clients and the real binary as processes of their own; needs `Scripts/install-clients test`.
         .testTarget(

@@ -45,7 +45,12 @@ package final class DataFolder: Sendable {
             do throws(PersistenceError) { try lock.write($0, at: 0) } catch { failure = error }
         }
         if let failure { throw failure }
-        for folder in ["blobs", "uploads", "transfers", "keys", "tls"] { try FileSystem.createFolder(path + "/" + folder) }
+        for folder in ["blobs", "uploads", "transfers", "keys", "tls"] {
+            try FileSystem.createFolder(path + "/" + folder)
+            // What a process wrote here that was killed before its flush is seen by this one, which would rely on it: a signing key.
+            try FileSystem.synchronizeFolder(path + "/" + folder)
+        }
+        try FileSystem.synchronizeFolder(path)
         self.path = path
         self.lock = lock
     }

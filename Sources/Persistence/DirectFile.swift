@@ -18,12 +18,14 @@ final class DirectFile {
     /// What offsets must be multiples of.
     static let alignment = 4096
 
+    private let file: File
     private let descriptor: CInt
     private let buffer: UnsafeMutableRawBufferPointer
 
     /// `nil` where the file system does not offer it.
-    init?(_ path: String) {
-        self.descriptor = outport_open_direct(path)
+    init?(_ file: File) {
+        self.file = file
+        self.descriptor = outport_open_direct(file.path)
         guard self.descriptor >= 0 else { return nil }
         self.buffer = .allocate(byteCount: Self.segmentSize, alignment: Self.alignment)
     }
@@ -39,7 +41,12 @@ final class DirectFile {
         self.buffer.copyMemory(from: bytes)
         var written = -1
         repeat {
-            written = pwrite(self.descriptor, self.buffer.baseAddress, self.buffer.count, off_t(offset))
+            let aligned = UnsafeRawBufferPointer(self.buffer)
+            written = self.file.change {
+                .write(file: $0, path: self.file.path, offset: offset, bytes: aligned)
+            } by: {
+                pwrite(self.descriptor, aligned.baseAddress, aligned.count, off_t(offset))
+            }
         } while written < 0 && errno == EINTR
         return written == self.buffer.count
     }

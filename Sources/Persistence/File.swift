@@ -14,6 +14,8 @@ internal import Darwin
 package final class File: Sendable {
     package let descriptor: CInt
     package let path: String
+    /// Watches what is written, and under which number; tests only.
+    private let witness: (seen: any FileWitness, file: UInt64)?
 
     package enum Mode: Sendable {
         case read
@@ -30,10 +32,29 @@ package final class File: Sendable {
             case .readWrite: O_RDWR | O_CREAT | O_CLOEXEC
             case .readWriteExisting: O_RDWR | O_CLOEXEC
             }
-        let descriptor = open(path, flags, 0o600)
+        let descriptor: CInt
+        let witness = mode == .read ? nil : FileWitnesses.of(path)
+        if let witness, mode == .readWrite {
+            descriptor = CInt(truncatingIfNeeded: witness.perform(.open(path: path)) { Int(open(path, flags, 0o600)) })
+        } else {
+            descriptor = open(path, flags, 0o600)
+        }
         guard descriptor >= 0 else { throw .systemCall("open \(path)") }
         self.descriptor = descriptor
         self.path = path
+        self.witness = witness.map { ($0, Self.number(of: descriptor)) }
+    }
+
+    /// The inode number.
+    private static func number(of descriptor: CInt) -> UInt64 {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 ? UInt64(status.st_ino) : 0
+    }
+
+    /// Makes a call that changes the file, seen by whoever watches.
+    func change(_ call: (UInt64) -> FileCall, by body: () -> Int) -> Int {
+        guard let witness else { return body() }
+        return witness.seen.perform(call(witness.file), body)
     }
 
     deinit { _ = close(self.descriptor) }
@@ -50,7 +71,13 @@ package final class File: Sendable {
         guard let base = bytes.baseAddress else { return }
         var done = 0
         while done < bytes.count {
-            let written = pwrite(self.descriptor, base + done, bytes.count - done, off_t(offset) + off_t(done))
+            let rest = UnsafeRawBufferPointer(start: base + done, count: bytes.count - done)
+            let position = offset + Int64(done)
+            let written = self.change {
+                .write(file: $0, path: self.path, offset: position, bytes: rest)
+            } by: {
+                pwrite(self.descriptor, rest.baseAddress, rest.count, off_t(position))
+            }
             if written < 0 {
                 if errno == EINTR { continue }
                 throw .systemCall("write \(self.path)")
@@ -80,7 +107,12 @@ package final class File: Sendable {
     }
 
     package func truncate(to size: Int64) throws(PersistenceError) {
-        guard ftruncate(self.descriptor, off_t(size)) == 0 else { throw .systemCall("shorten \(self.path)") }
+        let result = self.change {
+            .truncate(file: $0, path: self.path, size: size)
+        } by: {
+            Int(ftruncate(self.descriptor, off_t(size)))
+        }
+        guard result == 0 else { throw .systemCall("shorten \(self.path)") }
     }
 
     /// Sets the time of the last change to now.
@@ -90,7 +122,12 @@ package final class File: Sendable {
 
     /// Returns when the file's content would survive power loss.
     package func synchronize() throws(PersistenceError) {
-        guard fsync(self.descriptor) == 0 else { throw .systemCall("flush \(self.path) to disk") }
+        let result = self.change {
+            .synchronize(file: $0, path: self.path)
+        } by: {
+            Int(fsync(self.descriptor))
+        }
+        guard result == 0 else { throw .systemCall("flush \(self.path) to disk") }
     }
 }
 
@@ -99,13 +136,17 @@ package enum FileSystem {
     /// Creates a folder and its missing parents, readable by its owner only, durably.
     package static func createFolder(_ path: String) throws(PersistenceError) {
         let parent = self.parent(of: path)
-        if mkdir(path, 0o700) != 0 {
+        if self.makeFolder(path) != 0 {
             if errno == EEXIST { return }
             guard errno == ENOENT, parent != path, parent != "." else { throw .systemCall("create the folder \(path)") }
             try self.createFolder(parent)
-            guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw .systemCall("create the folder \(path)") }
+            guard self.makeFolder(path) == 0 || errno == EEXIST else { throw .systemCall("create the folder \(path)") }
         }
         try self.synchronizeFolder(parent)
+    }
+
+    private static func makeFolder(_ path: String) -> CInt {
+        FileWitnesses.perform(at: path, .createFolder(path: path)) { mkdir(path, 0o700) }
     }
 
     private static func parent(of path: String) -> String {
@@ -118,23 +159,27 @@ package enum FileSystem {
         let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .systemCall("open the folder \(path)") }
         defer { close(descriptor) }
-        guard fsync(descriptor) == 0 else { throw .systemCall("flush the folder \(path) to disk") }
+        let result = FileWitnesses.perform(at: path, .synchronizeFolder(path: path)) { fsync(descriptor) }
+        guard result == 0 else { throw .systemCall("flush the folder \(path) to disk") }
     }
 
     package static func rename(_ old: String, to new: String) throws(PersistenceError) {
-        #if canImport(Glibc)
-        let result = Glibc.rename(old, new)
-        #elseif canImport(Musl)
-        let result = Musl.rename(old, new)
-        #else
-        let result = Darwin.rename(old, new)
-        #endif
+        let result = FileWitnesses.perform(at: new, .rename(old: old, new: new)) {
+            #if canImport(Glibc)
+            Glibc.rename(old, new)
+            #elseif canImport(Musl)
+            Musl.rename(old, new)
+            #else
+            Darwin.rename(old, new)
+            #endif
+        }
         guard result == 0 else { throw .systemCall("rename \(old) to \(new)") }
     }
 
     /// Removes a file; one that is not there is no error.
     package static func remove(_ path: String) throws(PersistenceError) {
-        guard unlink(path) == 0 || errno == ENOENT else { throw .systemCall("remove \(path)") }
+        let result = FileWitnesses.perform(at: path, .remove(path: path)) { unlink(path) }
+        guard result == 0 || errno == ENOENT else { throw .systemCall("remove \(path)") }
     }
 
     /// Lets this process open as many files and connections as it may: the usual soft limit of 1,024 is for programs that use select.

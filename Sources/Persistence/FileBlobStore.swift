@@ -14,6 +14,7 @@ package final class FileBlobStore: BlobStore {
     private let pool: NIOThreadPool
     private let directFrom: Int64
     private let folders = Mutex<Set<String>>([])
+    private let lost = LostNames()
 
     /// - Parameters:
     ///   - folder: the data folder.
@@ -40,13 +41,21 @@ package final class FileBlobStore: BlobStore {
         return try await self.pool.runIfActive {
             let file = try File(path, .readWrite)
             try file.truncate(to: 0)
-            return Staged(name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool, directFrom: self.directFrom)
+            self.lost.forget(name)
+            return Staged(
+                name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool, directFrom: self.directFrom,
+                lost: self.lost)
         }
     }
 
     package func resume(_ name: StagingName) async throws -> (any StagedBlob)? {
         let path = self.path(name)
         return try await self.pool.runIfActive {
+            if self.lost.contains(name) {
+                try FileSystem.remove(path)
+                self.lost.forget(name)
+                return nil
+            }
             let file: File
             do {
                 file = try File(path, .readWriteExisting)
@@ -54,7 +63,8 @@ package final class FileBlobStore: BlobStore {
                 return nil
             }
             let (size, hasher) = try Self.hash(file, .sha256)
-            return Staged(name: name, file: file, size: size, hasher: hasher, pool: self.pool, directFrom: self.directFrom)
+            return Staged(
+                name: name, file: file, size: size, hasher: hasher, pool: self.pool, directFrom: self.directFrom, lost: self.lost)
         }
     }
 
@@ -88,7 +98,7 @@ package final class FileBlobStore: BlobStore {
         }
         // A file's time is that of its commit: the collector leaves fresh ones alone until their row is there.
         try staged.file.touch()
-        try staged.file.synchronize()
+        try staged.synchronizeOrGiveUp()
         let actual = digest.algorithm == .sha256 ? staged.digest() : try Self.hash(staged.file, digest.algorithm).hasher.finish()
         guard actual == digest else {
             try FileSystem.remove(source)
@@ -116,6 +126,22 @@ package final class FileBlobStore: BlobStore {
     package func delete(_ blob: StoredBlob) async throws {
         let path = self.path(blob)
         try await self.pool.runIfActive { try FileSystem.remove(path) }
+    }
+
+    /// Moves committed content out of the store into `folder`, durably, for somebody to look at.
+    ///
+    /// - Returns: where it is now; `nil` when there is no such file.
+    package func setAside(_ blob: StoredBlob, to folder: String) async throws -> String? {
+        let (source, shelf) = (self.path(blob), self.folder(of: blob.digest))
+        let target = "\(folder)/\(blob.digest.algorithm.rawValue)-\(blob.digest.hex).\(blob.generation)"
+        return try await self.pool.runToEnd {
+            guard FileSystem.exists(source) else { return nil }
+            try FileSystem.createFolder(folder)
+            try FileSystem.rename(source, to: target)
+            try FileSystem.synchronizeFolder(folder)
+            try FileSystem.synchronizeFolder(shelf)
+            return target
+        }
     }
 
     package func shelves() async throws -> [String] {
@@ -162,12 +188,22 @@ package final class FileBlobStore: BlobStore {
         return String(repeating: "0", count: 16 - text.count) + text
     }
 
+    /// Content whose flush failed and whose file could not even be removed: nobody may take it up again.
+    private final class LostNames: Sendable {
+        private let names = Mutex<Set<StagingName>>([])
+
+        func contains(_ name: StagingName) -> Bool { self.names.withLock { $0.contains(name) } }
+        func insert(_ name: StagingName) { self.names.withLock { _ = $0.insert(name) } }
+        func forget(_ name: StagingName) { self.names.withLock { _ = $0.remove(name) } }
+    }
+
     /// A file under way with its running digest.
     private final class Staged: StagedBlob {
         let name: StagingName
         let file: File
         private let pool: NIOThreadPool
         private let directFrom: Int64
+        private let lost: LostNames
         private let state: Mutex<State>
 
         private struct State {
@@ -175,10 +211,13 @@ package final class FileBlobStore: BlobStore {
             var hasher: Digest.Hasher
             var direct: DirectFile?
             var isDirectRefused = false
+            /// A flush has failed.
+            var isLost = false
         }
 
-        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: NIOThreadPool, directFrom: Int64) {
+        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: NIOThreadPool, directFrom: Int64, lost: LostNames) {
             self.name = name
+            self.lost = lost
             self.file = file
             self.pool = pool
             self.directFrom = directFrom
@@ -212,7 +251,7 @@ package final class FileBlobStore: BlobStore {
             guard bytes.count == DirectFile.segmentSize, state.size >= self.directFrom, state.size % Int64(DirectFile.alignment) == 0,
                 !state.isDirectRefused
             else { return false }
-            if state.direct == nil { state.direct = DirectFile(self.file.path) }
+            if state.direct == nil { state.direct = DirectFile(self.file) }
             guard state.direct?.write(bytes, at: state.size) == true else {
                 state.direct = nil
                 state.isDirectRefused = true
@@ -222,7 +261,27 @@ package final class FileBlobStore: BlobStore {
         }
 
         func synchronize() async throws {
-            try await self.pool.runToEnd { try self.file.synchronize() }
+            try await self.pool.runToEnd { try self.synchronizeOrGiveUp() }
+        }
+
+        /// Makes the content durable, or gives it up.
+        ///
+        /// After a flush that failed the system takes the pages for written: a second flush would succeed and prove nothing, and reading
+        /// the file again would show what memory holds. So nobody may go on with this file; the client begins anew.
+        func synchronizeOrGiveUp() throws(PersistenceError) {
+            do throws(PersistenceError) {
+                guard !self.state.withLock({ $0.isLost }) else {
+                    throw .init(
+                        .io, tried: "go on with \(self.file.path)", cause: "an earlier flush to disk failed",
+                        advice: "begin the upload again")
+                }
+                try self.file.synchronize()
+            } catch {
+                self.state.withLock { $0.isLost = true }
+                // Where even that fails it is remembered until the file is gone.
+                do throws(PersistenceError) { try FileSystem.remove(self.file.path) } catch { self.lost.insert(self.name) }
+                throw error
+            }
         }
     }
 

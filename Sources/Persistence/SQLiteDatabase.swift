@@ -55,6 +55,9 @@ package final class SQLiteDatabase: Database {
         }
         do {
             self.writer = try DatabaseQueue(path: path, configuration: configuration)
+            // A process that was killed between writing a commit and flushing it leaves one that is seen but would not survive power loss,
+            // and whoever finds his change made already is told so without anything being written. A checkpoint flushes the log first.
+            try self.writer.writeWithoutTransaction { _ = try Row.fetchAll($0, sql: "PRAGMA wal_checkpoint(PASSIVE)") }
             try self.writer.writeWithoutTransaction { try Migration.apply(migrations, to: $0) }
             var reading = Configuration()
             reading.label = "outport.db.reader"

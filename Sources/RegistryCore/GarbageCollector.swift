@@ -44,13 +44,41 @@ package struct GarbageCollector: Sendable {
     /// Rows looked at in one transaction: pushes wait no longer than one of these.
     private static let batch = 200
 
-    private let store: RegistryStore
-    private let uploads: Uploads
+    let store: RegistryStore
+    let uploads: Uploads
 
     package init(store: RegistryStore, uploads: Uploads) {
         self.store = store
         self.uploads = uploads
     }
+
+    /// Manifests older than an instant that nothing reaches, at most so many.
+    static let unreachedManifests = """
+        SELECT repository.registry, repository.name, manifest.repository, manifest.digest FROM manifest
+            JOIN repository ON repository.id = manifest.repository
+        WHERE manifest.created < ?
+            AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
+            AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
+                AND manifest_entry.digest = manifest.digest AND kind = 1)
+            AND (manifest.subject IS NULL OR NOT EXISTS (SELECT 1 FROM manifest AS subject
+                WHERE subject.repository = manifest.repository AND subject.digest = manifest.subject))
+        LIMIT ?
+        """
+
+    /// Links older than an instant, of blobs whose lease is over, that no manifest of the repository needs.
+    static let unneededLinks = """
+        SELECT repository_blob.repository, repository_blob.digest FROM repository_blob JOIN blob USING (digest)
+        WHERE repository_blob.created < ? AND blob.lease < ?
+            AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = repository_blob.repository
+                AND manifest_entry.digest = repository_blob.digest AND kind = 0)
+        LIMIT ?
+        """
+
+    /// Content whose lease is over and that no repository links to.
+    static let unlinkedBlobs = """
+        SELECT digest, size, generation FROM blob
+        WHERE lease < ? AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.digest = blob.digest) LIMIT ?
+        """
 
     /// Runs once over everything.
     package func collect(_ policy: GarbagePolicy) async throws -> GarbageReport {
@@ -77,17 +105,7 @@ package struct GarbageCollector: Sendable {
         while true {
             let removed = try await self.store.database.write { session in
                 let rows = try session.rows(
-                    """
-                    SELECT repository.registry, repository.name, manifest.repository, manifest.digest FROM manifest
-                        JOIN repository ON repository.id = manifest.repository
-                    WHERE manifest.created < ?
-                        AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
-                        AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
-                            AND manifest_entry.digest = manifest.digest AND kind = 1)
-                        AND (manifest.subject IS NULL OR NOT EXISTS (SELECT 1 FROM manifest AS subject
-                            WHERE subject.repository = manifest.repository AND subject.digest = manifest.subject))
-                    LIMIT ?
-                    """, .integer(now - age), .integer(Int64(limit)))
+                    Self.unreachedManifests, .integer(now - age), .integer(Int64(limit)))
                 for row in rows {
                     _ = try RegistryStore.remove(
                         Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)),
@@ -111,13 +129,7 @@ package struct GarbageCollector: Sendable {
         while true {
             let removed = try await self.store.database.write { session in
                 let rows = try session.rows(
-                    """
-                    SELECT repository_blob.repository, repository_blob.digest FROM repository_blob JOIN blob USING (digest)
-                    WHERE repository_blob.created < ? AND blob.lease < ?
-                        AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = repository_blob.repository
-                            AND manifest_entry.digest = repository_blob.digest AND kind = 0)
-                    LIMIT ?
-                    """, .integer(now - age), .integer(now), .integer(Int64(limit)))
+                    Self.unneededLinks, .integer(now - age), .integer(now), .integer(Int64(limit)))
                 for row in rows {
                     try session.execute("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", row[0], row[1])
                 }
@@ -138,10 +150,7 @@ package struct GarbageCollector: Sendable {
             let now = self.store.clock.milliseconds()
             let removed = try await self.store.database.write { session in
                 let rows = try session.rows(
-                    """
-                    SELECT digest, size, generation FROM blob
-                    WHERE lease < ? AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.digest = blob.digest) LIMIT ?
-                    """, .integer(now), .integer(Int64(limit)))
+                    Self.unlinkedBlobs, .integer(now), .integer(Int64(limit)))
                 for row in rows { try session.execute("DELETE FROM blob WHERE digest = ?", row[0]) }
                 return try rows.map { StoredBlob(digest: try Digest($0.text(0)), size: $0.integer(1), generation: $0.text(2)) }
             }

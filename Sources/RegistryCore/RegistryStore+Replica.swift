@@ -137,6 +137,25 @@ extension RegistryStore {
         }
     }
 
+    /// Whether the repository holds the manifest and everything below it: the manifests an index lists and the blobs they need.
+    package func holdsWhole(_ digest: Digest, in name: RepositoryName, of registry: RegistryID) async throws -> Bool {
+        try await self.database.read { session in
+            guard let repository = try Self.repository(name, in: registry, session) else { return false }
+            return try session.row(
+                """
+                WITH RECURSIVE reached (digest) AS (
+                    SELECT ?2 UNION SELECT manifest_entry.digest FROM reached
+                        JOIN manifest_entry ON repository = ?1 AND manifest = reached.digest AND kind = 1)
+                SELECT NOT EXISTS (SELECT 1 FROM reached WHERE NOT EXISTS (
+                        SELECT 1 FROM manifest WHERE repository = ?1 AND manifest.digest = reached.digest))
+                    AND NOT EXISTS (SELECT 1 FROM reached
+                        JOIN manifest_entry ON repository = ?1 AND manifest = reached.digest AND kind = 0
+                        WHERE NOT EXISTS (SELECT 1 FROM repository_blob AS link
+                            WHERE link.repository = ?1 AND link.digest = manifest_entry.digest))
+                """, .integer(repository), SQLValue(digest))?.flag(0) ?? false
+        }
+    }
+
     /// The digest a tag names, if there is such a tag.
     package func resolve(_ tag: Tag, in name: RepositoryName, of registry: RegistryID) async throws -> Digest? {
         try await self.database.read { session in

@@ -87,6 +87,12 @@ package actor SyncMemoryStore {
         self.memory = next
     }
 
+    /// Forgets how far a data folder has followed its parent, so that whole state is compared at the next start and what is missing is
+    /// fetched. A folder that is no connected registry's has nothing to forget.
+    package static func forgetCursor(in database: any Database) async throws {
+        _ = try await database.write { try $0.execute("UPDATE sync_state SET log = NULL, sequence = NULL") }
+    }
+
     private static func write(_ memory: SyncMemory, to database: any Database) async throws {
         let settings = try memory.settings.map(Self.encode)
         let result = try memory.result.map(Self.encode)

@@ -38,8 +38,8 @@ package final class TransferEngine: Sendable {
     @discardableResult
     package func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName) async throws -> Bool {
         let entries = tags.map { RepositoryState.TagEntry(tag: $0, digest: digest) }
-        // What a repository holds is complete: it became visible in one transaction.
-        if try await self.store.holds(digest, in: name, of: self.registry) {
+        // What became visible in one transaction stays complete, unless damage has been taken out of service since.
+        if try await self.store.holdsWhole(digest, in: name, of: self.registry) {
             if !tags.isEmpty {
                 try await self.store.apply(
                     ReplicaUpdate(repository: name, manifests: [], tags: entries), to: self.registry, origin: Self.origin)
@@ -71,7 +71,7 @@ package final class TransferEngine: Sendable {
         guard depth <= Self.maximumDepth else {
             throw SyncError(.content, "indexes in repository \(name) nest deeper than \(Self.maximumDepth) levels at \(digest)")
         }
-        if depth > 0, try await self.store.holds(digest, in: name, of: self.registry) { return true }
+        if depth > 0, try await self.store.holdsWhole(digest, in: name, of: self.registry) { return true }
         guard let (bytes, mediaType) = try await self.client.manifest(digest, in: name) else { return false }
         self.received.add(Int64(bytes.count), ordering: .relaxed)
         let new: NewManifest

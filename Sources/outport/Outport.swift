@@ -8,7 +8,7 @@ struct Outport: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "outport", abstract: "A container registry with connected registries at the edge.", version: outportVersion,
         subcommands: [
-            ServeCommand.self, ConnectCommand.self, BootstrapCommand.self, GarbageCommand.self, RestoredCommand.self,
+            ServeCommand.self, ConnectCommand.self, BootstrapCommand.self, GarbageCommand.self, VerifyCommand.self, RestoredCommand.self,
             LoginCommand.self, LogoutCommand.self, AccountCommand.self,
             GroupCommand.self, ACRCommand.self,
         ])

@@ -127,6 +127,30 @@ private struct Pair: Sendable {
         }
     }
 
+    @Test("R1 harbor_22609_headWhereGetWorks: HEAD and GET agree on every manifest, tag and blob, hot and cold", arguments: [false, true])
+    func harbor_22609_headWhereGetWorks(isSecure: Bool) async throws {
+        try await Pair.with(isSecure: isSecure) { pair in
+            let (one, two) = (TestImage("one", layers: [Fixture.layer(""), Fixture.layer("small")]), TestImage("two"))
+            let index = Fixture.index([one.manifest.descriptor, two.manifest.descriptor])
+            for image in [one, two] { try await pair.site.push(image, to: Self.app) }
+            try await pair.site.put(index, tags: [tag("all")], to: Self.app)
+            var paths = ["all", "none"] + [index, one.manifest, two.manifest, one.config].map(\.digest.description)
+            paths = paths.map { "/v2/app/manifests/\($0)" }
+            paths += (one.blobs + two.blobs + [index]).map { "/v2/app/blobs/\($0.digest)" }
+            for path in paths {
+                for port in [pair.hot, pair.cold] {
+                    // In every order: the first one is cold everywhere.
+                    let methods = ["HEAD", "GET", "HEAD", "GET", "GET", "HEAD"]
+                    let answers = try await pair.answers(methods.map { pair.request($0, path) }, port)
+                    #expect(Set(answers.map(\.status)).count == 1, "\(path): \(answers.map(\.status))")
+                    for name in ["content-length", "content-type", "docker-content-digest", "etag"] {
+                        #expect(Set(answers.map { $0.headers[name] }).count == 1, "\(path): \(name) of \(answers.map(\.headers))")
+                    }
+                }
+            }
+        }
+    }
+
     @Test("R1 requests sent without waiting are answered in their order, hot, cold and files mixed", arguments: [false, true])
     func pipelining(isSecure: Bool) async throws {
         try await Pair.with(isSecure: isSecure) { pair in

@@ -56,17 +56,17 @@ final class LoopbackTransport: TrustingTransport {
     func hold(_ gate: Gate, reached: Gate) { self.state.withLock { $0.gate = (gate, reached) } }
     func forget() { self.state.withLock { $0.requests = [] } }
 
-    /// Takes what may pass of `count` blob bytes.
-    fileprivate func pass(_ count: Int) -> Int {
+    /// Takes what may pass of `count` blob bytes, and whether the link is cut behind them.
+    fileprivate func pass(_ count: Int) -> (count: Int, isCut: Bool) {
         self.state.withLock { state in
-            guard state.isOnline else { return 0 }
+            guard state.isOnline else { return (0, true) }
             let passed = min(count, state.budget ?? count)
             state.blobBytes += passed
             if let budget = state.budget {
                 state.budget = budget - passed
                 if budget == passed { (state.isOnline, state.budget) = (false, nil) }
             }
-            return passed
+            return (passed, !state.isOnline)
         }
     }
 
@@ -116,6 +116,8 @@ final class LoopbackTransport: TrustingTransport {
             let body: Body
             var offset: Int64
             var isOver = false
+            /// A connection that was cut stays cut, however soon the link is back.
+            var isCut = false
 
             mutating func next() async throws -> ByteBuffer? {
                 guard let reader = body.reader else {
@@ -130,7 +132,8 @@ final class LoopbackTransport: TrustingTransport {
                 let wanted = Int(Swift.min(Int64(LoopbackTransport.partSize), self.body.range.upperBound - self.offset))
                 var part = try await reader.read(at: self.offset, count: wanted)
                 // What is counted is what reaches the child.
-                let passed = self.body.meter?.pass(wanted) ?? wanted
+                let (passed, isCut) = self.isCut ? (0, true) : self.body.meter?.pass(wanted) ?? (wanted, false)
+                self.isCut = isCut
                 guard passed > 0 else { throw TransportError(.interrupted, "the link is cut") }
                 self.offset += Int64(passed)
                 return part.readSlice(length: passed)

@@ -65,7 +65,9 @@ struct GarbageCommand: AsyncParsableCommand {
             A running server collects by itself once a day. Removed are uploads nobody goes on with, blobs no manifest needs, and with
             --untagged-days manifests that no tag, no index and no subject reaches.
 
-            Example: outport gc --data /var/lib/outport --untagged-days 30
+            With --dry-run nothing is removed: each thing that would go is listed with the reason.
+
+            Example: outport gc --data /var/lib/outport --untagged-days 30 --dry-run
             """)
 
     @Option(help: "The data folder.")
@@ -74,14 +76,27 @@ struct GarbageCommand: AsyncParsableCommand {
     @Option(help: "Also remove unreached manifests older than this many days.")
     var untaggedDays: Int?
 
+    @Flag(help: "List what would be removed, and remove nothing.")
+    var dryRun = false
+
+    @Option(name: [.customShort("o"), .long], help: "Output format of --dry-run: table or json.")
+    var output: ReportFormat = .table
+
     func validate() throws {
         guard (untaggedDays ?? 0) >= 0 else { throw ValidationError("--untagged-days takes a number of days") }
     }
 
     func run() async throws {
-        let node = try await Node(data: self.data)
+        let node = try await Node.opened(data: self.data)
         let policy = GarbagePolicy(untaggedAge: self.untaggedDays.map { Int64($0) * GarbagePolicy.day })
-        let report = try await GarbageCollector(store: node.store, uploads: node.uploads).collect(policy)
+        let collector = GarbageCollector(store: node.store, uploads: node.uploads)
+        if self.dryRun {
+            let survey = GarbageSurveyReport(items: try await collector.survey(policy))
+            await node.close()
+            announce(self.output == .json ? survey.json.serialized(pretty: true) : survey.table)
+            return
+        }
+        let report = try await collector.collect(policy)
         await node.close()
         announce(
             "removed \(report.uploads) uploads, \(report.manifests) manifests, \(report.links) links, \(report.blobs) blobs, \(report.files) stray files: \(report.bytes) bytes"
