@@ -11,8 +11,11 @@ package struct DataPlaneRegistry: Sendable {
     package let audience: String
     /// `nil` when clients may write; otherwise the sentence that refuses them.
     package let writeRefusal: String?
+    /// The id of its resource, at which roles are looked up; `nil` where there are no roles.
+    package let scope: String?
 
-    package init(id: RegistryID, name: String, audience: String, writeRefusal: String?) {
+    package init(id: RegistryID, name: String, audience: String, writeRefusal: String?, scope: String? = nil) {
+        self.scope = scope
         self.id = id
         self.name = name
         self.audience = audience

@@ -36,6 +36,7 @@ package enum IdentitySchema {
                     key_id TEXT PRIMARY KEY, object_id TEXT NOT NULL REFERENCES service_principal ON DELETE CASCADE, verifier TEXT NOT NULL,
                     created INTEGER NOT NULL, expiry INTEGER)
                 """,
-            ])
+            ]),
+        DirectorySchema.migration,
     ]
 }

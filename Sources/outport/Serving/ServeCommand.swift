@@ -168,7 +168,10 @@ private struct ParentDirectory: RegistryDirectory {
 
     func registry(for host: HostAndPort?) async throws -> (registry: DataPlaneRegistry, host: HostAndPort)? {
         self.entry(for: host).map {
-            (DataPlaneRegistry(id: $0.id, name: $0.name, audience: $0.audience, writeRefusal: nil), self.names.canonical(host))
+            (
+                DataPlaneRegistry(id: $0.id, name: $0.name, audience: $0.audience, writeRefusal: nil, scope: $0.scope),
+                self.names.canonical(host)
+            )
         }
     }
 
