@@ -98,7 +98,7 @@ let package = Package(
             name: "outport",
             dependencies: [
                 "DistributionAPI", "Gateway", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
-                argumentParser, asyncHTTPClient, configuration, logging, serviceLifecycle, unixSignals,
+                argumentParser, asyncHTTPClient, configuration, jwtKit, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings),
 
@@ -119,7 +119,7 @@ let package = Package(
         tests("SyncAgent", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),
-        tests("ResourceManager"),
+        tests("ResourceManager", [crypto, jwtKit, x509]),
         tests("JMESPath", ["JSON"]),
         tests("outport", ["JMESPath", "JSON", argumentParser]),
 

@@ -118,12 +118,12 @@ extension GraphHandler {
         var kept: Set<String> = []
         var fresh: [DirectoryCredential] = []
         for element in elements {
-            guard let text = try element["key"].string(maximum: 32 << 10), !text.isEmpty else {
+            guard let text = try element["key"].value?.stringValue, !text.isEmpty else {
                 kept.insert(try element["keyId"].requiredString().lowercased())
                 continue
             }
-            // A certificate arrives as base64 of its DER, or that once more.
-            guard let data = Data(base64Encoded: text) else {
+            // In lines, as they stand in PEM.
+            guard text.utf8.count <= 32 << 10, let data = Data(base64Encoded: text.filter { !$0.isWhitespace }) else {
                 throw Refusal.bad("The certificate is not base64.", target: "\(element.path).key")
             }
             let record: CertificateRecord

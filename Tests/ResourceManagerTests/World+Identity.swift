@@ -1,8 +1,11 @@
 // People, programs and their tokens in a control plane under test.
 
+import HTTPServing
 import HTTPTypes
 import Identity
 import JSON
+import Logging
+import NIOCore
 import ResourceManager
 import Testing
 
@@ -38,6 +41,19 @@ extension World {
                 ? String(decoding: [byte], as: UTF8.self)
                 : "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
         }.joined()
+    }
+
+    /// A page of the sign-in.
+    func page(_ method: HTTPRequest.Method, _ path: String, _ form: String) async throws -> (status: Int, headers: HTTPFields, text: String)
+    {
+        let request = ServerRequest(
+            method: method, path: path, headers: [:], host: HostAndPort("localhost:8443"), body: .init(buffer: ByteBuffer(string: form)),
+            isSecure: true, remoteAddress: "127.0.0.1", correlationID: "c0ffee",
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let response = try #require(try await self.handler.respond(to: request))
+        var text = ""
+        if case .bytes(let buffer) = response.body { text = String(buffer: buffer) }
+        return (response.status.code, response.headers, text)
     }
 
     func accessToken(_ appID: String, _ secret: String, _ resource: String) async throws -> String {
