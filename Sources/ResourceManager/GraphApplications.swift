@@ -154,8 +154,9 @@ extension GraphHandler {
             try await self.require(.register, call)
             throw Refusal.bad("No application with appId '\(appID.prefix(60))' is registered here; register one first.", target: "appId")
         }
-        let mayRegister = try await self.policy.allows(.register, for: call.caller)
-        if !mayRegister { try await self.require(.manage(application.objectID), call) }
+        // Who makes a principal owns it, so it takes the application's owner: roles that the owner gives it later would
+        // otherwise be somebody else's, too.
+        try await self.require(.manage(application.objectID), call)
         let principal = try await self.directory.createServicePrincipal(
             appID: appID, isEnabled: try body["accountEnabled"].bool(lenient: true) ?? true, owner: call.caller.principal.objectID)
         return .document(.created, try await self.value(.servicePrincipal(principal)))

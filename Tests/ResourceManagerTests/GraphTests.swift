@@ -187,6 +187,8 @@ import Testing
                 ["userPrincipalName": "a@x.test", "displayName": "a", "passwordProfile": ["password": "correct horse"]], as: owner
             ).status == 403)
         #expect(try await world.graph(.post, "/groups", ["displayName": "g", "mailNickname": "g"], as: owner).status == 403)
+        let theirs = try await world.directory.createApplication("theirs", owner: nil)
+        #expect(try await world.graph(.post, "/servicePrincipals", ["appId": .string(theirs.appID)], as: owner).status == 403)
         // An owner that is added may; the only administrator cannot be removed by anybody.
         let reference: JSONValue = ["@odata.id": .string("x/directoryObjects/\(stranger.objectID)")]
         #expect(try await world.graph(.post, "/applications/\(victimApplication.objectID)/owners/$ref", reference).status == 204)

@@ -113,7 +113,7 @@ struct LoginCommand: AsyncParsableCommand {
         if certificate != nil { throw .usage("Only service principals sign in with a certificate.", advice: "Add --service-principal.") }
         guard let username, !useDeviceCode else { return .deviceCode }
         if let password { return .password(username, password) }
-        guard console.isInteractive, let password = console.ask("Password: ") else {
+        guard console.isInteractive, let password = console.askSecret("Password: ") else {
             throw .usage("No password is given.", advice: "Add -p PASSWORD, or sign in with --use-device-code.")
         }
         return .password(username, password)

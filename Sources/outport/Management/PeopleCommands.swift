@@ -15,7 +15,7 @@ struct UserIDOption: ParsableArguments {
 enum PasswordPrompt {
     static func password(_ given: String?, _ session: ManagementSession) throws(ManagementError) -> String {
         if let given { return given }
-        guard session.console.isInteractive, let typed = session.console.ask("Password: "), !typed.isEmpty else {
+        guard session.console.isInteractive, let typed = session.console.askSecret("Password: "), !typed.isEmpty else {
             throw .usage("No password is given.", advice: "Add --password PASSWORD.")
         }
         return typed
