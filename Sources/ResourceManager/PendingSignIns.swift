@@ -51,13 +51,15 @@ final class PendingSignIns: Sendable {
     static let codeLife: Int64 = 120
     /// Of each kind, at most.
     static let maximum = 1000
-    /// Wrong user codes in a minute after which none is looked at: there are 20^8 codes, and a thousand at most are live.
-    static let maximumGuesses = 60
+    /// Wrong user codes in a minute after which none is looked at, from one address and from all: there are 20^8 codes, and a
+    /// thousand at most are live.
+    static let maximumGuesses = (address: 60, all: 3000)
 
     private struct State {
         var devices: [String: DeviceSignIn] = [:]
         var browsers: [String: BrowserSignIn] = [:]
-        var guesses = 0
+        var guesses: [String: Int] = [:]
+        var allGuesses = 0
         var minute: Int64 = 0
     }
 
@@ -113,17 +115,24 @@ final class PendingSignIns: Sendable {
     }
 
     /// Whether a device waits under this code.
-    func waits(_ userCode: String) -> Bool {
+    ///
+    /// - Parameter address: who asks; whoever tries codes shuts out nobody else.
+    func waits(_ userCode: String, from address: String) -> Bool {
         let now = self.clock.seconds
         let code = userCode.uppercased().filter { $0.isLetter }
         return self.state.withLock { state in
-            if state.minute != now / 60 { (state.minute, state.guesses) = (now / 60, 0) }
-            guard state.guesses < Self.maximumGuesses else { return false }
+            if state.minute != now / 60 { (state.minute, state.guesses, state.allGuesses) = (now / 60, [:], 0) }
+            guard state.guesses[address, default: 0] < Self.maximumGuesses.address, state.allGuesses < Self.maximumGuesses.all else {
+                return false
+            }
             let found = state.devices.values.contains { signIn in
                 guard case .waiting = signIn.state else { return false }
                 return signIn.userCode == code && signIn.expires > now
             }
-            if !found { state.guesses += 1 }
+            if !found {
+                state.guesses[address, default: 0] += 1
+                state.allGuesses += 1
+            }
             return found
         }
     }

@@ -65,7 +65,7 @@ extension SignInEndpoint {
         if request.method == .get { return Self.devicePage(code: request.query("user_code") ?? "") }
         let form = try await Self.form(request)
         let code = form["user_code"] ?? ""
-        guard self.pending.waits(code) else {
+        guard self.pending.waits(code, from: request.remoteAddress) else {
             return Self.devicePage(.badRequest, code: "", refusal: "That code is not known or has expired. Check it, or begin again.")
         }
         if form["action"] == "decline" {

@@ -11,10 +11,12 @@ import Testing
     private func server() async throws -> DataPlane { try await DataPlane(try await Site(), scope: Self.scope) }
 
     private struct Tokens: Decodable {
-        let access_token: String
+        let accessToken: String
+        enum CodingKeys: String, CodingKey { case accessToken = "access_token" }
     }
     private struct Exchanged: Decodable {
-        let refresh_token: String
+        let refreshToken: String
+        enum CodingKeys: String, CodingKey { case refreshToken = "refresh_token" }
     }
 
     /// A principal with a secret.
@@ -37,7 +39,7 @@ import Testing
             .get, "/oauth2/token?service=x&scope=repository:app:pull,push,delete,metadata_read,metadata_write",
             headers: DataPlane.basic(user, password))
         let token = try await server.authority.verify(
-            answer.decode(Tokens.self).access_token, as: [.registryAccess], audience: server.audience)
+            answer.decode(Tokens.self).accessToken, as: [.registryAccess], audience: server.audience)
         return Set(token.access.first?.actions ?? [])
     }
 
@@ -97,7 +99,7 @@ import Testing
         // Without a role there is nothing to have.
         #expect(try await exchange(token).status == 403)
         let name = try await self.assign(server, "AcrPull", principal.objectID)
-        let refresh = try await exchange(token).decode(Exchanged.self).refresh_token
+        let refresh = try await exchange(token).decode(Exchanged.self).refreshToken
         #expect(try await exchange(token, grant: "access_token_refresh_token").status == 200)
         #expect(try await exchange(token, grant: "password").status == 400)
         #expect(try await exchange("nonsense").status == 401)

@@ -79,7 +79,13 @@ import Testing
             for _ in 0..<300 {
                 group.addTask { (try? await hasher.verifier(of: "correct horse")) != nil }
             }
-            return await group.reduce(into: (done: 0, refused: 0)) { $1 ? ($0.done += 1) : ($0.refused += 1) }
+            return await group.reduce(into: (done: 0, refused: 0)) { counts, isDone in
+                if isDone {
+                    counts.done += 1
+                } else {
+                    counts.refused += 1
+                }
+            }
         }
         #expect(outcomes.done >= 64)
         #expect(outcomes.done + outcomes.refused == 300)

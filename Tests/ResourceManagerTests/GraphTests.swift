@@ -242,4 +242,58 @@ import Testing
         #expect(none.status == 401)
         #expect(none.code == "InvalidAuthenticationToken")
     }
+
+    @Test(
+        "I8 every kind of directory call by every kind of caller",
+        arguments: ["none", "AcrPull", "Reader", "Contributor", "User Access Administrator", "Owner", "user", "administrator"])
+    func matrix(role: String) async throws {
+        let world = try await World()
+        let caller: Actor
+        switch role {
+        case "administrator": caller = try await world.administrator()
+        case "user":
+            let user = try await world.directory.createUser("ana@x.test", displayName: "Ana", mailNickname: nil, password: "correct horse")
+            let token = try await world.token([
+                ("client_id", World.client), ("grant_type", "password"), ("username", user.name), ("password", "correct horse"),
+                ("scope", World.graph + "/.default"),
+            ])
+            caller = Actor(
+                objectID: user.objectID, appID: user.name, secret: "", management: "",
+                directory: try #require(token.body["access_token"]?.stringValue))
+        default: caller = try await world.actor("caller", role: role == "none" ? nil : role)
+        }
+        let (isAdministrator, delegates) = (role == "administrator", ["Owner", "User Access Administrator"].contains(role))
+        let reads = isAdministrator || delegates || role == "user"
+        let registers = isAdministrator || delegates
+        let victim = try await world.actor("victim")
+        let application = try #require(try await world.directory.application(victim.appID)).objectID
+        let person = try await world.directory.createUser("bob@x.test", displayName: "Bob", mailNickname: nil, password: "correct horse")
+        let group = try await world.directory.createGroup("g", mailNickname: "g", text: nil, owner: nil).objectID
+        let reference: JSONValue = ["@odata.id": .string("x/directoryObjects/\(caller.objectID)")]
+        let calls: [(HTTPRequest.Method, String, JSONValue?, Bool)] = [
+            (.get, "/applications", nil, reads), (.get, "/servicePrincipals", nil, reads), (.get, "/users", nil, reads),
+            (.get, "/groups", nil, reads), (.get, "/users/bob@x.test", nil, reads), (.get, "/groups/\(group)/members", nil, reads),
+            (.get, "/servicePrincipals/\(victim.objectID)", nil, reads), (.get, "/applications/\(application)/owners", nil, reads),
+            (.post, "/directoryObjects/getByIds", ["ids": []], reads), (.get, "/me/ownedObjects", nil, true),
+            (.post, "/applications", ["displayName": "new"], registers),
+            (.patch, "/applications/\(application)", ["displayName": "mine"], isAdministrator),
+            (.post, "/applications/\(application)/addPassword", [:], isAdministrator),
+            (.post, "/applications/\(application)/owners/$ref", reference, isAdministrator),
+            (.post, "/servicePrincipals/\(victim.objectID)/addPassword", [:], isAdministrator),
+            (.post, "/servicePrincipals/\(victim.objectID)/revokeSignInSessions", nil, isAdministrator),
+            (.patch, "/servicePrincipals/\(victim.objectID)", ["accountEnabled": false], isAdministrator),
+            (.post, "/groups/\(group)/members/$ref", reference, isAdministrator),
+            (.post, "/groups", ["displayName": "h", "mailNickname": "h"], isAdministrator),
+            (.patch, "/users/bob@x.test", ["passwordProfile": ["password": "correct horse 2"]], isAdministrator),
+            (.post, "/users/\(person.objectID)/revokeSignInSessions", nil, isAdministrator),
+            (.delete, "/users/\(person.objectID)", nil, isAdministrator), (.delete, "/groups/\(group)", nil, isAdministrator),
+            (.delete, "/servicePrincipals/\(victim.objectID)", nil, isAdministrator),
+            (.delete, "/applications/\(application)", nil, isAdministrator),
+        ]
+        for (method, path, body, isAllowed) in calls {
+            let answer = try await world.graph(method, path, body, as: caller)
+            #expect((answer.status == 403) == !isAllowed, "\(role): \(method) \(path) → \(answer.status) \(answer.body)")
+            #expect(isAllowed ? answer.status < 300 : answer.code == "Authorization_RequestDenied", "\(role): \(method) \(path)")
+        }
+    }
 }

@@ -44,11 +44,12 @@ extension World {
     }
 
     /// A page of the sign-in.
-    func page(_ method: HTTPRequest.Method, _ path: String, _ form: String) async throws -> (status: Int, headers: HTTPFields, text: String)
-    {
+    func page(_ method: HTTPRequest.Method, _ path: String, _ form: String, from address: String = "127.0.0.1") async throws -> (
+        status: Int, headers: HTTPFields, text: String
+    ) {
         let request = ServerRequest(
             method: method, path: path, headers: [:], host: HostAndPort("localhost:8443"), body: .init(buffer: ByteBuffer(string: form)),
-            isSecure: true, remoteAddress: "127.0.0.1", correlationID: "c0ffee",
+            isSecure: true, remoteAddress: address, correlationID: "c0ffee",
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let response = try #require(try await self.handler.respond(to: request))
         var text = ""
