@@ -83,7 +83,7 @@ import Testing
             .post, "/applications/\(id)/addPassword", ["passwordCredential": ["endDateTime": "2020-01-01T00:00:00Z"]])
         #expect(past.status == 400)
         #expect(past.target == "passwordCredential.endDateTime")
-        let soon = Timestamp(world, plus: 60)
+        let soon = self.time(world, plus: 60)
         let made = try await world.graph(.post, "/applications/\(id)/addPassword", ["passwordCredential": ["endDateTime": .string(soon)]])
         let secret = try #require(made.body["secretText"]?.stringValue)
         let token = try await world.accessToken(appID, secret, World.arm)
@@ -92,8 +92,8 @@ import Testing
         #expect(answer.status == 401)
     }
 
-    private func Timestamp(_ world: World, plus seconds: Int64) -> String {
-        Persistence.Timestamp.text(milliseconds: world.clock.wall.milliseconds() + seconds * 1000)
+    private func time(_ world: World, plus seconds: Int64) -> String {
+        Timestamp.text(milliseconds: world.clock.wall.milliseconds() + seconds * 1000)
     }
 
     @Test("I7 groups: members, nested members, check, removal; forms as az sends them")
