@@ -15,6 +15,7 @@ let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package
 let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
@@ -80,7 +81,7 @@ let package = Package(
         // State.
         layer("Persistence", ["COutport", "OCI", grdb, crypto, nioCore, nioPosix]),
         layer("RegistryCore", ["OCI", "Persistence", nioCore]),
-        layer("Identity", ["OCI", "Persistence", crypto, jwtKit]),
+        layer("Identity", ["OCI", "Persistence", crypto, cryptoExtras, jwtKit, nioPosix, x509]),
 
         // Wire.
         layer(
@@ -100,7 +101,7 @@ let package = Package(
             name: "outport",
             dependencies: [
                 "DistributionAPI", "Gateway", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
-                argumentParser, asyncHTTPClient, configuration, logging, serviceLifecycle, unixSignals,
+                argumentParser, asyncHTTPClient, configuration, jwtKit, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings),
 
@@ -140,7 +141,7 @@ let package = Package(
         tests("SyncAgent", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),
-        tests("ResourceManager"),
+        tests("ResourceManager", [crypto, jwtKit, x509]),
         tests("JMESPath", ["JSON"]),
         tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),
 

@@ -12,10 +12,10 @@ package struct Caller: Sendable {
         case listed([AccessEntry])
         /// What a scope map permits, asked at the time of use.
         case scopeMap(ScopeMap)
-        /// Everything (a service principal that owns the registry).
+        /// Everything (a directory administrator).
         case everything
-        /// Pulling, from every repository.
-        case pulling
+        /// The same on every repository: what roles permit, or anonymous pull.
+        case roles(Set<RepositoryPermission>)
     }
 
     package let subject: Subject
@@ -30,7 +30,7 @@ package struct Caller: Sendable {
     package func may(_ permission: RepositoryPermission, on name: RepositoryName) -> Bool {
         switch self.grant {
         case .everything: true
-        case .pulling: permission == .contentRead
+        case .roles(let permissions): permissions.contains(permission)
         case .scopeMap(let map): map.permits(permission, on: name)
         case .listed(let entries):
             entries.contains {
@@ -54,6 +54,7 @@ package struct Caller: Sendable {
     var origin: String {
         switch self.subject {
         case .servicePrincipal(let id): "servicePrincipal:\(id)"
+        case .user(let id): "user:\(id)"
         case .token(let name): "token:\(name)"
         case .admin: "admin"
         case .anonymous: "anonymous"
@@ -125,7 +126,8 @@ package struct AccessController: Sendable {
         }
         if let (principal, credential) = try await self.directory?.authenticate(appID: user, secret: password) {
             return Caller(
-                subject: .servicePrincipal(principal.objectID), grant: Self.grant(of: principal), lease: nil, credential: credential)
+                subject: .servicePrincipal(principal.objectID), grant: try await self.grant(of: principal.principal, registry), lease: nil,
+                credential: credential)
         }
         throw IdentityError(
             .invalidCredentials, "user name or password are not valid for this registry, have expired, or the token is disabled")
@@ -151,9 +153,7 @@ package struct AccessController: Sendable {
         case .token(let name):
             return try await self.identities.token(name, in: registry.id)?.holds(credential, now: self.identities.clock.milliseconds())
                 ?? false
-        case .servicePrincipal(let id):
-            guard let directory, let principal = try await directory.principal(objectID: id) else { return false }
-            return try await directory.holds(credential, principal: principal)
+        case .servicePrincipal, .user: return try await self.directory?.holds(credential, subject: subject) ?? false
         }
     }
 
@@ -164,7 +164,7 @@ package struct AccessController: Sendable {
             guard registry.allowsAnonymousPull else {
                 throw IdentityError(.invalidCredentials, "this registry does not allow pulling without credentials; sign in")
             }
-            return Caller(subject: subject, grant: .pulling, lease: nil)
+            return Caller(subject: subject, grant: .roles([.contentRead]), lease: nil)
         case .admin:
             guard registry.isAdminUserEnabled else { throw IdentityError(.invalidCredentials, "the admin user of this registry is disabled") }
             return Caller(subject: subject, grant: .everything, lease: nil)
@@ -173,16 +173,19 @@ package struct AccessController: Sendable {
                 let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
             else { throw IdentityError(.invalidCredentials, "token '\(name)' is disabled or deleted") }
             return Caller(subject: subject, grant: .scopeMap(map), lease: nil)
-        case .servicePrincipal(let id):
-            guard let principal = try await self.directory?.principal(objectID: id) else {
-                throw IdentityError(.invalidCredentials, "the service principal is gone")
+        case .servicePrincipal, .user:
+            guard let standing = try await self.directory?.standing(of: subject, credential: nil), !standing.isRevoked else {
+                throw IdentityError(.invalidCredentials, "this account is disabled or no longer in the directory")
             }
-            return Caller(subject: subject, grant: Self.grant(of: principal), lease: nil)
+            return Caller(subject: subject, grant: try await self.grant(of: standing.principal, registry), lease: nil)
         }
     }
 
-    private static func grant(of principal: ServicePrincipal) -> Caller.Grant {
-        principal.isDirectoryAdministrator ? .everything : .listed([])
+    /// What the roles of a principal permit here and now; roles are read with every token request.
+    private func grant(of principal: Principal, _ registry: DataPlaneRegistry) async throws -> Caller.Grant {
+        if principal.isDirectoryAdministrator, principal.isEnabled { return .everything }
+        guard let directory, let scope = registry.scope else { return .listed([]) }
+        return .roles(try await directory.roles.rights(of: principal).permissions(onRegistry: scope))
     }
 
     /// The part of `requested` that the caller has.

@@ -11,6 +11,8 @@ package struct DataPlaneRegistry: Sendable {
     package let audience: String
     /// `nil` when clients may write; otherwise the sentence that refuses them.
     package let writeRefusal: String?
+    /// The id of its resource, at which roles are looked up; `nil` where there are no roles.
+    package let scope: String?
     package let isAdminUserEnabled: Bool
     /// Whether everybody may pull.
     package let allowsAnonymousPull: Bool
@@ -18,9 +20,10 @@ package struct DataPlaneRegistry: Sendable {
     package let quota: Int64?
 
     package init(
-        id: RegistryID, name: String, audience: String, writeRefusal: String?, isAdminUserEnabled: Bool = false,
+        id: RegistryID, name: String, audience: String, writeRefusal: String?, scope: String? = nil, isAdminUserEnabled: Bool = false,
         allowsAnonymousPull: Bool = false, quota: Int64? = nil
     ) {
+        self.scope = scope
         self.isAdminUserEnabled = isAdminUserEnabled
         self.allowsAnonymousPull = allowsAnonymousPull
         self.quota = quota

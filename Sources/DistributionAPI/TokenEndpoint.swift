@@ -8,7 +8,7 @@ internal import Persistence
 
 /// Issues tokens of the data plane.
 package struct TokenEndpoint: RequestHandler {
-    private let access: AccessController
+    let access: AccessController
     private let directory: any RegistryDirectory
 
     package init(access: AccessController, directory: any RegistryDirectory) {
@@ -45,12 +45,13 @@ package struct TokenEndpoint: RequestHandler {
     }
 
     package func respond(to request: ServerRequest) async throws -> ServerResponse? {
-        guard request.path == "/oauth2/token" else { return nil }
+        guard request.path == "/oauth2/token" || request.path == Self.exchangePath else { return nil }
         guard let (registry, _) = try await self.directory.registry(for: request.host) else {
             // Not NAME_UNKNOWN: that is said of repositories, and replicas act on it.
             return try .refusal(.unknown, "there is no registry at \(request.host?.description ?? "this address")", status: 404)
         }
         do {
+            if request.path == Self.exchangePath { return try await self.exchange(request, registry) }
             switch request.method {
             case .get: return try await self.issue(Form(items: request.query, isBody: false), request, registry)
             case .post:

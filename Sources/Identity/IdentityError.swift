@@ -12,6 +12,12 @@ package struct IdentityError: Error, Sendable, CustomStringConvertible {
         case readOnly
         case invalidCredentials
         case invalidToken
+        /// Too many attempts with wrong passwords.
+        case locked
+        /// The caller may not do this.
+        case denied
+        /// More is asked for than can be done at a time.
+        case busy
     }
 
     package let code: Code

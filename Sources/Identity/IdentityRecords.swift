@@ -101,19 +101,3 @@ package struct TokenRecord: Sendable, Hashable {
         self.passwords = passwords
     }
 }
-
-/// A service principal of the directory.
-package struct ServicePrincipal: Sendable, Hashable {
-    package let objectID: String
-    package let appID: String
-    package let displayName: String
-    /// Owner of every subscription and administrator of the directory (the bootstrap principal).
-    package let isDirectoryAdministrator: Bool
-
-    package init(objectID: String, appID: String, displayName: String, isDirectoryAdministrator: Bool) {
-        self.objectID = objectID
-        self.appID = appID
-        self.displayName = displayName
-        self.isDirectoryAdministrator = isDirectoryAdministrator
-    }
-}

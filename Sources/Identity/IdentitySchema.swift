@@ -37,6 +37,7 @@ package enum IdentitySchema {
                     created INTEGER NOT NULL, expiry INTEGER)
                 """,
             ]),
+        DirectorySchema.migration,
         adminUser,
     ]
 }

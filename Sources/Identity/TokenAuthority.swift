@@ -48,18 +48,26 @@ package final class TokenAuthority: Sendable {
     /// - Parameters:
     ///   - audience: what the token is for: a registry's identity, or the resource a client asked for.
     ///   - appID: shown to clients that look into management tokens.
+    ///   - person: the user the token speaks for, shown likewise.
+    ///   - nonce: repeated in identity tokens.
+    ///   - client: the client a refresh token is given to.
     package func issue(
         _ kind: TokenKind, subject: Subject, audience: String, access: [AccessEntry] = [], lease: SyncLease? = nil,
-        credential: String? = nil, appID: String? = nil
+        credential: String? = nil, appID: String? = nil, person: Principal? = nil, nonce: String? = nil, client: String? = nil
     ) async throws -> (token: String, lifetime: Int64, issued: Int64) {
         let now = self.clock.seconds
-        let objectID: String? = if case .servicePrincipal(let id) = subject { id } else { nil }
+        let objectID: String? =
+            switch subject {
+            case .servicePrincipal(let id), .user(let id): id
+            default: nil
+            }
         let claims = Claims(
             iss: Self.issuer, sub: subject.text, aud: audience, iat: now, nbf: now, exp: now + kind.lifetime,
             jti: String(UInt64.random(in: .min ... .max), radix: 36), typ: kind.rawValue, access: access.isEmpty ? nil : access,
             lease: lease,
             cred: credential,
-            tid: objectID.map { _ in self.tenantID }, oid: objectID, appid: appID)
+            tid: objectID.map { _ in self.tenantID }, oid: objectID, appid: appID, upn: person?.name, name: person?.displayName,
+            preferredUsername: person?.name, nonce: nonce, client: client)
         guard let key = self.keys[kind] else { throw IdentityError(.invalidToken, "there is no key for \(kind.rawValue) tokens") }
         return (try await key.sign(claims), kind.lifetime, now)
     }
@@ -107,7 +115,7 @@ package final class TokenAuthority: Sendable {
             guard claims.typ == kind.rawValue, claims.iss == Self.issuer, let subject = Subject(claims.sub) else { break }
             return VerifiedToken(
                 kind: kind, subject: subject, audience: claims.aud, access: claims.access ?? [], lease: claims.lease,
-                credential: claims.cred,
+                credential: claims.cred, client: claims.client,
                 expires: claims.exp)
         }
         throw IdentityError(.invalidToken, "the token was not issued by this server for this use; request a new one")

@@ -14,13 +14,18 @@ package enum TokenKind: String, Sendable, CaseIterable, Codable {
     case registryRefresh = "registry-refresh"
     /// The gateway and content for one connected registry.
     case sync
+    /// Exchanged by people's clients for management and directory tokens.
+    case signInRefresh = "sign-in-refresh"
+    /// Tells a client who has signed in (OpenID Connect); it opens nothing.
+    case identity
 
     /// Seconds a token of this kind lives. Access tokens live five minutes: the revocation bound.
     package var lifetime: Int64 {
         switch self {
-        case .management, .directory: 3600
+        case .management, .directory, .identity: 3600
         case .registryAccess, .sync: 300
         case .registryRefresh: 10_800
+        case .signInRefresh: 14 * 86_400
         }
     }
 }
@@ -29,6 +34,8 @@ package enum TokenKind: String, Sendable, CaseIterable, Codable {
 package enum Subject: Sendable, Hashable {
     /// A service principal of the directory, by object identifier.
     case servicePrincipal(String)
+    /// A user of the directory, by object identifier.
+    case user(String)
     /// A repository-scoped token of the registry, by name.
     case token(String)
     /// The admin user of the registry.
@@ -39,6 +46,7 @@ package enum Subject: Sendable, Hashable {
     var text: String {
         switch self {
         case .servicePrincipal(let id): "sp:\(id)"
+        case .user(let id): "user:\(id)"
         case .token(let name): "token:\(name)"
         case .admin: "admin"
         case .anonymous: "anonymous"
@@ -48,6 +56,8 @@ package enum Subject: Sendable, Hashable {
     init?(_ text: String) {
         if text.hasPrefix("sp:") {
             self = .servicePrincipal(String(text.dropFirst(3)))
+        } else if text.hasPrefix("user:") {
+            self = .user(String(text.dropFirst(5)))
         } else if text.hasPrefix("token:") {
             self = .token(String(text.dropFirst(6)))
         } else if text == "admin" {
@@ -77,7 +87,16 @@ package struct SyncLease: Sendable, Hashable, Codable {
 /// Names the very password or secret somebody signed in with, so that what was issued for it ends with it.
 package enum Credential {
     package static func password(_ password: PasswordVerifier) -> String { "\(password.slot.rawValue)@\(password.created)" }
-    package static func secret(keyID: String) -> String { "key@\(keyID)" }
+    /// A secret or certificate of the directory, or a user's password (`password`), and the generation of whoever has it: a
+    /// revocation begins a new generation.
+    package static func directory(key: String, generation: Int64) -> String { "key@\(key)#\(generation)" }
+
+    /// The parts of ``directory(key:generation:)``.
+    static func parse(directory text: String) -> (key: String, generation: Int64)? {
+        let parts = text.split(separator: "#")
+        guard parts.count == 2, parts[0].hasPrefix("key@"), let generation = Int64(parts[1]) else { return nil }
+        return (String(parts[0].dropFirst(4)), generation)
+    }
 }
 
 /// A verified token.
@@ -89,6 +108,8 @@ package struct VerifiedToken: Sendable, Hashable {
     package let lease: SyncLease?
     /// The credential a refresh token was given for; see ``Credential``.
     package let credential: String?
+    /// The client a refresh token of a user was given to.
+    package var client: String?
     /// Seconds since 1970.
     package let expires: Int64
 }
@@ -110,6 +131,18 @@ struct Claims: JWTPayload {
     var tid: String?
     var oid: String?
     var appid: String?
+    var upn: String?
+    var name: String?
+    // Read by clients in identity tokens.
+    var preferredUsername: String?
+    var nonce: String?
+    /// The client a refresh token was given to.
+    var client: String?
+
+    enum CodingKeys: String, CodingKey {
+        case iss, sub, aud, iat, nbf, exp, jti, typ, access, lease, cred, tid, oid, appid, upn, name, nonce, client
+        case preferredUsername = "preferred_username"
+    }
 
     // Times are checked by ``TokenAuthority`` against its own clock.
     func verify(using algorithm: some JWTAlgorithm) async throws {}

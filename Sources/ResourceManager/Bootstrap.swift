@@ -69,6 +69,9 @@ package struct Bootstrap: Sendable {
                 SQLValue(installation.subscriptionID), SQLValue(installation.clientID), .integer(now))
             try ResourceStore.write(
                 subscription, as: ResourceID(subscription: installation.subscriptionID), registry: nil, now: now, session)
+            try RoleStore.insert(
+                name: Self.identifier(), scope: "/subscriptions/\(installation.subscriptionID)", principal: principal.objectID,
+                type: principal.principal.kind.rawValue, role: .owner, by: principal.objectID, now: now, session)
         }
         return installation
     }

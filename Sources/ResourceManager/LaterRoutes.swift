@@ -21,7 +21,7 @@ extension Route {
                 _ = try await operations.registry(call)
                 throw ResourceError.notAvailable(later.name)
             }
-        } + authorizationRoutes
+        }
 
     private static func routes(_ later: (segment: String, kind: ResourceID.ChildKind, name: String)) -> [Route] {
         let path = "\(registryPath)/\(later.segment.lowercased())"
@@ -43,26 +43,6 @@ extension Route {
             Route(.delete, path + "/{name}", action + "/delete") { operations, call in
                 _ = try await operations.registry(call)
                 return ServerResponse(.noContent)
-            },
-        ]
-    }
-
-    private static let authorizationRoutes: [Route] = [
-        "subscriptions/{subscription}", "subscriptions/{subscription}/resourcegroups/{group}", registryPath,
-    ].flatMap { scope in
-        [
-            Route(.get, "\(scope):providers/microsoft.authorization/roleassignments", "Microsoft.Authorization/roleAssignments/read") {
-                _, _ in
-                throw ResourceError.notAvailable("Listing role assignments")
-            },
-            Route(.get, "\(scope):providers/microsoft.authorization/roledefinitions", "Microsoft.Authorization/roleDefinitions/read") {
-                _, _ in
-                throw ResourceError.notAvailable("Listing role definitions")
-            },
-            Route(
-                .put, "\(scope):providers/microsoft.authorization/roleassignments/{name}", "Microsoft.Authorization/roleAssignments/write"
-            ) { _, _ in
-                throw ResourceError.notAvailable("Assigning roles")
             },
         ]
     }

@@ -13,13 +13,14 @@ extension Route {
             .post, "subscriptions/{subscription}:providers/microsoft.containerregistry/checknameavailability",
             "Microsoft.ContainerRegistry/checkNameAvailability/read"
         ) { try await $0.checkName($1) },
-        Route(.get, "subscriptions/{subscription}:providers/microsoft.containerregistry/registries", action + "/read") { operations, call in
-            try await operations.listRegistries(in: operations.subscription(call).id)
+        Route(.get, "subscriptions/{subscription}:providers/microsoft.containerregistry/registries", action + "/read", filtered: true) {
+            operations, call in try await operations.listRegistries(in: operations.subscription(call).id, for: call)
         },
         Route(
-            .get, "subscriptions/{subscription}/resourcegroups/{group}:providers/microsoft.containerregistry/registries", action + "/read"
+            .get, "subscriptions/{subscription}/resourcegroups/{group}:providers/microsoft.containerregistry/registries", action + "/read",
+            filtered: true
         ) {
-            operations, call in try await operations.listRegistries(in: operations.group(call).id)
+            operations, call in try await operations.listRegistries(in: operations.group(call).id, for: call)
         },
         Route(.get, registryPath, action + "/read") { operations, call in
             .document(operations.value(try await operations.registry(call).resource))
@@ -32,8 +33,11 @@ extension Route {
 }
 
 extension ResourceOperations {
-    func listRegistries(in scope: ResourceID) async throws -> ServerResponse {
-        .list(try await self.resources.registries(in: scope).map(self.value))
+    func listRegistries(in scope: ResourceID, for call: Call) async throws -> ServerResponse {
+        .list(
+            try await self.resources.registries(in: scope).filter {
+                call.caller.allows("\(ResourceKind.registry.rawValue)/read", at: $0.id.key)
+            }.map(self.value))
     }
 
     func putRegistry(_ call: Call) async throws -> ServerResponse {

@@ -13,6 +13,8 @@ package struct RegistryEntry: Sendable, Hashable {
     /// `eastus` style.
     package let region: String
     package let isDataEndpointEnabled: Bool
+    /// The resource's id, at which roles are looked up.
+    package let scope: String
     /// Host and port under which connected registries reach the gateway.
     package let dataEndpoint: String
     package let isAdminUserEnabled: Bool
@@ -74,7 +76,7 @@ package final class RegistryLookup: Sendable {
         let name = resource.id.name.lowercased()
         return RegistryEntry(
             id: id, name: name, loginServer: self.names.loginServer(of: name), region: resource.document.location,
-            isDataEndpointEnabled: resource.document.isDataEndpointEnabled,
+            isDataEndpointEnabled: resource.document.isDataEndpointEnabled, scope: resource.id.description,
             dataEndpoint: self.names.dataEndpoint(of: name, region: resource.document.location),
             isAdminUserEnabled: resource.document.isAdminUserEnabled, allowsAnonymousPull: resource.document.allowsAnonymousPull,
             isReadOnly: resource.document.isReadOnly, quota: resource.document.quota)

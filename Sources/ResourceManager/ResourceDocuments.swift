@@ -5,6 +5,8 @@ package import JSON
 /// What is stored of a subscription.
 package struct SubscriptionDocument: Codable, Sendable, Hashable {
     package var displayName: String
+    /// The name under which it was asked for, so that asking again makes no second one.
+    package var alias: String?
 }
 
 /// What is stored of a resource group.
@@ -31,6 +33,17 @@ package struct RegistryDocument: Codable, Sendable, Hashable {
     package var isReadOnly: Bool { self.settings["readOnly"]?.boolValue ?? false }
     /// Bytes; `nil` for no limit.
     package var quota: Int64? { self.settings["storageQuota"]?.intValue.map(Int64.init) }
+}
+
+/// What is stored of an identity or a cluster.
+package struct RecordDocument: Codable, Sendable, Hashable {
+    package var location: String
+    package var tags: [String: String]
+    /// Members of the body as they were sent, without secrets and without what is computed.
+    package var body: [String: JSONValue]
+    /// What was decided when it was made, such as the ids of its principals.
+    package var facts: [String: String]
+    package var createdBy: String
 }
 
 /// Service tiers.

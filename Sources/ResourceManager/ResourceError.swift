@@ -15,6 +15,11 @@ package struct ResourceError: Error, Sendable, CustomStringConvertible {
         case invalidToken = "InvalidAuthenticationToken"
         case invalidTokenAudience = "InvalidAuthenticationTokenAudience"
         case authorizationFailed = "AuthorizationFailed"
+        case roleAssignmentExists = "RoleAssignmentExists"
+        case roleAssignmentUpdate = "RoleAssignmentUpdateNotPermitted"
+        case principalNotFound = "PrincipalNotFound"
+        case roleDefinitionNotFound = "RoleDefinitionDoesNotExist"
+        case conditionsNotSupported = "RoleAssignmentConditionsNotSupported"
         case subscriptionNotFound = "SubscriptionNotFound"
         case groupNotFound = "ResourceGroupNotFound"
         case resourceNotFound = "ResourceNotFound"
@@ -100,6 +105,8 @@ extension ResourceError {
         case .limitReached: self.init(.badRequest, .limitExceeded, sentence)
         case .notFound: self.init(.badRequest, .invalidParameter, sentence)
         case .alreadyExists, .inUse, .readOnly: self.init(.conflict, .conflict, sentence)
+        case .locked, .denied: self.init(.forbidden, .authorizationFailed, sentence)
+        case .busy: self.init(.serviceUnavailable, .busy, sentence)
         case .invalidCredentials, .invalidToken: self.init(.unauthorized, .invalidToken, sentence)
         }
     }

@@ -10,20 +10,25 @@ extension Route {
     private static let groupAction = "Microsoft.Resources/subscriptions/resourceGroups"
 
     static let groupRoutes: [Route] = [
-        Route(.get, "subscriptions/{subscription}:resourcegroups", groupAction + "/read") { try await $0.listGroups($1) },
+        Route(.get, "subscriptions/{subscription}:resourcegroups", groupAction + "/read", filtered: true) { try await $0.listGroups($1) },
         Route(.get, groupPath, groupAction + "/read") { operations, call in .document(operations.value(try await operations.group(call))) },
         Route(.head, groupPath, groupAction + "/read") { try await $0.groupExists($1) },
         Route(.put, groupPath, groupAction + "/write") { try await $0.putGroup($1) },
         Route(.patch, groupPath, groupAction + "/write") { try await $0.patchGroup($1) },
         Route(.delete, groupPath, groupAction + "/delete") { try await $0.deleteGroup($1) },
-        Route(.get, groupPath + ":resources", groupAction + "/resources/read") { try await $0.genericResources($1, in: $1.groupID) },
+        Route(.get, groupPath + ":resources", groupAction + "/resources/read", filtered: true) {
+            try await $0.genericResources($1, in: $1.groupID)
+        },
     ]
 }
 
 extension ResourceOperations {
     func listGroups(_ call: Call) async throws -> ServerResponse {
         let subscription = try await self.subscription(call)
-        return .list(try await self.resources.groups(in: subscription.id).map(self.value))
+        return .list(
+            try await self.resources.groups(in: subscription.id).filter {
+                call.caller.allows("Microsoft.Resources/subscriptions/resourceGroups/read", at: $0.id.key)
+            }.map(self.value))
     }
 
     func groupExists(_ call: Call) async throws -> ServerResponse {

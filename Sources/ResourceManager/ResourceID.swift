@@ -15,12 +15,25 @@ package struct ResourceID: Sendable, Hashable, CustomStringConvertible {
     package let registry: String?
     package let child: String?
     package let childKind: ChildKind?
+    /// What lies in a group and is no registry.
+    let recordKind: ResourceKind?
+    let record: String?
 
     package init(subscription: String, group: String? = nil, registry: String? = nil) {
         self.init(subscription: subscription, group: group, registry: registry, childKind: nil, child: nil)
     }
 
-    private init(subscription: String, group: String?, registry: String?, childKind: ChildKind?, child: String?) {
+    /// The id of a resource in a group that is no registry.
+    init(subscription: String, group: String, _ kind: ResourceKind, _ name: String) {
+        self.init(subscription: subscription, group: group, registry: nil, childKind: nil, child: nil, recordKind: kind, record: name)
+    }
+
+    private init(
+        subscription: String, group: String?, registry: String?, childKind: ChildKind?, child: String?, recordKind: ResourceKind? = nil,
+        record: String? = nil
+    ) {
+        self.recordKind = recordKind
+        self.record = record
         self.subscription = subscription.lowercased()
         self.group = group
         self.registry = registry
@@ -37,6 +50,10 @@ package struct ResourceID: Sendable, Hashable, CustomStringConvertible {
         switch parts.count {
         case 2: self.init(subscription: parts[1])
         case 4 where keyword(2, "resourcegroups"): self.init(subscription: parts[1], group: parts[3])
+        case 8 where keyword(2, "resourcegroups") && keyword(4, "providers") && !keyword(5, "microsoft.containerregistry"):
+            let type = "\(parts[5])/\(parts[6])".lowercased()
+            guard let kind = ResourceKind.records.first(where: { $0.rawValue.lowercased() == type }) else { return nil }
+            self.init(subscription: parts[1], group: parts[3], kind, parts[7])
         case 8, 10:
             guard keyword(2, "resourcegroups"), keyword(4, "providers"), keyword(5, "microsoft.containerregistry"), keyword(6, "registries")
             else { return nil }
@@ -58,15 +75,16 @@ package struct ResourceID: Sendable, Hashable, CustomStringConvertible {
     /// The id of what contains this.
     var parent: ResourceID? {
         if self.child != nil { return ResourceID(subscription: self.subscription, group: self.group, registry: self.registry) }
-        if self.registry != nil { return ResourceID(subscription: self.subscription, group: self.group) }
+        if self.registry != nil || self.record != nil { return ResourceID(subscription: self.subscription, group: self.group) }
         return self.group != nil ? ResourceID(subscription: self.subscription) : nil
     }
 
-    var name: String { self.child ?? self.registry ?? self.group ?? self.subscription }
+    var name: String { self.child ?? self.registry ?? self.record ?? self.group ?? self.subscription }
 
     var type: String {
         if let childKind { return "\(ResourceKind.registry.rawValue)/\(childKind.rawValue)" }
         if self.registry != nil { return ResourceKind.registry.rawValue }
+        if let recordKind { return recordKind.rawValue }
         return (self.group != nil ? ResourceKind.group : ResourceKind.subscription).rawValue
     }
 
@@ -74,6 +92,7 @@ package struct ResourceID: Sendable, Hashable, CustomStringConvertible {
         var text = "/subscriptions/\(self.subscription)"
         if let group { text += "/resourceGroups/\(group)" }
         if let registry { text += "/providers/\(ResourceKind.registry.rawValue)/\(registry)" }
+        if let recordKind, let record { text += "/providers/\(recordKind.rawValue)/\(record)" }
         if let childKind, let child { text += "/\(childKind.rawValue)/\(child)" }
         return text
     }
@@ -87,4 +106,10 @@ package enum ResourceKind: String, Sendable {
     case subscription = "Microsoft.Resources/subscriptions"
     case group = "Microsoft.Resources/resourceGroups"
     case registry = "Microsoft.ContainerRegistry/registries"
+    case identity = "Microsoft.ManagedIdentity/userAssignedIdentities"
+    case managedCluster = "Microsoft.ContainerService/managedClusters"
+    case connectedCluster = "Microsoft.Kubernetes/connectedClusters"
+
+    /// What lies in a group and is no registry.
+    static let records: [ResourceKind] = [.identity, .managedCluster, .connectedCluster]
 }

@@ -2,7 +2,7 @@
 
 /// The control plane of a server.
 ///
-/// - ``ResourceManagerHandler``: answers `/metadata`, `/adfs`, `/subscriptions`, `/tenants` and `/providers`
+/// - ``ResourceManagerHandler``: answers `/metadata`, `/adfs`, `/subscriptions`, `/tenants`, `/providers` and `/graph`
 /// - ``ResourceStore``: subscriptions, resource groups and registries as documents by id
 /// - ``RegistryLookup``: the registries of this server for the data plane, in memory
 /// - ``Bootstrap``: the first tenant, subscription and principal

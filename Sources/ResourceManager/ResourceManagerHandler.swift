@@ -8,6 +8,12 @@ internal import NIOCore
 internal import OCI
 internal import RegistryCore
 
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
 /// Answers the control plane's paths on every host of the server.
 package final class ResourceManagerHandler: RequestHandler {
     /// Bytes of a body read at most.
@@ -20,16 +26,21 @@ package final class ResourceManagerHandler: RequestHandler {
     private let directory: Directory
     private let signIn: SignInEndpoint
     private let metadata: CloudMetadata
+    private let policy: AccessPolicy
+    private let graph: GraphHandler
     /// Changes run one after the other: rules that span several stores (a data endpoint stays on while connected registries
     /// exist) hold only when nothing else changes between the check and the change.
     private let gate = AsyncMutex()
 
     package init(_ services: ResourceManagerServices) {
-        self.operations = ResourceOperations(services: services, policy: AccessPolicy())
+        self.operations = ResourceOperations(services: services)
+        self.policy = AccessPolicy(directory: services.directory)
+        self.graph = GraphHandler(directory: services.directory, policy: self.policy, tenantID: services.authority.tenantID)
         self.authority = services.authority
         self.directory = services.directory
         self.metadata = CloudMetadata(names: services.names)
-        self.signIn = SignInEndpoint(names: services.names, directory: services.directory, authority: services.authority)
+        self.signIn = SignInEndpoint(
+            names: services.names, directory: services.directory, authority: services.authority, clock: services.clock)
     }
 
     private static let ours: Set<String> = ["metadata", "adfs", "subscriptions", "tenants", "providers", "graph", "v1.0"]
@@ -48,6 +59,7 @@ package final class ResourceManagerHandler: RequestHandler {
             switch first {
             case "metadata": return try self.metadata.answer(request, segments)
             case "adfs": return try await self.signIn.answer(request, segments)
+            case "graph", "v1.0": return try await self.answerDirectory(request, segments)
             default: return try await self.answer(request, segments)
             }
         } catch let error as CancellationError {
@@ -63,21 +75,18 @@ package final class ResourceManagerHandler: RequestHandler {
     }
 
     private func answer(_ request: ServerRequest, _ segments: [String]) async throws -> ServerResponse {
-        let principal: ServicePrincipal
-        do {
-            principal = try await self.authenticate(request)
-        } catch let error as ResourceError where error.status == .unauthorized {
-            var response = error.response
-            response.headers[.wwwAuthenticate] =
-                "Bearer authorization_uri=\"\(self.metadata.base(for: request))/adfs\", error=\"invalid_token\""
-            return response
+        let principal: Principal
+        switch try await self.authenticate(request, as: .management) {
+        case .success(let found): principal = found
+        case .failure(let refusal): return self.challenge(refusal, refusal.error.response, request)
         }
+        let caller = try await self.policy.caller(principal)
         let (route, parameters) = try Self.route(request.method, segments)
         if let action = route.action {
             let scope = "/" + segments.prefix(route.scopeLength).joined(separator: "/").lowercased()
-            try await self.operations.policy.require(action, at: scope, for: principal)
+            try self.policy.require(action, at: scope, filtered: route.isFiltered, for: caller)
         }
-        let call = Call(request: request, principal: principal, parameters: parameters, body: try await Self.body(of: request))
+        let call = Call(request: request, caller: caller, parameters: parameters, body: try await Self.body(of: request))
         switch request.method {
         case .get, .head: return try await route.run(self.operations, call)
         default: return try await self.gate.withLock { [operations] in try await route.run(operations, call) }
@@ -96,9 +105,6 @@ package final class ResourceManagerHandler: RequestHandler {
             throw ResourceError(
                 .methodNotAllowed, .methodNotAllowed, "The requested resource does not support the method '\(method.rawValue.prefix(20))'.")
         }
-        if lowercased.first == "v1.0" || lowercased.first == "graph" {
-            throw ResourceError(.notFound, .invalidType, "Directory calls (Microsoft Graph) are not available in this version of outport.")
-        }
         if let index = lowercased.lastIndex(of: "providers"), index + 1 < segments.count, !ResourceProviders.isKnown(segments[index + 1]) {
             throw ResourceError(
                 .notFound, .invalidNamespace, "The resource namespace '\(segments[index + 1].prefix(60))' is not known to this server.")
@@ -108,28 +114,90 @@ package final class ResourceManagerHandler: RequestHandler {
             "The path '/\(segments.joined(separator: "/").prefix(300))' is none of this server's resources or operations.")
     }
 
-    private func authenticate(_ request: ServerRequest) async throws -> ServicePrincipal {
-        guard case .bearer(let token)? = request.authorization else {
+    // MARK: The directory
+
+    /// The directory is announced below `/graph`; `/v1.0` alone is for those who configure it by hand.
+    private func answerDirectory(_ request: ServerRequest, _ segments: [String]) async throws -> ServerResponse {
+        let words = segments.map { $0.lowercased() }
+        let prefix = words.starts(with: ["graph", "v1.0"]) ? 2 : 1
+        guard words[prefix - 1] == "v1.0", segments.count > prefix else {
             throw ResourceError(
-                .unauthorized, .authenticationFailed,
-                "The request carries no bearer token. Sign in and send one in the 'Authorization' header.")
+                .notFound, .invalidType, "The path '\(request.path.prefix(300))' is not known; the directory is at /graph/v1.0/.")
+        }
+        let principal: Principal
+        switch try await self.authenticate(request, as: .directory) {
+        case .success(let found): principal = found
+        case .failure(let refusal):
+            let form = GraphHandler.Refusal(
+                status: .unauthorized, code: "InvalidAuthenticationToken", message: refusal.error.message)
+            return self.challenge(refusal, form.response, request)
+        }
+        let call = GraphCall(
+            request: request, caller: try await self.policy.caller(principal), segments: Array(segments.dropFirst(prefix)),
+            body: try await Self.body(of: request), base: self.metadata.base(for: request) + (prefix == 2 ? "/graph/v1.0" : "/v1.0"))
+        switch request.method {
+        case .get, .head: return await self.graph.answer(call)
+        default: return await self.gate.withLock { [graph] in await graph.answer(call) }
+        }
+    }
+
+    // MARK: Who calls
+
+    /// A refusal of whoever calls.
+    private struct Unauthenticated: Error {
+        let error: ResourceError
+        /// Whether a new token may help: clients then ask for one and repeat the request.
+        var isRevoked = false
+    }
+
+    /// Adds the challenge. Where a sign-in was revoked it carries claims, on which clients drop the token they hold.
+    private func challenge(_ refusal: Unauthenticated, _ response: ServerResponse, _ request: ServerRequest) -> ServerResponse {
+        var response = response
+        let authority = "Bearer authorization_uri=\"\(self.metadata.base(for: request))/adfs\""
+        guard refusal.isRevoked else {
+            response.headers[.wwwAuthenticate] = authority + ", error=\"invalid_token\""
+            return response
+        }
+        let claims: JSONValue = [
+            "access_token": ["nbf": ["essential": true, "value": .string("\(self.operations.services.clock.seconds)")]]
+        ]
+        response.headers[.wwwAuthenticate] =
+            authority
+            + ", error=\"insufficient_claims\", claims=\"\(Data(claims.serialized().utf8).base64EncodedString())\""
+        return response
+    }
+
+    private func authenticate(_ request: ServerRequest, as kind: TokenKind) async throws -> Result<Principal, Unauthenticated> {
+        func refuse(_ code: ResourceError.Code, _ message: String, isRevoked: Bool = false) -> Result<Principal, Unauthenticated> {
+            .failure(Unauthenticated(error: ResourceError(.unauthorized, code, message), isRevoked: isRevoked))
+        }
+        guard case .bearer(let token)? = request.authorization else {
+            return refuse(
+                .authenticationFailed, "The request carries no bearer token. Sign in and send one in the 'Authorization' header.")
         }
         let verified: VerifiedToken
         do {
-            verified = try await self.authority.verify(token, as: [.management], audience: nil)
+            verified = try await self.authority.verify(token, as: [kind], audience: nil)
         } catch let error as IdentityError {
-            throw ResourceError(.unauthorized, .invalidToken, "The access token is not valid: \(error.message).")
+            return refuse(.invalidToken, "The access token is not valid: \(error.message).")
         }
         guard verified.audience != Self.registryAudience else {
-            throw ResourceError(
-                .unauthorized, .invalidTokenAudience,
+            return refuse(
+                .invalidTokenAudience,
                 "The access token was issued for registries (\(verified.audience)); request one for the resource manager.")
         }
-        guard case .servicePrincipal(let id) = verified.subject, let principal = try await self.directory.principal(objectID: id) else {
-            throw ResourceError(
-                .unauthorized, .invalidToken, "The access token belongs to a principal that is no longer in the directory. Sign in again.")
+        guard let standing = try await self.directory.standing(of: verified.subject, credential: verified.credential) else {
+            return refuse(
+                .invalidToken, "The access token belongs to a principal that is no longer in the directory. Sign in again.",
+                isRevoked: true)
         }
-        return principal
+        guard !standing.isRevoked else {
+            return refuse(
+                .invalidToken,
+                "The access token has been revoked: the account is disabled, or its secret, password or sessions have ended. Sign in again.",
+                isRevoked: true)
+        }
+        return .success(standing.principal)
     }
 
     private static func body(of request: ServerRequest) async throws -> JSONValue? {

@@ -40,7 +40,6 @@ package struct ResourceManagerServices: Sendable {
 /// The operations of the route table; one file for each family of resources.
 struct ResourceOperations: Sendable {
     let services: ResourceManagerServices
-    let policy: AccessPolicy
 
     var names: ServerNames { self.services.names }
     var resources: ResourceStore { self.services.resources }

@@ -6,17 +6,18 @@ internal import JSON
 enum ResourceProviders {
     /// Namespaces of the documented commands, each with the types this server has.
     private static let types: [String: [String]] = [
-        "Microsoft.Authorization": [],
+        "Microsoft.Authorization": ["roleAssignments", "roleDefinitions"],
         "Microsoft.ContainerRegistry": [
             "registries", "registries/scopeMaps", "registries/tokens", "registries/connectedRegistries", "registries/replications",
             "checkNameAvailability",
         ],
-        "Microsoft.ContainerService": [],
+        "Microsoft.ContainerService": ["managedClusters"],
         "Microsoft.ExtendedLocation": [],
-        "Microsoft.Kubernetes": [],
+        "Microsoft.Kubernetes": ["connectedClusters"],
         "Microsoft.KubernetesConfiguration": [],
-        "Microsoft.ManagedIdentity": [],
+        "Microsoft.ManagedIdentity": ["userAssignedIdentities"],
         "Microsoft.Resources": ["subscriptions", "resourceGroups", "resources"],
+        "Microsoft.Subscription": ["aliases"],
     ]
 
     static let names = types.keys.sorted()

@@ -26,6 +26,27 @@ package enum ResourceSchema {
                 CREATE UNIQUE INDEX resource_registry ON resource (name COLLATE NOCASE)
                     WHERE type = 'Microsoft.ContainerRegistry/registries'
                 """,
-            ])
+            ]),
+        Migration(
+            "resource-2-roles",
+            [
+                // What must never stand in a document, such as a cluster's credentials.
+                """
+                CREATE TABLE resource_secret (
+                    key TEXT NOT NULL, name TEXT NOT NULL, content BLOB NOT NULL, created INTEGER NOT NULL, PRIMARY KEY (key, name))
+                    WITHOUT ROWID
+                """,
+                // The bootstrap principal is Owner of what there was before roles.
+                """
+                INSERT INTO role_assignment
+                    (name, scope, scope_key, principal, principal_type, role, created, created_by, updated, updated_by)
+                    SELECT lower(substr(h, 1, 8) || '-' || substr(h, 9, 4) || '-4' || substr(h, 14, 3) || '-8' || substr(h, 18, 3) || '-'
+                        || substr(h, 21, 12)), id, key, object_id, 'ServicePrincipal', '8e3af657-a8ff-443c-a75c-2fe8c4bcb635', created,
+                        object_id, created, object_id
+                    FROM (SELECT hex(randomblob(16)) AS h, resource.id, resource.key, resource.created, service_principal.object_id
+                        FROM resource, service_principal
+                        WHERE resource.type = 'Microsoft.Resources/subscriptions' AND service_principal.administrator = 1)
+                """,
+            ]),
     ]
 }

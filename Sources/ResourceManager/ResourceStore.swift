@@ -24,11 +24,11 @@ package struct StoredResource<Document: Codable & Sendable>: Sendable {
 
 /// Subscriptions, resource groups and registries.
 package final class ResourceStore: Sendable {
-    private let database: any Database
+    let database: any Database
     private let registries: RegistryStore
     private let identities: IdentityStore
     private let lookup: RegistryLookup
-    private let clock: WallClock
+    let clock: WallClock
 
     package init(
         database: any Database, registries: RegistryStore, identities: IdentityStore, lookup: RegistryLookup, clock: WallClock = .system
@@ -47,9 +47,9 @@ package final class ResourceStore: Sendable {
 
     // MARK: Reading
 
-    private static let select = "SELECT id, document, registry, created, updated FROM resource"
+    static let select = "SELECT id, document, registry, created, updated FROM resource"
 
-    private static func decode<Document>(_ row: SQLRow) throws -> StoredResource<Document> {
+    static func decode<Document>(_ row: SQLRow) throws -> StoredResource<Document> {
         guard let id = ResourceID(row.text(0)) else {
             throw ResourceError(.internalServerError, .internalError, "The stored id '\(row.text(0))' is not one this version knows.")
         }
@@ -58,14 +58,13 @@ package final class ResourceStore: Sendable {
             registry: row.optionalInteger(2).map { RegistryID($0) }, created: row.integer(3), updated: row.integer(4))
     }
 
-    private func find<Document: Codable & Sendable>(_ id: ResourceID, _ kind: ResourceKind) async throws -> StoredResource<Document>? {
+    func find<Document: Codable & Sendable>(_ id: ResourceID, _ kind: ResourceKind) async throws -> StoredResource<Document>? {
         try await self.database.read {
             try $0.row("\(Self.select) WHERE key = ? AND type = ?", SQLValue(id.key), SQLValue(kind.rawValue)).map(Self.decode)
         }
     }
 
-    private func list<Document: Codable & Sendable>(_ kind: ResourceKind, in parent: ResourceID?) async throws -> [StoredResource<Document>]
-    {
+    func list<Document: Codable & Sendable>(_ kind: ResourceKind, in parent: ResourceID?) async throws -> [StoredResource<Document>] {
         try await self.database.read { session in
             try session.rows(
                 "\(Self.select) WHERE type = ? AND parent = ? ORDER BY key", SQLValue(kind.rawValue), SQLValue(parent?.key ?? "")
@@ -117,6 +116,7 @@ package final class ResourceStore: Sendable {
     package func deleteGroup(_ id: ResourceID) async throws -> Bool {
         guard try await self.group(id) != nil else { return false }
         for registry in try await self.registries(in: id) { try await self.deleteRegistry(registry.id) }
+        for record in try await self.records(in: id) { try await self.deleteRecord(record.id) }
         try await self.remove(id)
         return true
     }
@@ -206,10 +206,13 @@ package final class ResourceStore: Sendable {
     }
 
     private func remove(_ id: ResourceID) async throws {
-        _ = try await self.database.write { try $0.execute("DELETE FROM resource WHERE key = ?", SQLValue(id.key)) }
+        try await self.database.write { session in
+            try session.execute("DELETE FROM resource WHERE key = ?", SQLValue(id.key))
+            try RoleStore.removeAssignments(within: id.key, session)
+        }
     }
 
-    private static func gone(_ id: ResourceID) -> ResourceError {
+    static func gone(_ id: ResourceID) -> ResourceError {
         ResourceError(.notFound, .resourceNotFound, "The resource '\(id)' was removed while it was changed. Try again.")
     }
 }

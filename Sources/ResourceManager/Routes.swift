@@ -8,11 +8,13 @@ internal import JSON
 /// A call that has been routed, authenticated and decided.
 struct Call: Sendable {
     let request: ServerRequest
-    let principal: ServicePrincipal
+    let caller: AuthorizedCaller
     /// Segments of the path by the names of the route.
     let parameters: [String: String]
     /// The body, if there is one.
     let body: JSONValue?
+
+    var principal: Principal { self.caller.principal }
 
     subscript(parameter: String) -> String { self.parameters[parameter] ?? "" }
 
@@ -39,21 +41,27 @@ struct Route: Sendable {
     let method: HTTPRequest.Method
     /// `nil` for calls that every principal may make and that filter what they show.
     let action: String?
+    /// Whether the action is asked of each thing shown rather than of the whole scope.
+    let isFiltered: Bool
     /// Leading segments that are the scope; the rest is the name of the operation.
     let scopeLength: Int
     let run: @Sendable (ResourceOperations, Call) async throws -> ServerResponse
     private let pieces: [Piece]
+    /// As it is written in the table.
+    let pattern: String
 
     /// - Parameters:
     ///   - pattern: segments in lower case, parameters in braces; what follows `:` is an operation on the resource before it.
     init(
-        _ method: HTTPRequest.Method, _ pattern: String, _ action: String?,
+        _ method: HTTPRequest.Method, _ pattern: String, _ action: String?, filtered: Bool = false,
         _ run: @escaping @Sendable (ResourceOperations, Call) async throws -> ServerResponse
     ) {
         self.method = method
         self.action = action
+        self.isFiltered = filtered
         self.run = run
-        let halves = pattern.split(separator: ":", maxSplits: 1)
+        self.pattern = pattern
+        let halves = pattern.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         self.pieces = halves.flatMap { $0.split(separator: "/") }.map {
             $0.hasPrefix("{") ? .parameter(String($0.dropFirst().dropLast())) : .word(String($0))
         }
@@ -76,6 +84,7 @@ struct Route: Sendable {
     /// Every call there is.
     static let all: [Route] =
         subscriptionRoutes + groupRoutes + registryRoutes + adminUserRoutes + scopeMapRoutes + tokenRoutes + connectedRegistryRoutes + laterRoutes
+        + authorizationRoutes + subscriptionAliasRoutes + identityRoutes + managedClusterRoutes + connectedClusterRoutes
 
     /// The path of a registry.
     static let registryPath =

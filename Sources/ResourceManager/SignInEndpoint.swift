@@ -1,4 +1,4 @@
-// Sign-in of service principals: OAuth 2.0 client credentials (RFC 6749, section 4.4) under `/adfs`.
+// Sign-in under `/adfs`: discovery, the token endpoint, and the two pages where people type their password.
 
 internal import HTTPServing
 internal import HTTPTypes
@@ -7,14 +7,24 @@ internal import JSON
 internal import NIOCore
 internal import Persistence
 
-/// Discovery and token endpoint.
+/// OAuth 2.0 and OpenID Connect for clients written for Azure. The grants and the pages are in extensions.
 struct SignInEndpoint: Sendable {
     let names: ServerNames
     let directory: Directory
     let authority: TokenAuthority
+    let assertions: ClientAssertions
+    let pending: PendingSignIns
+
+    init(names: ServerNames, directory: Directory, authority: TokenAuthority, clock: WallClock) {
+        self.names = names
+        self.directory = directory
+        self.authority = authority
+        self.assertions = ClientAssertions(directory: directory, clock: clock)
+        self.pending = PendingSignIns(clock: clock)
+    }
 
     /// A refusal in OAuth's form with the numbers of Azure's sign-in, by which `az` chooses its hints.
-    private struct Refusal: Error {
+    struct Refusal: Error {
         let status: HTTPResponse.Status
         let error: String
         let number: Int
@@ -22,6 +32,25 @@ struct SignInEndpoint: Sendable {
 
         static func invalidRequest(_ number: Int, _ sentence: String) -> Refusal {
             .init(status: .badRequest, error: "invalid_request", number: number, sentence: sentence)
+        }
+
+        static func invalidGrant(_ number: Int, _ sentence: String) -> Refusal {
+            .init(status: .badRequest, error: "invalid_grant", number: number, sentence: sentence)
+        }
+    }
+
+    /// The members of a form or query.
+    struct Form: Sendable {
+        let items: [(name: String, value: String)]
+
+        /// The first value, if it is not empty.
+        subscript(name: String) -> String? { self.items.first { $0.name == name && !$0.value.isEmpty }?.value }
+
+        func required(_ name: String) throws(Refusal) -> String {
+            guard let value = self[name] else {
+                throw .invalidRequest(900_144, "The request body must contain the parameter '\(name)'.")
+            }
+            return value
         }
     }
 
@@ -34,10 +63,15 @@ struct SignInEndpoint: Sendable {
             case ["oauth2", "token"]:
                 try Self.require([.post], request)
                 return try await self.token(request)
-            case ["oauth2", "authorize"], ["oauth2", "devicecode"]:
-                throw Refusal(
-                    status: .badRequest, error: "unsupported_response_type", number: 700_054,
-                    sentence: "Signing in as a user is not available in this version of outport; sign in as a service principal.")
+            case ["oauth2", "devicecode"]:
+                try Self.require([.post], request)
+                return try self.deviceCode(try await Self.form(request), CloudMetadata(names: self.names).base(for: request))
+            case ["oauth2", "deviceauth"]:
+                try Self.require([.get, .post], request)
+                return try await self.devicePage(request)
+            case ["oauth2", "authorize"]:
+                try Self.require([.get, .post], request)
+                return try await self.authorizePage(request)
             default:
                 throw ResourceError(
                     .notFound, .invalidType, "The path '\(request.path.prefix(300))' is no sign-in endpoint of this server.")
@@ -59,68 +93,43 @@ struct SignInEndpoint: Sendable {
         }
     }
 
+    static func form(_ request: ServerRequest) async throws -> Form {
+        Form(items: FormURL.decode(String(buffer: try await request.collectBody(limit: 256 << 10))))
+    }
+
     /// OpenID Connect Discovery 1.0; the members MSAL reads.
     private func configuration(_ base: String) -> JSONValue {
         [
             "issuer": .string(base + "/adfs"), "authorization_endpoint": .string(base + "/adfs/oauth2/authorize"),
             "token_endpoint": .string(base + "/adfs/oauth2/token"),
             "device_authorization_endpoint": .string(base + "/adfs/oauth2/devicecode"),
-            "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "grant_types_supported": [
+                "client_credentials", "password", "refresh_token", "authorization_code", "urn:ietf:params:oauth:grant-type:device_code",
+            ],
+            "response_types_supported": ["code"], "response_modes_supported": ["form_post", "query"],
+            "code_challenge_methods_supported": ["S256"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "private_key_jwt", "none"],
+            "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256"],
         ]
     }
 
     private func token(_ request: ServerRequest) async throws -> ServerResponse {
-        let body = try await request.collectBody(limit: 256 << 10)
-        let form = FormURL.decode(String(buffer: body))
-        func value(_ name: String) -> String? { form.first { $0.name == name }?.value }
-
-        guard let grant = value("grant_type") else {
-            throw Refusal.invalidRequest(900_144, "The request body must contain the parameter 'grant_type'.")
-        }
-        guard grant == "client_credentials" else {
+        let form = try await Self.form(request)
+        switch try form.required("grant_type") {
+        case "client_credentials": return try await self.clientCredentials(form, request)
+        case "password": return try await self.password(form, request)
+        case "refresh_token": return try await self.refresh(form)
+        case "authorization_code": return try await self.authorizationCode(form)
+        case "urn:ietf:params:oauth:grant-type:device_code", "device_code": return try await self.deviceGrant(form)
+        case let grant:
             throw Refusal(
                 status: .badRequest, error: "unsupported_grant_type", number: 70_003,
-                sentence:
-                    "The grant type '\(grant.prefix(80))' is not available in this version of outport; "
-                    + "sign in as a service principal (client_credentials)."
-            )
+                sentence: "The grant type '\(grant.prefix(80))' is not available on this server.")
         }
-        var (clientID, secret) = (value("client_id"), value("client_secret"))
-        if case .basic(let user, let password)? = request.authorization, clientID == nil || secret == nil {
-            (clientID, secret) = (user, password)
-        }
-        guard let clientID, !clientID.isEmpty else {
-            throw Refusal.invalidRequest(900_144, "The request body must contain the parameter 'client_id'.")
-        }
-        guard let secret, !secret.isEmpty else {
-            let hasAssertion = value("client_assertion") != nil
-            throw Refusal(
-                status: .unauthorized, error: "invalid_client", number: 7_000_216,
-                sentence: hasAssertion
-                    ? "Certificates and federated tokens are not available in this version of outport; sign in with 'client_secret'."
-                    : "'client_secret' is required for the 'client_credentials' grant type.")
-        }
-        let (kind, audience) = try self.audience(scope: value("scope"), resource: value("resource"))
-        // One answer for an unknown principal and for a wrong secret, so that nobody can search for principals.
-        guard let principal = try await self.directory.authenticate(appID: clientID, secret: secret)?.principal else {
-            throw Refusal(
-                status: .unauthorized, error: "invalid_client", number: 7_000_215,
-                sentence: "Invalid client secret provided, expired, or no service principal '\(clientID.prefix(60))' in this directory. "
-                    + "Ensure that the secret's value is sent, not its id.")
-        }
-        let issued = try await self.authority.issue(
-            kind, subject: .servicePrincipal(principal.objectID), audience: audience, appID: principal.appID)
-        return .document(
-            .ok,
-            [
-                "token_type": "Bearer", "expires_in": .integer(issued.lifetime), "ext_expires_in": .integer(issued.lifetime),
-                "access_token": .string(issued.token),
-            ], headers: [.cacheControl: "no-store"])
     }
 
     /// What a token is requested for. Clients join resource and `/.default` blindly, so any number of slashes will do.
-    private func audience(scope: String?, resource: String?) throws -> (TokenKind, String) {
+    func audience(scope: String?, resource: String?) throws -> (TokenKind, String) {
         let scopes = (scope ?? "").split(separator: " ").map(String.init).filter {
             !["openid", "profile", "offline_access", "email"].contains($0)
         }

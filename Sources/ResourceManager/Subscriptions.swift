@@ -10,13 +10,13 @@ extension Route {
         Route(.get, "providers", nil) { operations, _ in try await operations.providers(in: nil) },
         Route(.get, "providers/{namespace}", nil) { try await $0.provider($1, in: nil) },
         Route(.get, "subscriptions", nil) { try await $0.subscriptions($1) },
-        Route(.get, "subscriptions/{subscription}", "Microsoft.Resources/subscriptions/read") { operations, call in
+        Route(.get, "subscriptions/{subscription}", "Microsoft.Resources/subscriptions/read", filtered: true) { operations, call in
             operations.document(try await operations.subscription(call))
         },
         Route(.get, "subscriptions/{subscription}:locations", "Microsoft.Resources/subscriptions/locations/read") {
             try await $0.locations($1)
         },
-        Route(.get, "subscriptions/{subscription}:resources", "Microsoft.Resources/subscriptions/resources/read") {
+        Route(.get, "subscriptions/{subscription}:resources", "Microsoft.Resources/subscriptions/resources/read", filtered: true) {
             try await $0.genericResources($1, in: $1.subscriptionID)
         },
         Route(.get, "subscriptions/{subscription}:providers", "Microsoft.Resources/subscriptions/providers/read") { operations, call in
@@ -58,7 +58,7 @@ extension ResourceOperations {
     func subscriptions(_ call: Call) async throws -> ServerResponse {
         var values: [JSONValue] = []
         for subscription in try await self.resources.subscriptions()
-        where try await self.policy.allows("Microsoft.Resources/subscriptions/read", at: subscription.id.key, for: call.principal) {
+        where call.caller.touches(subscription.id.key) {
             values.append(self.value(subscription))
         }
         return .list(values)
@@ -66,7 +66,7 @@ extension ResourceOperations {
 
     func document(_ subscription: StoredResource<SubscriptionDocument>) -> ServerResponse { .document(self.value(subscription)) }
 
-    private func value(_ subscription: StoredResource<SubscriptionDocument>) -> JSONValue {
+    func value(_ subscription: StoredResource<SubscriptionDocument>) -> JSONValue {
         [
             "id": .string(subscription.id.description), "subscriptionId": .string(subscription.id.subscription),
             "tenantId": .string(self.services.authority.tenantID), "displayName": .string(subscription.document.displayName),
@@ -112,14 +112,17 @@ extension ResourceOperations {
     func genericResources(_ call: Call, in scope: ResourceID) async throws -> ServerResponse {
         if scope.group == nil { try await self.subscription(call) } else { try await self.group(call) }
         let filter = ResourceFilter(call.request.query("$filter") ?? "")
-        let found = try await self.resources.registries(in: scope).filter { filter.accepts($0.id) }
+        func shows(_ id: ResourceID) -> Bool { filter.accepts(id) && call.caller.allows("\(id.type)/read", at: id.key) }
+        let records = try await self.resources.records(in: scope).filter { shows($0.id) }
+        let found = try await self.resources.registries(in: scope).filter { shows($0.id) }
         return .list(
-            found.map { registry in
-                [
-                    "id": .string(registry.id.description), "name": .string(registry.id.name), "type": .string(registry.id.type),
-                    "location": .string(registry.document.location), "tags": .object(registry.document.tags.mapValues { .string($0) }),
-                    "sku": ["name": .string(registry.document.sku.rawValue), "tier": .string(registry.document.sku.rawValue)],
-                ]
-            })
+            records.map(Self.summary)
+                + found.map { registry in
+                    [
+                        "id": .string(registry.id.description), "name": .string(registry.id.name), "type": .string(registry.id.type),
+                        "location": .string(registry.document.location), "tags": .object(registry.document.tags.mapValues { .string($0) }),
+                        "sku": ["name": .string(registry.document.sku.rawValue), "tier": .string(registry.document.sku.rawValue)],
+                    ]
+                })
     }
 }

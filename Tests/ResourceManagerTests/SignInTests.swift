@@ -74,7 +74,25 @@ import Testing
             ),
             ("client_id=x&grant_type=client_credentials&scope=https://localhost:8443/.default", 401, "invalid_client", 7_000_216),
             ("client_secret=y&grant_type=client_credentials&scope=https://localhost:8443/.default", 400, "invalid_request", 900_144),
-            ("client_id=x&client_secret=y&grant_type=password", 400, "unsupported_grant_type", 70_003),
+            ("client_id=x&client_secret=y&grant_type=implicit", 400, "unsupported_grant_type", 70_003),
+            (
+                "client_id=x&grant_type=password&username=nobody@x&password=y&scope=https://localhost:8443/.default", 400, "invalid_grant",
+                50_126
+            ),
+            ("client_id=x&grant_type=password&username=nobody@x&scope=https://localhost:8443/.default", 400, "invalid_request", 900_144),
+            ("client_id=x&grant_type=refresh_token&refresh_token=y&scope=https://localhost:8443/.default", 400, "invalid_grant", 700_082),
+            (
+                "client_id=x&grant_type=urn:ietf:params:oauth:grant-type:device_code&device_code=y", 400, "expired_token",
+                70_020
+            ),
+            (
+                "client_id=x&grant_type=authorization_code&code=y&redirect_uri=http://localhost:1&code_verifier=z", 400, "invalid_grant",
+                70_008
+            ),
+            (
+                "client_id=x&grant_type=client_credentials&client_assertion=y&scope=https://localhost:8443/.default", 400,
+                "invalid_request", 50_027
+            ),
             ("client_id=x&client_secret=y&grant_type=client_credentials", 400, "invalid_request", 900_144),
             (
                 "client_id=x&client_secret=y&grant_type=client_credentials&scope=https://evil.example/.default", 400, "invalid_resource",

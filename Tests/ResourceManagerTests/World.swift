@@ -69,7 +69,7 @@ final class World: Sendable {
         let registries = RegistryStore(
             database: self.database, blobs: FileBlobStore(folder: self.folder, pool: .singleton), activity: activity, clock: wall)
         let identities = IdentityStore(database: self.database, clock: wall)
-        let directory = Directory(database: self.database, clock: wall)
+        let directory = Directory(database: self.database, clock: wall, passwords: PasswordHasher(logRounds: 4))
         self.lookup = RegistryLookup(names: names)
         let resources = ResourceStore(
             database: self.database, registries: registries, identities: identities, lookup: self.lookup, clock: wall)

@@ -70,18 +70,20 @@ package final class DataPlane: Sendable {
     package let handlers: [any RequestHandler]
     private let makeHandlers: @Sendable (HotContent?) -> [any RequestHandler]
 
-    /// - Parameter writeRefusal: makes the registry read-only.
-    package init(_ site: Site, audience: String = "registry/harbour", writeRefusal: String? = nil) async throws {
+    /// - Parameters:
+    ///   - writeRefusal: makes the registry read-only.
+    ///   - scope: the id at which roles are looked up.
+    package init(_ site: Site, audience: String = "registry/harbour", writeRefusal: String? = nil, scope: String? = nil) async throws {
         self.site = site
         self.audience = audience
         let wall = site.clock.wall
         self.authority = try await TokenAuthority(folder: site.folder.keysPath, tenantID: "tenant", clock: wall)
-        self.directory = Directory(database: site.database, clock: wall)
+        self.directory = Directory(database: site.database, clock: wall, passwords: PasswordHasher(logRounds: 4))
         self.connectedRegistries = ConnectedRegistryStore(database: site.database, activity: site.activity, clock: wall)
         let access = AccessController(
             identities: site.identities, directory: self.directory, tokens: self.authority, leases: self.connectedRegistries)
         let registry = OneRegistry(
-            registry: DataPlaneRegistry(id: site.registry, name: "harbour", audience: audience, writeRefusal: writeRefusal))
+            registry: DataPlaneRegistry(id: site.registry, name: "harbour", audience: audience, writeRefusal: writeRefusal, scope: scope))
         let id = site.registry
         self.gateway = GatewayHandler(
             connectedRegistries: self.connectedRegistries, registries: site.store, identities: site.identities, tokens: self.authority,

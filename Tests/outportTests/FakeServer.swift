@@ -220,5 +220,8 @@ struct Harness {
 struct TestRoot: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "outport",
-        subcommands: [LoginCommand.self, LogoutCommand.self, AccountCommand.self, GroupCommand.self, ACRCommand.self])
+        subcommands: [
+            LoginCommand.self, LogoutCommand.self, AccountCommand.self, GroupCommand.self, ACRCommand.self, RoleCommand.self,
+            ADCommand.self,
+        ])
 }

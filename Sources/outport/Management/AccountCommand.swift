@@ -13,7 +13,10 @@ import Foundation
 struct AccountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "account", abstract: "Show and choose subscriptions.",
-        subcommands: [AccountShowCommand.self, AccountListCommand.self, AccountSetCommand.self])
+        subcommands: [
+            AccountShowCommand.self, AccountListCommand.self, AccountSetCommand.self, AccountListLocationsCommand.self,
+            AccountGetAccessTokenCommand.self, AccountTenantCommand.self, AccountSubscriptionCommand.self,
+        ])
 }
 
 /// Subscriptions in the form in which `az account` prints them.
@@ -27,6 +30,17 @@ enum Accounts {
             id: id, name: item["displayName"]?.stringValue ?? id, state: state, tenantID: item["tenantId"]?.stringValue ?? "")
     }
 
+    /// Reads the subscriptions again and keeps them.
+    static func refresh(_ session: ManagementSession) async throws(ManagementError) -> Profile {
+        var (store, profile) = try self.profile()
+        profile.subscriptions = try await session.client.list("/subscriptions").compactMap(subscription)
+        if !profile.subscriptions.contains(where: { $0.id == profile.defaultSubscription }) {
+            profile.defaultSubscription = profile.subscriptions.first?.id
+        }
+        try store.save(profile)
+        return profile
+    }
+
     static func list(_ profile: Profile) -> JSONValue {
         .array(profile.subscriptions.map { entry($0, profile, cloudKey: "cloudName") })
     }
@@ -37,7 +51,7 @@ enum Accounts {
             cloudKey: .string(profile.cloudName), "homeTenantId": .string(profile.tenantID), "id": .string(subscription.id),
             "isDefault": .bool(subscription.id == profile.defaultSubscription), "managedByTenants": [],
             "name": .string(subscription.name), "state": .string(subscription.state), "tenantId": .string(tenant),
-            "user": ["name": .string(profile.clientID), "type": "servicePrincipal"],
+            "user": ["name": .string(profile.accountName), "type": profile.username == nil ? "servicePrincipal" : "user"],
         ]
     }
 
@@ -70,9 +84,15 @@ struct AccountListCommand: ManagementCommand {
     @Flag(help: "List all subscriptions, rather than just 'Enabled' ones.")
     var all = false
 
+    @Flag(help: "Retrieve up-to-date subscriptions from server.")
+    var refresh = false
+
     @OptionGroup var global: GlobalOptions
 
-    func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? { Accounts.list(session.profile) }
+    func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        guard refresh else { return Accounts.list(session.profile) }
+        return Accounts.list(try await Accounts.refresh(session))
+    }
 }
 
 /// `outport account set`

@@ -20,6 +20,12 @@ protocol Console: Sendable {
     func note(_ text: String)
     /// Asks and waits for a line; nil when there will be none.
     func ask(_ question: String) -> String?
+    /// The same for what should not be seen while it is typed.
+    func askSecret(_ question: String) -> String?
+}
+
+extension Console {
+    func askSecret(_ question: String) -> String? { ask(question) }
 }
 
 /// Standard input, output and error.
@@ -34,6 +40,11 @@ struct StandardConsole: Console {
     func ask(_ question: String) -> String? {
         Self.write(question, to: 2)
         return readLine()
+    }
+
+    func askSecret(_ question: String) -> String? {
+        guard let typed = getpass(question) else { return nil }
+        return String(cString: typed)
     }
 
     /// Writes all of a text to a descriptor. When the reader has gone there is nobody to tell, so errors end it silently.

@@ -12,20 +12,32 @@ import Foundation
 /// `outport login`: finds the server's addresses, gets a token, lists subscriptions and keeps the sign-in.
 struct LoginCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "login", abstract: "Sign in to a parent with a service principal.",
-        discussion: "The sign-in is kept in $OUTPORT_CONFIG_DIR or ~/.config/outport, readable by its owner only.")
+        commandName: "login", abstract: "Sign in to a parent.",
+        discussion: """
+            As a service principal with --service-principal -u ID -p SECRET or --certificate FILE, as a user with -u NAME -p PASSWORD,
+            or, without either, in a browser on any machine, with a code that is shown here.
+            The sign-in is kept in $OUTPORT_CONFIG_DIR or ~/.config/outport, readable by its owner only.
+
+            Example: outport login --use-device-code --server https://parent.example:8443 --ca ca.pem
+            """)
 
     @Flag(help: "Sign in with a service principal.")
     var servicePrincipal = false
 
-    @Option(name: [.customShort("u"), .long], help: "Service principal client ID.")
-    var username: String
+    @Flag(help: "Sign in with a code that is typed into a browser.")
+    var useDeviceCode = false
 
-    @Option(name: [.customShort("p"), .long], parsing: .unconditional, help: "Service principal secret.")
-    var password: String
+    @Option(name: [.customShort("u"), .long], help: "User name or service principal client ID.")
+    var username: String?
+
+    @Option(name: [.customShort("p"), .long], parsing: .unconditional, help: "Password of a user, or secret of a service principal.")
+    var password: String?
+
+    @Option(help: "PEM file with certificate and private key of a service principal.")
+    var certificate: String?
 
     @Option(name: [.customShort("t"), .long], help: "The Microsoft Entra tenant, by its ID.")
-    var tenant: String
+    var tenant: String?
 
     @Option(help: "Address of the parent, https://HOST:PORT. The last one by default.")
     var server: String?
@@ -44,18 +56,18 @@ struct LoginCommand: AsyncParsableCommand {
             let environment = ProcessInfo.processInfo.environment
             let renderer = try AccountListCommand.renderer(global, console)
             let profile = try await signIn(
-                store: ProfileStore(environment: environment), environment: environment, transport: HTTPTransport.init(trustFile:))
+                store: ProfileStore(environment: environment), environment: environment, transport: HTTPTransport.init(trustFile:),
+                console: console)
             console.write(try renderer.render(Accounts.list(profile)))
         }
     }
 
     func signIn(
         store: ProfileStore, environment: [String: String] = [:], transport makeTransport: (String?) -> any ManagementTransport,
-        now: @escaping @Sendable () -> Int = { Int(Date().timeIntervalSince1970) }
+        console: any Console = StandardConsole(), now: @escaping @Sendable () -> Int = { Int(Date().timeIntervalSince1970) },
+        sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
     ) async throws(ManagementError) -> Profile {
-        guard servicePrincipal else {
-            throw .usage("Only service principals can sign in here.", advice: "Add --service-principal.")
-        }
+        let way = try way(console)
         // A profile that cannot be read is about to be replaced.
         let previous = try? store.load()
         guard let address = server ?? environment["OUTPORT_SERVER"] ?? previous?.server else {
@@ -67,7 +79,7 @@ struct LoginCommand: AsyncParsableCommand {
         let transport = makeTransport(ca ?? (keepsTrust ? previous?.trustFile : nil))
         let outcome: Result<Profile, ManagementError>
         do {
-            outcome = .success(try await discover(server, transport, now))
+            outcome = .success(try await discover(server, transport, way, console, now, sleep))
         } catch {
             outcome = .failure(error)
         }
@@ -82,21 +94,77 @@ struct LoginCommand: AsyncParsableCommand {
         return profile
     }
 
+    /// How somebody signs in.
+    private enum Way {
+        case secret(clientID: String, String)
+        case certificate(clientID: String, file: String)
+        case password(String, String)
+        case deviceCode
+    }
+
+    private func way(_ console: any Console) throws(ManagementError) -> Way {
+        if servicePrincipal {
+            guard let username else { throw .usage("No service principal is named.", advice: "Add -u APP_ID.") }
+            guard tenant != nil else { throw .usage("No tenant is named.", advice: "Add --tenant TENANT_ID.") }
+            if let certificate { return .certificate(clientID: username, file: certificate) }
+            guard let password else { throw .usage("There is nothing to sign in with.", advice: "Add -p SECRET or --certificate FILE.") }
+            return .secret(clientID: username, password)
+        }
+        if certificate != nil { throw .usage("Only service principals sign in with a certificate.", advice: "Add --service-principal.") }
+        guard let username, !useDeviceCode else { return .deviceCode }
+        if let password { return .password(username, password) }
+        guard console.isInteractive, let password = console.askSecret("Password: ") else {
+            throw .usage("No password is given.", advice: "Add -p PASSWORD, or sign in with --use-device-code.")
+        }
+        return .password(username, password)
+    }
+
+    /// The client under which people sign in; it has no secret.
+    private static let publicClient = "outport-cli"
+
     private func discover(
-        _ server: String, _ transport: any ManagementTransport, _ now: @escaping @Sendable () -> Int
+        _ server: String, _ transport: any ManagementTransport, _ way: Way, _ console: any Console, _ now: @escaping @Sendable () -> Int,
+        _ sleep: @escaping @Sendable (Duration) async throws -> Void
     ) async throws(ManagementError) -> Profile {
         let signIn = SignIn(transport: transport, now: now)
-        let endpoints = try await signIn.discover(server: server, tenant: tenant)
+        let endpoints = try await signIn.discover(server: server, tenant: tenant ?? "organizations")
         var profile = Profile(
             server: server, cloudName: endpoints.cloudName, audience: endpoints.audience, tokenEndpoint: endpoints.tokenEndpoint,
-            loginServerSuffix: endpoints.loginServerSuffix, tenantID: tenant, clientID: username, clientSecret: password)
-        profile.token = try await signIn.token(for: profile)
+            loginServerSuffix: endpoints.loginServerSuffix, tenantID: tenant ?? "", clientID: Self.publicClient, clientSecret: "",
+            directory: endpoints.directory)
+        let scope = profile.audience + "/.default offline_access openid profile"
+        let grant: SignIn.Grant
+        switch way {
+        case .secret(let clientID, let secret):
+            (profile.clientID, profile.clientSecret) = (clientID, secret)
+            grant = try await signIn.token(for: profile)
+        case .certificate(let clientID, let file):
+            (profile.clientID, profile.certificateFile) = (clientID, URL(filePath: file).standardizedFileURL.path)
+            grant = try await signIn.token(for: profile)
+        case .password(let name, let password):
+            profile.username = name
+            grant = try await signIn.grant(
+                [("client_id", profile.clientID), ("grant_type", "password"), ("username", name), ("password", password)], scope: scope,
+                at: profile.tokenEndpoint)
+        case .deviceCode:
+            grant = try await signIn.device(
+                clientID: profile.clientID, scope: scope, endpoints, sleep: sleep
+            ) { console.note("WARNING: \($0)") }
+            profile.username = ""
+        }
+        profile.token = grant.token
+        profile.refreshToken = grant.refreshToken
         let client = ManagementClient(profile: profile, transport: transport, now: now)
+        if profile.username == "" { profile.username = SignIn.userName(in: grant.token.value) ?? "user" }
+        if tenant == nil { profile.tenantID = try await client.list("/tenants").first?["tenantId"]?.stringValue ?? "" }
+        if let expires = grant.credentialExpires, expires - now() < 30 * 86_400, !global.onlyShowErrors {
+            console.note("WARNING: The credential of this service principal ends in \(max(0, (expires - now()) / 86_400)) days.")
+        }
         profile.subscriptions = try await client.list("/subscriptions").compactMap(Accounts.subscription)
         profile.defaultSubscription = profile.subscriptions.first?.id
         if profile.subscriptions.isEmpty, !allowNoSubscriptions {
             throw ManagementError(
-                "No subscriptions found for \(username).", advice: "Use --allow-no-subscriptions to have tenant level access.")
+                "No subscriptions found for \(profile.accountName).", advice: "Use --allow-no-subscriptions to have tenant level access.")
         }
         return profile
     }
@@ -119,7 +187,7 @@ struct LoginCommand: AsyncParsableCommand {
 struct LogoutCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "logout", abstract: "Forget the sign-in.")
 
-    @Option(help: "Only if this service principal is signed in.")
+    @Option(help: "Only if this user or service principal is signed in.")
     var username: String?
 
     @OptionGroup var global: GlobalOptions
@@ -129,7 +197,7 @@ struct LogoutCommand: AsyncParsableCommand {
         try await AccountListCommand.report(to: console) { () async throws(ManagementError) in
             let store = try ProfileStore(environment: ProcessInfo.processInfo.environment)
             let profile = try? store.load()
-            if let username, let profile, profile.clientID != username { return }
+            if let username, let profile, profile.accountName != username { return }
             if profile == nil, !global.onlyShowErrors { console.note("WARNING: There are no active accounts.") }
             try store.remove()
         }

@@ -78,7 +78,7 @@ actor ManagementClient {
             }
             let document = try document(of: try await send(.get, page), of: path)
             items += document["value"]?.arrayValue ?? []
-            next = try document["nextLink"]?.stringValue.flatMap { $0.isEmpty ? nil : $0 }.map(own)
+            next = try (document["nextLink"] ?? document["@odata.nextLink"])?.stringValue.flatMap { $0.isEmpty ? nil : $0 }.map(own)
         }
         return items
     }
@@ -189,6 +189,7 @@ actor ManagementClient {
     }
 
     private static func version(of path: String) -> String {
+        if path.contains("Microsoft.Authorization/roleAssignments") { return "2022-04-01" }
         if path.contains("Microsoft.ContainerRegistry") { return "2026-09-01-preview" }
         let isSubscription = path.split(separator: "/").count <= 2
         return isSubscription ? "2022-12-01" : "2024-11-01"
@@ -247,12 +248,19 @@ actor ManagementClient {
         }
     }
 
+    /// A token for somebody else to use, and when it ends.
+    func accessToken() async throws(ManagementError) -> Profile.AccessToken {
+        _ = try await token(renewing: false, nil)
+        return profile.token ?? Profile.AccessToken(value: "", expires: 0)
+    }
+
     private func token(renewing: Bool, _ challenge: JSONValue?) async throws(ManagementError) -> String {
         if !renewing, let token = profile.token, token.expires > signIn.now() + 60 { return token.value }
-        let token = try await signIn.token(for: profile, challenge: challenge)
-        profile.token = token
+        let grant = try await signIn.token(for: profile, challenge: challenge)
+        profile.token = grant.token
+        if let refreshToken = grant.refreshToken { profile.refreshToken = refreshToken }
         keep(profile)
-        return token.value
+        return grant.token.value
     }
 
     /// The claims of `WWW-Authenticate: Bearer error="insufficient_claims", claims="<base64 of JSON>"`.

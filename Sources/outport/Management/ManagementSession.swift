@@ -53,6 +53,16 @@ struct ManagementSession: Sendable {
             showsWarnings: !global.onlyShowErrors, now: now)
     }
 
+    /// The directory's client, which has a token of its own.
+    func directory() throws(ManagementError) -> ManagementClient {
+        guard let server = profile.directory else {
+            throw ManagementError("This sign-in does not know where the directory is. Run 'outport login' again.")
+        }
+        var profile = profile
+        (profile.server, profile.audience, profile.token) = (server, server, nil)
+        return ManagementClient(profile: profile, transport: transport, now: now)
+    }
+
     func close() async { await transport.shutdown() }
 
     func warn(_ text: String) {

@@ -40,11 +40,22 @@ struct Profile: Codable, Hashable, Sendable {
     var tenantID: String
     var clientID: String
     var clientSecret: String
+    /// The user who is signed in; nil for a service principal.
+    var username: String?
+    /// Of a user: what new tokens are asked for with.
+    var refreshToken: String?
+    /// The file with certificate and key of a service principal that has no secret.
+    var certificateFile: String?
+    /// The base URL of the directory.
+    var directory: String?
     /// The file with the server's CA, a copy in the folder of the profile.
     var trustFile: String?
     var subscriptions: [Subscription] = []
     var defaultSubscription: String?
     var token: AccessToken?
+
+    /// Whoever is signed in, by the name people know.
+    var accountName: String { username ?? clientID }
 
     /// The subscription that was asked for by id or name, else the default one.
     func subscription(_ wanted: String?) throws(ManagementError) -> Subscription {

@@ -7,7 +7,7 @@ import JSON
 /// The server's bodies keep their own form (`properties.loginServer`); only what is printed is changed.
 struct ResourceShape: Sendable {
     /// The members that are always there, null unless the server sends them; an array's element stands for all elements.
-    private let skeleton: JSONValue
+    let skeleton: JSONValue
 
     func shape(_ resource: JSONValue) -> JSONValue {
         guard case .object(var members) = resource else { return resource }

@@ -13,6 +13,16 @@ struct SignIn: Sendable {
         var audience: String
         var tokenEndpoint: String
         var loginServerSuffix: String?
+        var directory: String?
+        var deviceEndpoint: String?
+    }
+
+    /// What the token endpoint has given.
+    struct Grant: Sendable {
+        var token: Profile.AccessToken
+        var refreshToken: String?
+        /// When the secret or certificate ends, in seconds since 1970.
+        var credentialExpires: Int?
     }
 
     /// Reads `/metadata/endpoints` and the OpenID configuration of the sign-in endpoint it names.
@@ -35,30 +45,58 @@ struct SignIn: Sendable {
         }
         let suffix = metadata[path: "suffixes", "acrLoginServer"]?.stringValue.map { $0.hasPrefix(".") ? $0 : ".\($0)" }
         return Endpoints(
-            cloudName: metadata["name"]?.stringValue ?? "outport", audience: audience, tokenEndpoint: endpoint, loginServerSuffix: suffix)
+            cloudName: metadata["name"]?.stringValue ?? "outport", audience: audience, tokenEndpoint: endpoint, loginServerSuffix: suffix,
+            directory: metadata["microsoftGraphResourceId"]?.stringValue.map(Self.trimmed),
+            deviceEndpoint: configuration["device_authorization_endpoint"]?.stringValue)
     }
 
-    /// Exchanges the secret for a token of the resource manager (RFC 6749, section 4.4).
+    /// Exchanges what the profile has (secret, certificate or refresh token) for a token of its audience.
     ///
     /// - Parameter challenge: the claims with which the server refused the last token, already decoded.
-    func token(for profile: Profile, challenge: JSONValue? = nil) async throws(ManagementError) -> Profile.AccessToken {
+    func token(for profile: Profile, challenge: JSONValue? = nil) async throws(ManagementError) -> Grant {
+        var fields: [(name: String, value: String)] = [("client_id", profile.clientID)]
+        var scope = profile.audience + "/.default"
+        if profile.username != nil {
+            fields += [("grant_type", "refresh_token"), ("refresh_token", profile.refreshToken ?? "")]
+            scope += " offline_access openid profile"
+        } else if let file = profile.certificateFile {
+            fields += [
+                ("grant_type", "client_credentials"),
+                ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+                (
+                    "client_assertion",
+                    try await CertificateFile(path: file).assertion(
+                        clientID: profile.clientID, audience: profile.tokenEndpoint, now: now())
+                ),
+            ]
+        } else {
+            fields += [("grant_type", "client_credentials"), ("client_secret", profile.clientSecret)]
+        }
+        return try await grant(fields, scope: scope, at: profile.tokenEndpoint, challenge: challenge)
+    }
+
+    /// One request of the token endpoint.
+    func grant(
+        _ fields: [(name: String, value: String)], scope: String, at endpoint: String, challenge: JSONValue? = nil
+    ) async throws(ManagementError) -> Grant {
         var claims: JSONValue = ["access_token": ["xms_cc": ["values": ["CP1"]]]]
         if let challenge { claims.apply(mergePatch: challenge) }
-        let form = URLText.form([
-            ("client_id", profile.clientID), ("grant_type", "client_credentials"), ("client_info", "1"),
-            ("client_secret", profile.clientSecret), ("claims", claims.serialized()), ("scope", profile.audience + "/.default"),
-        ])
+        // In the order in which `az` sends them.
+        let form = URLText.form(
+            fields.prefix(2) + [("client_info", "1")] + fields.dropFirst(2) + [("claims", claims.serialized()), ("scope", scope)])
         let request = ManagementRequest(
-            method: .post, url: profile.tokenEndpoint,
+            method: .post, url: endpoint,
             headers: [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")], body: Array(form.utf8))
         let response = try await transport.send(request)
         guard response.isSuccess else { throw ManagementError(refusal: response, of: request) }
         let answer = try? JSONValue(parsing: response.body)
         guard let value = answer?["access_token"]?.stringValue else {
-            throw ManagementError("\(profile.tokenEndpoint) gave no token. It may not be a sign-in endpoint.")
+            throw ManagementError("\(endpoint) gave no token. It may not be a sign-in endpoint.")
         }
         let lifetime = answer?["expires_in"]?.intValue ?? answer?["expires_in"]?.stringValue.flatMap { Int($0) } ?? 300
-        return Profile.AccessToken(value: value, expires: now() + lifetime)
+        return Grant(
+            token: Profile.AccessToken(value: value, expires: now() + lifetime), refreshToken: answer?["refresh_token"]?.stringValue,
+            credentialExpires: answer?["credential_expires_on"]?.intValue)
     }
 
     private func document(_ url: String) async throws(ManagementError) -> JSONValue {

@@ -175,7 +175,7 @@ private struct ParentDirectory: RegistryDirectory {
         self.entry(for: host).map {
             let registry = DataPlaneRegistry(
                 id: $0.id, name: $0.name, audience: $0.audience,
-                writeRefusal: $0.isReadOnly ? Self.readOnly : nil, isAdminUserEnabled: $0.isAdminUserEnabled,
+                writeRefusal: $0.isReadOnly ? Self.readOnly : nil, scope: $0.scope, isAdminUserEnabled: $0.isAdminUserEnabled,
                 allowsAnonymousPull: $0.allowsAnonymousPull, quota: $0.quota)
             return (registry, self.names.canonical(host))
         }
