@@ -5,8 +5,20 @@ internal import OCI
 
 /// What a client says it takes.
 enum Accept {
-    /// Whether a media type is among those of the header. Without a header everything is; an exclusion (`q=0`) counts.
+    /// Types that are one form under two names: whoever takes one can be given the other, and can tell by its own type.
+    private static let siblings: [String: String] = [
+        MediaType.ociManifest.description: MediaType.dockerManifest.description,
+        MediaType.dockerManifest.description: MediaType.ociManifest.description,
+        MediaType.ociIndex.description: MediaType.dockerList.description,
+        MediaType.dockerList.description: MediaType.ociIndex.description,
+    ]
+
+    /// Whether a media type, or the other name of the same form, is among those of the header. Without a header everything is; an exclusion (`q=0`) counts.
     static func allows(_ header: String?, _ type: String) -> Bool {
+        self.lists(header, type) || self.siblings[type].map { self.lists(header, $0) } ?? false
+    }
+
+    private static func lists(_ header: String?, _ type: String) -> Bool {
         guard let header, header.utf8.contains(where: { $0 != UInt8(ascii: " ") }) else { return true }
         var best: (specificity: Int, isAllowed: Bool) = (-1, false)
         for item in header.split(separator: ",").prefix(100) {

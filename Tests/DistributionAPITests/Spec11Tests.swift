@@ -245,8 +245,9 @@ extension HTTPField.Name {
         arguments: [
             (nil, 200), ("", 200), ("*/*", 200), ("application/*", 200), ("application/vnd.oci.image.manifest.v1+json", 200),
             ("text/html, application/vnd.oci.image.manifest.v1+json;q=0.5", 200), ("Application/Vnd.OCI.Image.Manifest.v1+JSON", 200),
-            ("application/vnd.docker.distribution.manifest.v2+json", 404), ("text/*", 404),
-            ("*/*, application/vnd.oci.image.manifest.v1+json;q=0", 404), ("application/vnd.oci.image.index.v1+json, */*;q=0.1", 200),
+            ("application/vnd.docker.distribution.manifest.v2+json", 200), ("application/vnd.oci.image.index.v1+json", 404),
+            ("application/vnd.docker.distribution.manifest.list.v2+json", 404), ("text/*", 404), ("*/*;q=0", 404),
+            ("application/vnd.oci.image.index.v1+json, */*;q=0.1", 200),
         ] as [(String?, Int)])
     func accept(header: String?, status: Int) async throws {
         let (server, admin) = try await self.server()

@@ -130,8 +130,7 @@ import Testing
         #expect(try await world.send(.get, world.registry() + "/replications").values == [])
         #expect(try await world.send(.get, world.registry() + "/webhooks/hook1").code == "ResourceNotFound")
         for (method, path) in [
-            (.put, "/webhooks/hook1"), (.put, "/replications/westus"), (.post, "/listCredentials"), (.post, "/regenerateCredential"),
-            (.post, "/importImage"),
+            (.put, "/webhooks/hook1"), (.put, "/replications/westus"), (.post, "/importImage"),
         ] as [(HTTPRequest.Method, String)] {
             let answer = try await world.send(method, world.registry() + path)
             #expect(answer.status == 400)

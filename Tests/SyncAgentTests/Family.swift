@@ -99,6 +99,8 @@ final class LoopbackTransport: TrustingTransport {
             case .none, .announced: Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil)
             case .bytes(let buffer): Body(reader: nil, bytes: buffer, range: 0..<0, meter: nil)
             case .blob(let reader, let range): Body(reader: reader, bytes: ByteBuffer(), range: range, meter: isBlob ? self : nil)
+            // Sites ask for one range at a time.
+            case .pieces: throw TransportError(.interrupted, "the answer has several parts")
             }
         return ClientResponse(
             status: response.status.code, headers: response.headers.map { ($0.name.rawName, $0.value) }, body: ClientResponseBody(body))

@@ -52,6 +52,11 @@ import Testing
                     if !accept.isEmpty { headers[.accept] = accept }
                     for reference in ["v\(number)", document.digest.description] {
                         let answer = try await plane.send(.get, "/v2/app/manifests/\(reference)", headers: headers)
+                        if number == 1, accept == MediaType.ociManifest.description {
+                            // A list for a client that takes images only is refused; it is not given one of the images instead.
+                            #expect(answer.status == 404)
+                            continue
+                        }
                         #expect(answer.status == 200)
                         #expect(answer.body == document.bytes)
                         #expect(Digest.of(answer.body) == document.digest)

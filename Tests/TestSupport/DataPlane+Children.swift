@@ -2,7 +2,7 @@
 
 package import Gateway
 package import GatewayProtocol
-package import Identity
+internal import Identity
 internal import Schedule
 
 extension DataPlane {

@@ -7,10 +7,10 @@ package import HTTPTypes
 package import HummingbirdCore
 package import Identity
 internal import Logging
-package import NIOCore
-package import OCI
-package import Persistence
-package import RegistryCore
+internal import NIOCore
+internal import OCI
+internal import Persistence
+internal import RegistryCore
 internal import Synchronization
 
 #if canImport(FoundationEssentials)
