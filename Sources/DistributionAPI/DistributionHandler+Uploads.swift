@@ -2,6 +2,7 @@
 
 internal import HTTPServing
 internal import HTTPTypes
+internal import HummingbirdCore
 internal import OCI
 internal import Persistence
 internal import RegistryCore
@@ -11,18 +12,25 @@ extension DistributionHandler {
         if let mount = call.request.query("mount") {
             let digest = try Digest(mount)
             let sources = try await self.mountSources(digest, into: name, call)
-            if !sources.isEmpty { try await self.makeRoom(for: try await self.store.content(digest)?.size ?? 0, call) }
             if !sources.isEmpty, try await self.store.mount(digest, from: sources, into: name, of: call.registry.id) {
                 return Self.created(name, digest)
             }
             // What cannot be mounted is uploaded (distribution specification, "Mounting a blob from another repository").
         } else if let text = call.request.query("digest") {
             let digest = try Digest(text)
-            try await self.makeRoom(for: call.request.contentLength ?? 0, call)
+            let length = call.request.contentLength
+            try await self.makeRoom(for: length ?? 0, call, isAdded: true)
             let id = try await self.uploads.begin(in: name, of: call.registry.id)
             do {
+                var body: RequestBody? = call.request.body
+                if call.registry.quota != nil, length == nil {
+                    // Of a length nobody announced: what has arrived is looked at before it is kept.
+                    let size = try await self.uploads.append(call.request.body, range: nil, length: nil, to: id, in: name, of: call.registry.id)
+                    try await self.makeRoom(for: size, call, isAdded: true)
+                    body = nil
+                }
                 let stored = try await self.uploads.finish(
-                    call.request.body, range: nil, length: call.request.contentLength, as: digest, upload: id, in: name,
+                    body, range: nil, length: length, as: digest, upload: id, in: name,
                     of: call.registry.id)
                 return Self.created(name, stored.digest)
             } catch {

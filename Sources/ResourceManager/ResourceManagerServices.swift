@@ -16,13 +16,14 @@ package struct ResourceManagerServices: Sendable {
     package let authority: TokenAuthority
     package let connectedRegistries: ConnectedRegistryStore
     package let admins: AdminUsers
+    package let garbage: GarbageCollector
     /// The SHA-256 of the own CA's public key, appended to sync passwords; `nil` when clients trust the certificate anyway.
     package let trustPin: String?
     package let clock: WallClock
 
     package init(
         names: ServerNames, resources: ResourceStore, registries: RegistryStore, identities: IdentityStore, directory: Directory,
-        authority: TokenAuthority, connectedRegistries: ConnectedRegistryStore, admins: AdminUsers, trustPin: String?, clock: WallClock = .system
+        authority: TokenAuthority, connectedRegistries: ConnectedRegistryStore, admins: AdminUsers, garbage: GarbageCollector, trustPin: String?, clock: WallClock = .system
     ) {
         self.names = names
         self.resources = resources
@@ -32,6 +33,7 @@ package struct ResourceManagerServices: Sendable {
         self.authority = authority
         self.connectedRegistries = connectedRegistries
         self.admins = admins
+        self.garbage = garbage
         self.trustPin = trustPin
         self.clock = clock
     }

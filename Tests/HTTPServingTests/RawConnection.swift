@@ -46,6 +46,8 @@ struct RawConnection {
         }
     }
 
+    func send(_ bytes: [UInt8]) async throws { try await self.outbound.write(ByteBuffer(bytes: bytes)) }
+
     func send(_ text: String) async throws { try await self.outbound.write(ByteBuffer(string: text)) }
 
     /// Reads one answer.

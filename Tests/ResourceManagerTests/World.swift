@@ -81,7 +81,8 @@ final class World: Sendable {
         self.services = ResourceManagerServices(
             names: names, resources: resources, registries: registries, identities: identities, directory: directory, authority: authority,
             connectedRegistries: ConnectedRegistryStore(database: self.database, activity: activity, clock: wall),
-            admins: try AdminUsers(database: self.database, folder: self.folder.keysPath, clock: wall), trustPin: pin,
+            admins: try AdminUsers(database: self.database, folder: self.folder.keysPath, clock: wall),
+            garbage: GarbageCollector(store: registries, uploads: Uploads(store: registries)), trustPin: pin,
             clock: wall)
         try await resources.load()
         self.handler = ResourceManagerHandler(self.services)

@@ -64,26 +64,47 @@ package final class DataPlane: Sendable {
     package let site: Site
     package let authority: TokenAuthority
     package let directory: Directory
+    package let admins: AdminUsers
     package let connectedRegistries: ConnectedRegistryStore
     package let gateway: GatewayHandler
     package let audience: String
     package let handlers: [any RequestHandler]
     private let makeHandlers: @Sendable (HotContent?) -> [any RequestHandler]
 
+    /// What an owner may switch on.
+    package struct Options: Sendable {
+        package var isAdminUserEnabled = false
+        package var allowsAnonymousPull = false
+        package var quota: Int64?
+
+        package init(isAdminUserEnabled: Bool = false, allowsAnonymousPull: Bool = false, quota: Int64? = nil) {
+            self.isAdminUserEnabled = isAdminUserEnabled
+            self.allowsAnonymousPull = allowsAnonymousPull
+            self.quota = quota
+        }
+    }
+
     /// - Parameters:
     ///   - writeRefusal: makes the registry read-only.
     ///   - scope: the id at which roles are looked up.
-    package init(_ site: Site, audience: String = "registry/harbour", writeRefusal: String? = nil, scope: String? = nil) async throws {
+    ///   - options: what the registry's owner has switched on.
+    package init(
+        _ site: Site, audience: String = "registry/harbour", writeRefusal: String? = nil, scope: String? = nil, options: Options = Options()
+    ) async throws {
         self.site = site
         self.audience = audience
         let wall = site.clock.wall
         self.authority = try await TokenAuthority(folder: site.folder.keysPath, tenantID: "tenant", clock: wall)
+        self.admins = try AdminUsers(database: site.database, folder: site.folder.keysPath, clock: wall)
         self.directory = Directory(database: site.database, clock: wall, passwords: PasswordHasher(logRounds: 4))
         self.connectedRegistries = ConnectedRegistryStore(database: site.database, activity: site.activity, clock: wall)
         let access = AccessController(
-            identities: site.identities, directory: self.directory, tokens: self.authority, leases: self.connectedRegistries)
+            identities: site.identities, directory: self.directory, tokens: self.authority, leases: self.connectedRegistries,
+            admins: self.admins)
         let registry = OneRegistry(
-            registry: DataPlaneRegistry(id: site.registry, name: "harbour", audience: audience, writeRefusal: writeRefusal, scope: scope))
+            registry: DataPlaneRegistry(
+                id: site.registry, name: "harbour", audience: audience, writeRefusal: writeRefusal, scope: scope,
+                isAdminUserEnabled: options.isAdminUserEnabled, allowsAnonymousPull: options.allowsAnonymousPull, quota: options.quota))
         let id = site.registry
         self.gateway = GatewayHandler(
             connectedRegistries: self.connectedRegistries, registries: site.store, identities: site.identities, tokens: self.authority,

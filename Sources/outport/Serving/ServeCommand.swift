@@ -69,11 +69,12 @@ struct ServeCommand: AsyncParsableCommand {
         let resources = ResourceStore(database: node.database, registries: node.store, identities: node.identities, lookup: lookup)
         try await resources.load()
         let admins = try AdminUsers(database: node.database, folder: node.folder.keysPath)
+        let collector = GarbageCollector(store: node.store, uploads: node.uploads)
         let manager = ResourceManagerHandler(
             ResourceManagerServices(
                 names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory,
                 authority: tokens,
-                connectedRegistries: connectedRegistries, admins: admins, trustPin: authority?.pin))
+                connectedRegistries: connectedRegistries, admins: admins, garbage: collector, trustPin: authority?.pin))
         let hosts = ParentDirectory(lookup: lookup, names: names)
         let access = AccessController(
             identities: node.identities, directory: directory, tokens: tokens, leases: connectedRegistries, admins: admins)
@@ -92,7 +93,7 @@ struct ServeCommand: AsyncParsableCommand {
         }
         let daily = try CronSchedule(parsing: "0 0 * * *")
         let garbage = GarbageService(
-            collector: GarbageCollector(store: node.store, uploads: node.uploads), store: node.store, logger: logger
+            collector: collector, store: node.store, logger: logger
         ) {
             .init(schedule: daily, policy: GarbagePolicy())
         }

@@ -1,0 +1,149 @@
+// A thousand clients at once, while garbage is collected and certificates change.
+
+import DistributionAPI
+import HTTPServing
+import Identity
+import Logging
+import NIOCore
+import NIOPosix
+import OCI
+import Persistence
+import RegistryCore
+import ServiceLifecycle
+import Synchronization
+import TestSupport
+import Testing
+
+#if canImport(FoundationEssentials)
+import FoundationEssentials
+#else
+import Foundation
+#endif
+
+@Suite(.serialized) struct LoadTests {
+    private static let clients = 1000
+
+    @Test("R6 R8 1,000 clients pull and push while garbage is collected and certificates change: every digest is right")
+    func thousandClients() async throws {
+        let site = try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)))
+        let plane = try await DataPlane(site)
+        let hot = HotContent(tokens: plane.authority, store: site.store)
+        let authority = try CertificateAuthority(folder: site.folder.tlsPath, commonName: "test", now: Date())
+        let leaf = try authority.leaf(folder: site.folder.tlsPath, names: ["127.0.0.1"], now: Date())
+        let tls = try TLSContextSource(certificatePEM: leaf.certificatePEM, keyPEM: leaf.keyPEM)
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let (ports, tell) = AsyncStream.makeStream(of: Int.self)
+        let listener = HTTPListener(
+            address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: hot), hot: hot,
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger
+        ) { tell.yield($0) }
+        let services = ServiceGroup(services: [listener], logger: logger)
+
+        let shared = TestImage("shared", layers: [Fixture.layer(bytes: 200_000, seed: 1), Fixture.layer(bytes: 3000, seed: 2)])
+        try await site.push(shared, tags: [tag("v1")], to: repository("shared"))
+        let token = try await plane.authority.issue(
+            .registryAccess, subject: .token("client"), audience: plane.audience,
+            access: [
+                AccessEntry(type: "repository", name: "shared", actions: ["pull"]),
+                AccessEntry(type: "repository", name: "pushed", actions: ["pull", "push", "delete"]),
+            ]
+        ).token
+        let over = Over()
+
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await services.run() }
+            var iterator = ports.makeAsyncIterator()
+            let port = try #require(await iterator.next())
+            // Garbage of no age at all, so that every pass finds some; what clients were told of is under lease.
+            group.addTask {
+                let collector = GarbageCollector(store: site.store, uploads: site.uploads)
+                var passes = 0
+                while !over.isOver {
+                    _ = try await collector.collect(GarbagePolicy(uploadAge: 3_600_000, blobAge: 0, untaggedAge: 0))
+                    passes += 1
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+                #expect(passes > 3)
+            }
+            group.addTask {
+                var rotations = 0
+                while !over.isOver {
+                    let other = try authority.leaf(folder: site.folder.tlsPath, names: ["127.0.0.1"], now: Date())
+                    try tls.replace(certificatePEM: other.certificatePEM, keyPEM: other.keyPEM)
+                    rotations += 1
+                    try await Task.sleep(for: .milliseconds(50))
+                }
+                #expect(rotations > 1)
+            }
+            let failures = await Self.run(port: port, token: token, shared: shared, site: site)
+            #expect(failures == [])
+            over.end()
+            await services.triggerGracefulShutdown()
+            try await group.waitForAll()
+        }
+        // What was pushed is there, whole.
+        for index in stride(from: 0, to: Self.clients, by: 10) {
+            let image = Self.image(index)
+            let stored = try await site.store.manifest(.tag(tag("c\(index)")), in: repository("pushed"), of: site.registry)
+            #expect(stored.bytes == image.manifest.bytes)
+            for blob in image.blobs {
+                let reader = try await site.blobs.open(try await site.store.blob(blob.digest, in: repository("pushed"), of: site.registry))
+                #expect(Digest.of(try await reader.read(at: 0, count: Int(reader.size)).readableBytesView) == blob.digest)
+            }
+        }
+    }
+
+    /// Ends what goes on beside the clients.
+    private final class Over: Sendable {
+        private let flag = Atomic(false)
+        var isOver: Bool { self.flag.load(ordering: .acquiring) }
+        func end() { self.flag.store(true, ordering: .releasing) }
+    }
+
+    private static func image(_ index: Int) -> TestImage {
+        TestImage("pushed \(index)", layers: [Fixture.layer(bytes: 2000 + index, seed: UInt64(index) + 100)])
+    }
+
+    /// All clients at once; what went wrong with them.
+    private static func run(port: Int, token: String, shared: TestImage, site: Site) async -> [String] {
+        await withTaskGroup(of: String?.self) { group in
+            for index in 0..<self.clients {
+                group.addTask {
+                    do {
+                        return try await self.client(index, port: port, token: token, shared: shared)
+                    } catch {
+                        return "client \(index): \(error)"
+                    }
+                }
+            }
+            return await group.reduce(into: []) { if let failure = $1 { $0.append(failure) } }
+        }
+    }
+
+    /// One client on one connection: it pulls the shared image, and every tenth pushes one of its own.
+    private static func client(_ index: Int, port: Int, token: String, shared: TestImage) async throws -> String? {
+        try await RawConnection.with(port: port, isSecure: true) { connection in
+            func ask(_ method: String, _ path: String, _ headers: [String] = [], body: [UInt8] = []) async throws -> RawAnswer {
+                var lines = ["\(method) \(path) HTTP/1.1", "Host: harbour.test", "Authorization: Bearer \(token)"] + headers
+                if !body.isEmpty || method == "POST" || method == "PUT" { lines.append("Content-Length: \(body.count)") }
+                try await connection.send(Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8) + body)
+                return try await connection.answer(toHead: method == "HEAD")
+            }
+            let manifest = try await ask("GET", "/v2/shared/manifests/v1")
+            guard manifest.body == shared.manifest.bytes else { return "client \(index): manifest \(manifest.status)" }
+            for blob in shared.blobs {
+                let answer = try await ask("GET", "/v2/shared/blobs/\(blob.digest)")
+                guard Digest.of(answer.body) == blob.digest else { return "client \(index): blob \(blob.digest) \(answer.status)" }
+            }
+            guard index % 10 == 0 else { return nil }
+            let image = self.image(index)
+            for blob in image.blobs {
+                let answer = try await ask("POST", "/v2/pushed/blobs/uploads/?digest=\(blob.digest)", body: blob.bytes)
+                guard answer.status == 201 else { return "client \(index): push of \(blob.digest) \(answer.status)" }
+            }
+            let put = try await ask(
+                "PUT", "/v2/pushed/manifests/c\(index)", ["Content-Type: \(image.manifest.mediaType)"], body: image.manifest.bytes)
+            return put.status == 201 ? nil : "client \(index): push of the manifest \(put.status) \(String(decoding: put.body, as: UTF8.self))"
+        }
+    }
+}
