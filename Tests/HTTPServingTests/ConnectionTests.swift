@@ -79,6 +79,30 @@ private struct Served: Sendable {
         }
     }
 
+    @Test("R1 a head larger than 16 KiB, or with more than a hundred fields, ends the connection with a refusal")
+    func headerFloods() async throws {
+        try await Served.with(headTimeout: .seconds(10)) { served in
+            let floods = [
+                "X: \(String(repeating: "a", count: 17 << 10))\r\n",
+                String(repeating: "X-A: \(String(repeating: "b", count: 1000))\r\n", count: 20),
+                String(repeating: "X: y\r\n", count: 200),
+            ]
+            for flood in floods {
+                let text = try await RawConnection.with(port: served.port, isSecure: false) { connection in
+                    try await connection.send("GET /v2/ HTTP/1.1\r\nHost: harbour.test\r\n\(flood)\r\n")
+                    return try await connection.rest()
+                }
+                #expect(text.isEmpty || text.hasPrefix("HTTP/1.1 4"), "\(text.prefix(100))")
+            }
+            // Others are served as before.
+            let status = try await RawConnection.with(port: served.port, isSecure: false) { connection in
+                try await connection.send("GET /v2/ HTTP/1.1\r\nHost: harbour.test\r\n\r\n")
+                return try await connection.answer().status
+            }
+            #expect(status == 401)
+        }
+    }
+
     @Test("R1 a TLS handshake that never begins is given up")
     func silentHandshake() async throws {
         try await Served.with(isSecure: true, headTimeout: .milliseconds(150)) { served in
