@@ -97,10 +97,12 @@ let package = Package(
         layer("ResourceManager", ["Gateway", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
         layer("SyncAgent", ["GatewayProtocol", "Identity", "RegistryClient", "RegistryCore", "Schedule", logging]),
 
+        layer("Kubernetes", ["HTTPServing", "OCI", "Persistence"]),
+
         .executableTarget(
             name: "outport",
             dependencies: [
-                "DistributionAPI", "Gateway", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
+                "DistributionAPI", "Gateway", "Kubernetes", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
                 argumentParser, asyncHTTPClient, configuration, jwtKit, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings),
@@ -138,6 +140,7 @@ let package = Package(
         tests("HTTPServing", ["TestSupport", "DistributionAPI", nioPosix, nioSSL, serviceLifecycle, logging]),
         tests("DistributionAPI", ["TestSupport"]),
         tests("Gateway", ["TestSupport"]),
+        tests("Kubernetes", ["TestSupport"]),
         tests("SyncAgent", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),

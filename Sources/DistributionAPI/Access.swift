@@ -166,7 +166,9 @@ package struct AccessController: Sendable {
             }
             return Caller(subject: subject, grant: .roles([.contentRead]), lease: nil)
         case .admin:
-            guard registry.isAdminUserEnabled else { throw IdentityError(.invalidCredentials, "the admin user of this registry is disabled") }
+            guard registry.isAdminUserEnabled else {
+                throw IdentityError(.invalidCredentials, "the admin user of this registry is disabled")
+            }
             return Caller(subject: subject, grant: .everything, lease: nil)
         case .token(let name):
             guard let record = try await self.identities.token(name, in: registry.id), record.isEnabled,

@@ -25,7 +25,8 @@ extension DistributionHandler {
                 var body: RequestBody? = call.request.body
                 if call.registry.quota != nil, length == nil {
                     // Of a length nobody announced: what has arrived is looked at before it is kept.
-                    let size = try await self.uploads.append(call.request.body, range: nil, length: nil, to: id, in: name, of: call.registry.id)
+                    let size = try await self.uploads.append(
+                        call.request.body, range: nil, length: nil, to: id, in: name, of: call.registry.id)
                     try await self.makeRoom(for: size, call, isAdded: true)
                     body = nil
                 }

@@ -23,7 +23,8 @@ package struct ResourceManagerServices: Sendable {
 
     package init(
         names: ServerNames, resources: ResourceStore, registries: RegistryStore, identities: IdentityStore, directory: Directory,
-        authority: TokenAuthority, connectedRegistries: ConnectedRegistryStore, admins: AdminUsers, garbage: GarbageCollector, trustPin: String?, clock: WallClock = .system
+        authority: TokenAuthority, connectedRegistries: ConnectedRegistryStore, admins: AdminUsers, garbage: GarbageCollector,
+        trustPin: String?, clock: WallClock = .system
     ) {
         self.names = names
         self.resources = resources

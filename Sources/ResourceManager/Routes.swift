@@ -83,7 +83,8 @@ struct Route: Sendable {
 
     /// Every call there is.
     static let all: [Route] =
-        subscriptionRoutes + groupRoutes + registryRoutes + adminUserRoutes + garbageRoutes + scopeMapRoutes + tokenRoutes + connectedRegistryRoutes + laterRoutes
+        subscriptionRoutes + groupRoutes + registryRoutes + adminUserRoutes + garbageRoutes + scopeMapRoutes + tokenRoutes
+        + connectedRegistryRoutes + laterRoutes
         + authorizationRoutes + subscriptionAliasRoutes + identityRoutes + managedClusterRoutes + connectedClusterRoutes
 
     /// The path of a registry.

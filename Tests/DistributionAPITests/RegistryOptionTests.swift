@@ -111,7 +111,8 @@ import Testing
         #expect(try await plane.send(.put, "\(begun.location)?digest=\(second.digest)", headers: admin, body: []).status == 403)
         #expect(try await site.store.usage(of: site.registry) == 600)
         // The same content under another name takes no room.
-        #expect(try await plane.send(.post, "/v2/other/blobs/uploads/?mount=\(first.digest)&from=app", headers: admin, body: []).status == 201)
+        #expect(
+            try await plane.send(.post, "/v2/other/blobs/uploads/?mount=\(first.digest)&from=app", headers: admin, body: []).status == 201)
         #expect(try await site.store.usage(of: site.registry) == 600)
         for name in ["app", "other"] {
             #expect(try await plane.send(.delete, "/v2/\(name)/blobs/\(first.digest)", headers: admin).status == 202)

@@ -52,25 +52,33 @@ import Testing
             let begun = try await registry.ask("POST", "/v2/huge/blobs/uploads/", scope: "repository:huge:pull,push")
             let location = try #require(begun["location"])
             let base = "https://\(registry.address)"
-            let basic = ["-sS", "-u", "\(admin.name):\(admin.password)", "--cacert", parent.server.ca, "-o", "/dev/null", "-w", "%{http_code}"]
+            let basic = [
+                "-sS", "-u", "\(admin.name):\(admin.password)", "--cacert", parent.server.ca, "-o", "/dev/null", "-w", "%{http_code}",
+            ]
             let script =
                 "head -c 4294967296 /dev/zero | curl \(basic.map { "'\($0)'" }.joined(separator: " ")) -X PATCH -T - '\(base)\(location)'"
             #expect(try await command("bash", ["-c", script], deadline: .seconds(240)).succeeded().trimmed == "202")
             // The SHA-256 of 4 GiB of zeroes.
-            let digest = try await command("bash", ["-c", "head -c 4294967296 /dev/zero | sha256sum | cut -d' ' -f1"], deadline: .seconds(120))
-                .succeeded().trimmed
+            let digest = try await command(
+                "bash", ["-c", "head -c 4294967296 /dev/zero | sha256sum | cut -d' ' -f1"], deadline: .seconds(120)
+            )
+            .succeeded().trimmed
             let finished = try await command(
                 "curl", basic + ["-X", "PUT", "\(base)\(location)?digest=sha256:\(digest)"], deadline: .seconds(120))
             #expect(try finished.succeeded().trimmed == "201")
             let status = try String(contentsOfFile: "/proc/\(parent.server.pid)/status", encoding: .utf8)
-            let peak = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmHWM") }?.split(separator: " ").dropFirst().first.flatMap { Int($0) })
+            let peak = try #require(
+                status.split(separator: "\n").first { $0.hasPrefix("VmHWM") }?.split(separator: " ").dropFirst().first.flatMap { Int($0) })
             print("R1: after an upload of 4 GiB the server's largest memory was \(peak / 1000) MB")
             #expect(peak < 120_000)
-            #expect(try await registry.ask("DELETE", "/v2/huge/blobs/sha256:\(digest)", scope: "repository:huge:pull,push,delete").status == 202)
+            #expect(
+                try await registry.ask("DELETE", "/v2/huge/blobs/sha256:\(digest)", scope: "repository:huge:pull,push,delete").status == 202
+            )
         }
     }
 
-    @Test("I6 the admin user signs in with docker's and skopeo's commands; anonymous pull needs none") func adminAndAnonymous() async throws {
+    @Test("I6 the admin user signs in with docker's and skopeo's commands; anonymous pull needs none") func adminAndAnonymous() async throws
+    {
         try await withSharedParent { box, parent, registry in
             let clients = try Clients(box)
             let name = parent.registryName
@@ -95,7 +103,8 @@ import Testing
             try await pull().failed()
             try await parent.attempt(["acr", "update", "-n", name, "--anonymous-pull-enabled", "true"]).succeeded()
             #expect(try await pull().succeeded().trimmed == image.digest)
-            try await parent.attempt(["acr", "update", "-n", name, "--anonymous-pull-enabled", "false", "--admin-enabled", "false"]).succeeded()
+            try await parent.attempt(["acr", "update", "-n", name, "--anonymous-pull-enabled", "false", "--admin-enabled", "false"])
+                .succeeded()
             try await pull().failed()
         }
     }
@@ -103,10 +112,14 @@ import Testing
     @Test("R1 R6 a quota, the switch against writes and a collection on demand, from the command line") func limits() async throws {
         try await withSharedParent { box, parent, registry in
             let name = parent.registryName
-            let used = try await parent.attempt(["acr", "show-usage", "-n", name, "--query", "value[?name=='Size'].currentValue | [0]", "-o", "tsv"])
+            let used = try await parent.attempt([
+                "acr", "show-usage", "-n", name, "--query", "value[?name=='Size'].currentValue | [0]", "-o", "tsv",
+            ])
             let bytes = try #require(Int(try used.succeeded().trimmed))
             try await parent.attempt(["acr", "update", "-n", name, "--storage-quota", "\(bytes + 100_000)"]).succeeded()
-            let limit = try await parent.attempt(["acr", "show-usage", "-n", name, "--query", "value[?name=='Size'].limit | [0]", "-o", "tsv"])
+            let limit = try await parent.attempt([
+                "acr", "show-usage", "-n", name, "--query", "value[?name=='Size'].limit | [0]", "-o", "tsv",
+            ])
             #expect(try limit.succeeded().trimmed == "\(bytes + 100_000)")
             #expect(try await registry.push(try .image(layers: [.random(200_000)]), "quota/app", "v1") == false)
             try await parent.attempt(["acr", "update", "-n", name, "--storage-quota", "none"]).succeeded()
@@ -118,7 +131,9 @@ import Testing
             #expect(try await registry.flaw("quota/app", "v1") == nil)
             try await parent.attempt(["acr", "update", "-n", name, "--read-only", "false"]).succeeded()
 
-            let dry = try await parent.attempt(["acr", "collect-garbage", "--dry-run", "--untagged-days", "0", "--query", "dryRun", "-o", "tsv"])
+            let dry = try await parent.attempt([
+                "acr", "collect-garbage", "--dry-run", "--untagged-days", "0", "--query", "dryRun", "-o", "tsv",
+            ])
             #expect(try dry.succeeded().trimmed == "true")
             try await parent.attempt(["acr", "collect-garbage", "--untagged-days", "0"]).succeeded()
             #expect(try await registry.flaw("quota/app", "v1") == nil)

@@ -143,7 +143,8 @@ import Foundation
             }
             let put = try await ask(
                 "PUT", "/v2/pushed/manifests/c\(index)", ["Content-Type: \(image.manifest.mediaType)"], body: image.manifest.bytes)
-            return put.status == 201 ? nil : "client \(index): push of the manifest \(put.status) \(String(decoding: put.body, as: UTF8.self))"
+            return put.status == 201
+                ? nil : "client \(index): push of the manifest \(put.status) \(String(decoding: put.body, as: UTF8.self))"
         }
     }
 }

@@ -21,7 +21,9 @@ struct StorageQuota: ExpressibleByArgument {
             return
         }
         let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard let number = Int64(digits), let unit = Self.units.first(where: { $0.suffix == text.dropFirst(digits.count) }) else { return nil }
+        guard let number = Int64(digits), let unit = Self.units.first(where: { $0.suffix == text.dropFirst(digits.count) }) else {
+            return nil
+        }
         let (bytes, isTooMuch) = number.multipliedReportingOverflow(by: unit.factor)
         guard !isTooMuch else { return nil }
         self.bytes = bytes

@@ -78,7 +78,8 @@ extension FuzzTarget {
             message.target.contains("/manifests/") || (message.target.contains("/blobs/") && !message.target.contains("/uploads"))
         // Ranges are for GET alone.
         let isPart = head.status == 200 && (answer.status == 206 || answer.status == 416)
-        return !isContent || head.status == answer.status || isPart ? nil : "\(message.target): GET says \(answer.status), HEAD \(head.status)"
+        return !isContent || head.status == answer.status || isPart
+            ? nil : "\(message.target): GET says \(answer.status), HEAD \(head.status)"
     }
 
     /// A request made of any bytes.
