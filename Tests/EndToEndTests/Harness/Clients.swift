@@ -122,6 +122,15 @@ struct Containerd: Sendable {
         try await self.ctr(["images", "pull", "--snapshotter", "native"] + (try self.access(registry)) + ["\(registry.address)/\(name)"])
     }
 
+    /// Pulls as a node would whose `/etc/containerd` is that of a tree: the paths within its files are those of the node.
+    func pull(_ registry: Registry, _ name: String, asNode root: String) async throws -> Outcome {
+        let user = registry.credentials.map { "-u '\($0.name):\($0.password)'" } ?? ""
+        let script =
+            "mkdir -p /etc/containerd && mount --bind '\(root)/etc/containerd' /etc/containerd && ctr --address '\(self.socket)' images pull "
+            + "--snapshotter native --hosts-dir /etc/containerd/certs.d \(user) '\(registry.address)/\(name)'"
+        return try await command("unshare", ["--mount", "bash", "-c", script])
+    }
+
     func push(_ registry: Registry, _ name: String, from local: String) async throws -> Outcome {
         try await self.ctr(["images", "push"] + (try self.access(registry)) + ["\(registry.address)/\(name)", local])
     }

@@ -1,0 +1,48 @@
+// What is done on a node, with the runtimes that read it.
+
+import Foundation
+import Testing
+
+@Suite(.serialized, .sharedParent) struct NodeTests {
+    @Test("K4 containerd pulls by what 'node trust' wrote, without a restart, and no more after it was removed", .needsRoot)
+    func containerd() async throws {
+        try await withSharedParent { box, parent, registry in
+            let clients = try Clients(box)
+            let image = try await ImageLayout.busybox(box)
+            try await clients.push(image.reference, to: registry, "node/app:v1").succeeded()
+            let root = try box.newFolder("node")
+            try FileManager.default.createDirectory(atPath: root + "/etc/containerd", withIntermediateDirectories: true)
+            let containerd = try await Containerd.start(box)
+            try await containerd.pull(registry, "node/app:v1", asNode: root).failed()
+            let trust = ["node", "trust", "--root", root]
+            let dry = try await command(Program.outport, trust + ["--registry", registry.address, "--ca", parent.server.ca, "--dry-run"])
+            #expect(try dry.succeeded().output.contains("would create /etc/containerd/certs.d/\(registry.address)/hosts.toml"))
+            try await containerd.pull(registry, "node/app:v1", asNode: root).failed()
+            try await command(Program.outport, trust + ["--registry", registry.address, "--ca", parent.server.ca]).succeeded()
+            try await containerd.pull(registry, "node/app:v1", asNode: root).succeeded()
+            #expect(try await containerd.digest(registry, "node/app:v1") == image.digest)
+            try await command(Program.outport, trust + ["--remove"]).succeeded()
+            try await containerd.pull(registry, "node/app:v1", asNode: root).failed()
+            #expect(try FileManager.default.subpathsOfDirectory(atPath: root) == ["etc", "etc/containerd"])
+        }
+    }
+
+    @Test("K6 'credential-provider' answers a kubelet's request on its standard input") func credentialProvider() async throws {
+        try await withSharedParent { box, parent, registry in
+            let admin = try #require(registry.credentials)
+            let password = try box.file("password", admin.password)
+            let configuration = try box.file(
+                "credentials.json",
+                #"{"registries":[{"registry":"\#(registry.address)","username":"\#(admin.name)","passwordFile":"\#(password)"}]}"#)
+            let request =
+                #"{"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"\#(registry.address)/a:v1"}"#
+            let answer = try await command(Program.outport, ["credential-provider", "--config", configuration], input: request).succeeded()
+            let object = try #require(try JSONSerialization.jsonObject(with: Data(answer.output.utf8)) as? [String: Any])
+            let auth = try #require((object["auth"] as? [String: [String: String]])?[registry.address])
+            // What the kubelet is told opens the registry.
+            let given = try registry.by(Credentials(name: try #require(auth["username"]), password: try #require(auth["password"])))
+            #expect(try await given.token("registry:catalog:*").status == 200)
+            try await command(Program.outport, ["credential-provider", "--config", configuration], input: "{}").failed()
+        }
+    }
+}
