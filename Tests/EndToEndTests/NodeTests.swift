@@ -45,4 +45,42 @@ import Testing
             try await command(Program.outport, ["credential-provider", "--config", configuration], input: "{}").failed()
         }
     }
+
+    @Test("K7 'check' names the one thing in the way: name, port, CA, credentials, scope, repository, tag, platform") func check()
+        async throws
+    {
+        try await withSharedParent { box, parent, registry in
+            let admin = try #require(registry.credentials)
+            #expect(try await registry.push(try .image(layers: [.random(100)]), "check/app", "v1"))
+            let narrow = try await parent.token("narrow", repository: "other", "content/read")
+            func check(_ image: String, _ more: [String], ca: String? = parent.server.ca, by: Credentials? = admin) async throws -> Outcome
+            {
+                let trust = ca.map { ["--ca", $0] } ?? []
+                let user = by.map { ["--username", $0.name, "--password", $0.password] } ?? []
+                return try await command(Program.outport, ["check", "--image", image, "--platform", "linux/amd64"] + trust + user + more)
+            }
+            let good = "\(registry.address)/check/app:v1"
+            let fine = try await check(good, []).succeeded()
+            for step in ["name", "connection", "certificate", "clock", "credentials", "scope", "repository", "tag", "platform", "content"] {
+                #expect(fine.output.contains("✓ \(step)"), "\(step)")
+            }
+            let faults: [(String, Outcome)] = [
+                ("name", try await check("no-such-name.invalid/check/app:v1", [])),
+                ("connection", try await check("127.0.0.1:1/check/app:v1", [])),
+                ("certificate", try await check(good, [], ca: nil)),
+                ("credentials", try await check(good, [], by: Credentials(name: admin.name, password: "wrong"))),
+                ("credentials", try await check(good, [], by: nil)),
+                ("scope", try await check(good, [], by: narrow)),
+                ("repository", try await check("\(registry.address)/check/none:v1", [])),
+                ("tag", try await check("\(registry.address)/check/app:v2", [])),
+                ("platform", try await check(good, ["--platform", "linux/arm64"])),
+            ]
+            for (step, outcome) in faults {
+                #expect(outcome.status == 1)
+                #expect(outcome.output.contains("✗ \(step)"), "\(step): \(outcome.text)")
+                #expect(outcome.output.contains("next: "))
+                #expect(outcome.output.split(separator: "\n").count { $0.hasPrefix("✗") } == 1)
+            }
+        }
+    }
 }
