@@ -97,7 +97,7 @@ let package = Package(
         layer("ResourceManager", ["Gateway", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
         layer("SyncAgent", ["GatewayProtocol", "Identity", "RegistryClient", "RegistryCore", "Schedule", logging]),
 
-        layer("Kubernetes", ["HTTPServing", "OCI", "Persistence", "RegistryClient", nioCore]),
+        layer("Kubernetes", ["COutport", "HTTPServing", "OCI", "Persistence", "RegistryClient", crypto, nioCore]),
 
         .executableTarget(
             name: "outport",

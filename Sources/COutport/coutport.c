@@ -3,6 +3,9 @@
 
 #include <fcntl.h>
 #include <sys/uio.h>
+#ifdef __linux__
+#include <link.h>
+#endif
 
 ssize_t outport_read_cached(int descriptor, void *target, size_t count, int64_t offset) {
 #ifdef RWF_NOWAIT
@@ -20,5 +23,29 @@ int outport_open_direct(const char *path) {
 #else
     (void)path;
     return -1;
+#endif
+}
+
+#ifdef __linux__
+struct outport_visit {
+    void (*body)(const char *, void *);
+    void *context;
+};
+
+static int outport_visit_library(struct dl_phdr_info *info, size_t size, void *data) {
+    (void)size;
+    struct outport_visit *visit = data;
+    // The program itself has no name here, the kernel's page no path.
+    if (info->dlpi_name && info->dlpi_name[0] == '/') visit->body(info->dlpi_name, visit->context);
+    return 0;
+}
+#endif
+
+void outport_each_library(void (*body)(const char *, void *), void *context) {
+#ifdef __linux__
+    struct outport_visit visit = {body, context};
+    dl_iterate_phdr(outport_visit_library, &visit);
+#else
+    (void)body, (void)context;
 #endif
 }

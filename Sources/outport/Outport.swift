@@ -11,7 +11,7 @@ struct Outport: AsyncParsableCommand {
             ServeCommand.self, ConnectCommand.self, BootstrapCommand.self, GarbageCommand.self, VerifyCommand.self, RestoredCommand.self,
             LoginCommand.self, LogoutCommand.self, AccountCommand.self,
             GroupCommand.self, ACRCommand.self, ADCommand.self, RoleCommand.self, IdentityCommand.self, AKSCommand.self,
-            NodeCommand.self, CredentialProviderCommand.self, CheckCommand.self,
+            NodeCommand.self, CredentialProviderCommand.self, CheckCommand.self, ImageCommand.self,
         ])
 
     /// Exit codes are those of `az`: 2 for words that make no command, 3 for what is not there.

@@ -83,4 +83,30 @@ import Testing
             }
         }
     }
+
+    @Test("K1 'image build' makes an image of the program that a runtime runs") func image() async throws {
+        try await withSharedParent { box, parent, registry in
+            let clients = try Clients(box)
+            let archive = box.path("outport.tar")
+            let built = try await command(Program.outport, ["image", "build", "--output", archive, "--tag", "v1"]).succeeded()
+            try await clients.push("oci-archive:\(archive):v1", to: registry, "tools/outport:v1").succeeded()
+            let digest = String(try #require(built.output.firstMatch(of: /sha256:[0-9a-f]{64}/)).output)
+            #expect(
+                try await clients.skopeo("inspect", "--format", "{{.Digest}}", "oci-archive:\(archive):v1").succeeded().trimmed == digest)
+            // The same program makes the same image.
+            let again = try await command(Program.outport, ["image", "build", "--output", archive, "--tag", "v1"]).succeeded()
+            #expect(again.output == built.output)
+            let name = "\(registry.address)/tools/outport:v1"
+            try await clients.podman("pull", "--quiet", "--cert-dir", try registry.trustFolder(), name).succeeded()
+            let help = try await clients.podman("run", "--rm", "--net=none", name, "--help").succeeded()
+            #expect(help.output.contains("serve"))
+        }
+    }
+
+    @Test("A4 every command explains itself with --help and exit code 0") func help() async throws {
+        for arguments in [[], ["acr"], ["acr", "token"], ["serve"], ["connect"], ["node", "trust"], ["ad", "sp"], ["check"]] {
+            let outcome = try await command(Program.outport, arguments + ["--help"]).succeeded()
+            #expect(outcome.output.contains("USAGE: outport"), "\(arguments)")
+        }
+    }
 }

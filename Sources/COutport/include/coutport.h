@@ -12,4 +12,7 @@ ssize_t outport_read_cached(int descriptor, void *target, size_t count, int64_t 
 /// Opens an existing file for writing around the page cache. Returns -1 where the file system does not offer that.
 int outport_open_direct(const char *path);
 
+/// Calls `body` with the path of each shared library this process has loaded, the loader among them.
+void outport_each_library(void (*body)(const char *path, void *context), void *context);
+
 #endif

@@ -88,6 +88,8 @@ enum CommandLineRunner {
         } catch let error as ValidationError {
             fail(error.message, code: 2)
         } catch {
+            // Help is thrown, too, by a command that prints nothing else.
+            if root.exitCode(for: error) == .success { root.exit(withError: error) }
             fail("\(error)", code: 1)
         }
     }
