@@ -180,12 +180,17 @@ package struct PullCheck: Sendable {
         let response = try await self.send("GET", endpoint, "\(path)?\(query)", basic.map { [$0] } ?? [])
         struct Token: Decodable {
             let token: String?
-            let access_token: String?
+            let accessToken: String?
+
+            enum CodingKeys: String, CodingKey {
+                case token
+                case accessToken = "access_token"
+            }
         }
         switch response.status {
         case 200:
             let body = try await response.collect(limit: Self.largestAnswer)
-            guard let token = try? JSONDecoder().decode(Token.self, from: Data(body)), let text = token.access_token ?? token.token else {
+            guard let token = try? JSONDecoder().decode(Token.self, from: Data(body)), let text = token.accessToken ?? token.token else {
                 throw Stop(
                     finding: CheckFinding(
                         .credentials, isInTheWay: true, "\(endpoint)\(path) answers without a token", advice: "look at the registry's log"))

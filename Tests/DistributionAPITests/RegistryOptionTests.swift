@@ -10,8 +10,13 @@ import Testing
     private let app = repository("app")
 
     private struct Tokens: Decodable {
-        let access_token: String
-        let refresh_token: String?
+        let accessToken: String
+        let refreshToken: String?
+
+        enum CodingKeys: String, CodingKey {
+            case accessToken = "access_token"
+            case refreshToken = "refresh_token"
+        }
     }
 
     private func token(_ plane: DataPlane, _ scope: String, _ headers: HTTPFields = [:], _ more: String = "") async throws -> Answer {
@@ -41,8 +46,8 @@ import Testing
         // A refresh token ends with the password it was issued for.
         let basic = DataPlane.basic("harbour", passwords[0].value)
         let tokens = try await self.token(plane, "repository:app:pull,push", basic, "&offline_token=true").decode(Tokens.self)
-        #expect(try await plane.send(.get, "/v2/app/manifests/v1", headers: DataPlane.bearer(tokens.access_token)).status == 200)
-        let refresh = DataPlane.basic("00000000-0000-0000-0000-000000000000", try #require(tokens.refresh_token))
+        #expect(try await plane.send(.get, "/v2/app/manifests/v1", headers: DataPlane.bearer(tokens.accessToken)).status == 200)
+        let refresh = DataPlane.basic("00000000-0000-0000-0000-000000000000", try #require(tokens.refreshToken))
         #expect(try await self.token(plane, "repository:app:pull", refresh).status == 200)
         let renewed = try await plane.admins.renew(.password, in: site.registry)
         #expect(try await self.token(plane, "repository:app:pull", refresh).status == 401)
@@ -71,8 +76,8 @@ import Testing
         #expect(try await plane.send(.get, "/v2/").status == 401)
         #expect(try await plane.send(.get, "/v2/app/manifests/v1").status == 401)
         let tokens = try await self.token(plane, "repository:app:pull,push,delete", [:], "&offline_token=true").decode(Tokens.self)
-        #expect(tokens.refresh_token == nil)
-        let bearer = DataPlane.bearer(tokens.access_token)
+        #expect(tokens.refreshToken == nil)
+        let bearer = DataPlane.bearer(tokens.accessToken)
         #expect(try await plane.send(.get, "/v2/", headers: bearer).status == 200)
         #expect(try await plane.send(.get, "/v2/app/manifests/v1", headers: bearer).body == image.manifest.bytes)
         #expect(try await plane.send(.get, "/v2/app/blobs/\(image.layers[0].digest)", headers: bearer).status == 200)
@@ -81,7 +86,7 @@ import Testing
         #expect(try await plane.send(.post, "/v2/app/blobs/uploads/", headers: bearer, body: []).status == 401)
         #expect(try await plane.send(.delete, "/v2/app/manifests/v1", headers: bearer).status == 401)
         let catalog = try await self.token(plane, "registry:catalog:*").decode(Tokens.self)
-        #expect(try await plane.send(.get, "/v2/_catalog", headers: DataPlane.bearer(catalog.access_token)).status == 401)
+        #expect(try await plane.send(.get, "/v2/_catalog", headers: DataPlane.bearer(catalog.accessToken)).status == 401)
         // Wrong credentials are not taken for none.
         #expect(try await self.token(plane, "repository:app:pull", DataPlane.basic("harbour", "wrong")).status == 401)
         let off = try await DataPlane(site)
