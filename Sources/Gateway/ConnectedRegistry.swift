@@ -118,6 +118,8 @@ package struct ConnectedRegistry: Sendable {
         package var version: String
         package var loginServer: String?
         package var status: StatusReport?
+        /// Milliseconds since 1970 from when on every heartbeat told of the content that is here too; `nil` while it differs.
+        package var inStepSince: Int64?
     }
 
     package var isActive: Bool { self.instance != nil }

@@ -264,7 +264,11 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     ///
     /// The offered nonce counts once it comes back, so an answer that is lost locks nobody out.
     /// - Throws: ``LeaseRefusal``.
-    package func report(_ status: StatusReport, lease: SyncLease, in registry: RegistryID) async throws -> String {
+    ///
+    /// - Parameter isInStep: whether the child's content is the parent's at this moment.
+    package func report(
+        _ status: StatusReport, isInStep: Bool = false, lease: SyncLease, in registry: RegistryID
+    ) async throws -> String {
         let now = self.clock.milliseconds()
         let offered = Secret.generate()
         let name = lease.connectedRegistry
@@ -280,6 +284,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             var report = current.report ?? ConnectedRegistry.Report(version: status.version, loginServer: nil, status: nil)
             report.version = status.version
             report.status = status
+            report.inStepSince = isInStep ? report.inStepSince ?? now : nil
             try session.execute(
                 "UPDATE connected_registry SET nonce = ?, offered_nonce = ?, report = ?, last_activity = ? WHERE registry = ? AND name = ?",
                 SQLValue(status.nonce), SQLValue(offered), SQLValue(try Self.encode(report)), .integer(now), .integer(registry.value),

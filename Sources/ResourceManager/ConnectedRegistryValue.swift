@@ -55,6 +55,7 @@ extension ResourceOperations {
         if let host = connected.report?.loginServer { properties["loginServer"] = ["host": .string(host), "tls": ["status": "Enabled"]] }
         // Beyond what the cloud has: what the link has carried.
         if let status { properties["bytesReceived"] = .integer(status.bytesReceived) }
+        properties["inStepSince"] = time(connected.report?.inStepSince)
         if let result = status?.result {
             properties["registrySyncResult"] = [
                 "syncTrigger": .string(result.trigger), "syncState": .string(result.state), "lastSyncStartTime": time(result.started),

@@ -27,6 +27,9 @@ package final class SyncAgent: Sendable {
     private let transport: any TrustingTransport
     private let makeUntrusted: @Sendable () throws -> any Transport
     private let reporting = AsyncMutex()
+    private let skipped: SkippedImages
+    /// When content was last found to differ although the log had been followed.
+    private let lastDrift = Mutex<ContinuousClock.Instant?>(nil)
 
     /// - Parameters:
     ///   - transport: the way to the parent; trusts nobody until ``run()`` has found out whom to trust.
@@ -50,6 +53,7 @@ package final class SyncAgent: Sendable {
         self.loginServer = loginServer
         self.logger = logger
         self.clock = clock
+        self.skipped = SkippedImages(database: store.database, clock: clock)
         let gateway = GatewayClient(transport: transport, connection: connection)
         self.gateway = gateway
         self.engine = TransferEngine(
@@ -215,14 +219,22 @@ package final class SyncAgent: Sendable {
     private func follow() async throws -> Bool {
         let memory = await self.memory.memory
         guard let cursor = memory.cursor else { throw SyncError(.compareState, "there is no cursor yet") }
-        let page = try await self.gateway.changes(after: cursor, wait: 30, settings: memory.settingsTag)
-        if !page.changes.isEmpty {
+        let wait = min(30, try await self.skipped.rest() ?? 30)
+        let page = try await self.gateway.changes(after: cursor, wait: Int(wait), settings: memory.settingsTag)
+        let isRetryDue = try await !self.skipped.due().isEmpty
+        if !page.changes.isEmpty || isRetryDue {
             try await self.beginSync(trigger: memory.result?.trigger ?? "InitialSync")
-            try await self.withProgressReport { try await self.apply(page.changes) }
+            try await self.withProgressReport {
+                try await self.apply(page.changes)
+                try await self.retrySkipped()
+            }
         }
         let settingsDiffer = page.settings != memory.settingsTag
         // Rows of a selection that is not ours any more may be missing from the page: it is asked for again under the new one.
-        if !settingsDiffer { try await self.memory.update { $0.cursor = page.next } }
+        if !settingsDiffer {
+            try await self.memory.update { $0.cursor = page.next }
+            if try await self.hasDrifted(from: page) { throw SyncError(.compareState, "the content differs although the log was followed") }
+        }
         try await self.finishSync()
         return settingsDiffer
     }
@@ -237,39 +249,60 @@ package final class SyncAgent: Sendable {
         }
         var last: [Name: Int64] = [:]
         for change in changes { if let tag = change.tag { last[Name(repository: change.repository, tag: tag)] = change.sequence } }
-        var failure: SyncError?
         for change in changes {
-            if let tag = change.tag, last[Name(repository: change.repository, tag: tag)] != change.sequence { continue }
+            if let tag = change.tag {
+                guard last[Name(repository: change.repository, tag: tag)] == change.sequence else { continue }
+                try await self.skipped.supersede(tag, in: change.repository, by: change.digest)
+            }
             switch (Change.Kind(rawValue: change.kind), change.tag, change.digest) {
-            case (.tagSet, let tag?, let digest?): try await self.replicate(digest, tags: [tag], in: change.repository, &failure)
-            case (.manifestPut, nil, let digest?): try await self.replicate(digest, tags: [], in: change.repository, &failure)
+            case (.tagSet, let tag?, let digest?): try await self.replicate(digest, tags: [tag], in: change.repository)
+            case (.manifestPut, nil, let digest?): try await self.replicate(digest, tags: [], in: change.repository)
             case (.tagDeleted, let tag?, _): try await self.retract([tag], [], from: change.repository)
-            case (.manifestDeleted, nil, let digest?): try await self.retract([], [digest], from: change.repository)
+            case (.manifestDeleted, nil, let digest?):
+                try await self.skipped.resolve(digest, in: change.repository)
+                try await self.retract([], [digest], from: change.repository)
             default: break
             }
         }
-        if let failure { throw failure }
     }
 
     private func retract(_ tags: [Tag], _ manifests: [Digest], from name: RepositoryName) async throws {
         try await self.store.retract(tags: tags, manifests: manifests, from: name, of: self.registry, origin: TransferEngine.origin)
     }
 
-    /// Replicates one image; content that is damaged at the parent does not keep the others waiting.
-    ///
-    /// - Parameter failure: keeps the first such failure, so that the page is tried again later.
-    private func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName, _ failure: inout SyncError?) async throws {
+    /// Replicates one image; content that is damaged at the parent does not keep the others waiting, it is tried again later.
+    private func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName) async throws {
         do {
             try await self.engine.replicate(digest, tags: tags, in: name)
+            try await self.skipped.resolve(digest, in: name)
         } catch {
             let error = SyncError(error)
             guard error.code == .content else { throw error }
+            try Task.checkCancellation()
             self.logger.warning(
                 "image cannot be taken",
                 metadata: [
                     "repository": .string(name.description), "digest": .string(digest.description), "reason": .string(error.message),
                 ])
-            failure = failure ?? error
+            try await self.skipped.record(digest, tags: tags, in: name, reason: error.message)
+        }
+    }
+
+    private func retrySkipped() async throws {
+        for image in try await self.skipped.due() {
+            try await self.replicate(image.digest, tags: image.tags.sorted { $0.description < $1.description }, in: image.repository)
+        }
+    }
+
+    /// Whether the child, having applied everything up to the head, holds something else than the parent: then the log was not enough.
+    private func hasDrifted(from page: ChangesPage) async throws -> Bool {
+        guard page.atHead, let root = page.root, try await self.skipped.all().isEmpty else { return false }
+        guard try await self.store.stateSummary(of: self.registry, isSelected: { _ in true }).root != root else { return false }
+        // Rarely: what a comparison cannot mend would be compared for ever.
+        return self.lastDrift.withLock { last in
+            guard last.map({ ContinuousClock.now - $0 > .seconds(3600) }) ?? true else { return false }
+            last = .now
+            return true
         }
     }
 
@@ -277,57 +310,13 @@ package final class SyncAgent: Sendable {
     private func compareState() async throws {
         // An initial synchronisation that was interrupted is still the initial one.
         try await self.beginSync(trigger: await self.memory.memory.result?.lastSuccess == nil ? "InitialSync" : "RecoveryService")
-        let summary = try await self.gateway.state()
-        var failure: SyncError?
-        for name in summary.repositories { try await self.compare(name, &failure) }
-        let selected = Set(summary.repositories)
-        var last: String?
-        while true {
-            let page = try await self.store.repositories(in: self.registry, after: last, limit: 500)
-            for name in page where !selected.contains(name) {
-                try await self.store.clear(name, in: self.registry, origin: TransferEngine.origin)
-            }
-            guard page.count == 500, let end = page.last else { break }
-            last = end.description
+        try await self.skipped.forgetAll()
+        let comparison = StateComparison(store: self.store, registry: self.registry, gateway: self.gateway) { digest, tags, name in
+            try await self.replicate(digest, tags: tags, in: name)
         }
-        if let failure { throw failure }
-        try await self.memory.update { $0.cursor = summary.cursor }
+        let cursor = try await comparison.run()
+        try await self.memory.update { $0.cursor = cursor }
         try await self.finishSync()
-    }
-
-    private func compare(_ name: RepositoryName, _ failure: inout SyncError?) async throws {
-        var wanted: [Tag: Digest] = [:]
-        var referrers: Set<Digest> = []
-        var next: Tag?
-        repeat {
-            let page = try await self.gateway.state(of: name, after: next)
-            for entry in page.tags { wanted[entry.tag] = entry.digest }
-            referrers.formUnion(page.referrers)
-            next = page.next
-        } while next != nil
-        // Several tags of one image move together.
-        let byDigest = Dictionary(grouping: wanted.keys) { wanted[$0] }
-        for (digest, tags) in byDigest.sorted(by: { ($0.value.map(\.description).min() ?? "") < ($1.value.map(\.description).min() ?? "") })
-        {
-            if let digest { try await self.replicate(digest, tags: tags.sorted { $0.description < $1.description }, in: name, &failure) }
-        }
-        for digest in referrers.sorted() { try await self.replicate(digest, tags: [], in: name, &failure) }
-        let here = try await self.localState(of: name)
-        try await self.store.retract(
-            tags: here.tags.map(\.tag).filter { wanted[$0] == nil }, manifests: here.referrers.filter { !referrers.contains($0) },
-            from: name,
-            of: self.registry, origin: TransferEngine.origin)
-    }
-
-    private func localState(of name: RepositoryName) async throws -> RepositoryState {
-        var tags: [RepositoryState.TagEntry] = []
-        var referrers: [Digest] = []
-        while true {
-            let page = try await self.store.state(of: name, in: self.registry, after: tags.last?.tag, limit: 1000).state
-            tags += page.tags
-            referrers += page.referrers
-            guard page.tags.count == 1000 else { return RepositoryState(tags: tags, referrers: referrers) }
-        }
     }
 
     // MARK: Reports
@@ -397,13 +386,16 @@ package final class SyncAgent: Sendable {
             let memory = await self.memory.memory
             guard let nonce = memory.nonce else { return }
             let space = try? self.folder.space()
-            let details = trouble.map {
-                [StatusDetail(type: "Error", code: $0.code.rawValue, description: $0.message, timestamp: self.clock.milliseconds())]
-            }
+            let details =
+                (trouble.map {
+                    [StatusDetail(type: "Error", code: $0.code.rawValue, description: $0.message, timestamp: self.clock.milliseconds())]
+                } ?? []) + ((try? await self.skipped.details()) ?? [])
+            // A disk that takes no more keeps the root from being told, not the heartbeat.
+            let root = phase == .idle ? try? await self.store.stateSummary(of: self.registry, isSelected: { _ in true }).root : nil
             let answer = try await self.gateway.report(
                 StatusReport(
-                    nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details ?? [],
-                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total))
+                    nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
+                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root))
             try await self.memory.update { $0.nonce = answer.nonce }
         }
     }

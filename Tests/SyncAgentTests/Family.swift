@@ -33,6 +33,8 @@ final class LoopbackTransport: TrustingTransport {
         var budget: Int?
         var requests: [Request] = []
         var blobBytes = 0
+        /// Sizes of the answers that are no blobs.
+        var bodies: [(target: String, bytes: Int)] = []
         var gate: (Gate, reached: Gate)?
     }
 
@@ -48,6 +50,13 @@ final class LoopbackTransport: TrustingTransport {
     /// Bytes of blobs that reached the child.
     var blobBytes: Int { self.state.withLock { $0.blobBytes } }
     var isOnline: Bool { self.state.withLock { $0.isOnline } }
+
+    /// Bytes of all answers that are no blobs.
+    var bodyBytes: Int { self.bytes { _ in true } }
+    /// Bytes of the answers to some requests, blobs excepted.
+    func bytes(_ isCounted: (String) -> Bool) -> Int {
+        self.state.withLock { $0.bodies }.reduce(0) { $0 + (isCounted($1.target) ? $1.bytes : 0) }
+    }
 
     func setOnline(_ isOnline: Bool) { self.state.withLock { $0.isOnline = isOnline } }
     /// Cuts the link in the middle of a blob, after this many bytes of blobs from now on.
@@ -97,13 +106,18 @@ final class LoopbackTransport: TrustingTransport {
         let body: Body =
             switch response.body {
             case .none, .announced: Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil)
-            case .bytes(let buffer): Body(reader: nil, bytes: buffer, range: 0..<0, meter: nil)
+            case .bytes(let buffer): self.counted(buffer, request.target, Body(reader: nil, bytes: buffer, range: 0..<0, meter: nil))
             case .blob(let reader, let range): Body(reader: reader, bytes: ByteBuffer(), range: range, meter: isBlob ? self : nil)
             // Sites ask for one range at a time.
             case .pieces: throw TransportError(.interrupted, "the answer has several parts")
             }
         return ClientResponse(
             status: response.status.code, headers: response.headers.map { ($0.name.rawName, $0.value) }, body: ClientResponseBody(body))
+    }
+
+    private func counted(_ buffer: ByteBuffer, _ target: String, _ body: Body) -> Body {
+        self.state.withLock { $0.bodies.append((target, buffer.readableBytes)) }
+        return body
     }
 
     /// A body in small parts.
