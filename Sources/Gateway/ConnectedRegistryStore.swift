@@ -25,7 +25,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     }
 
     private static let select =
-        "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity FROM connected_registry"
+        "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity, resync FROM connected_registry"
 
     private static func decode(_ row: SQLRow) throws -> ConnectedRegistry {
         let decoder = JSONDecoder()
@@ -34,7 +34,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             configuration: try decoder.decode(ConnectedRegistryConfiguration.self, from: Data(row.text(2).utf8)), created: row.integer(3),
             instance: row.optionalText(4), epoch: row.integer(5),
             report: try row.optionalText(6).map { try decoder.decode(ConnectedRegistry.Report.self, from: Data($0.utf8)) },
-            lastActivity: row.optionalInteger(7))
+            lastActivity: row.optionalInteger(7), resync: row.optionalInteger(8))
     }
 
     private static func encode(_ value: some Encodable) throws -> String {
@@ -172,6 +172,22 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         }
         self.activity.signal()
         return removed
+    }
+
+    /// Asks the connected registry to compare whole state: at once when it is there, else when it comes back.
+    ///
+    /// - Returns: `nil` when there is no such connected registry.
+    package func resync(_ name: String, in registry: RegistryID) async throws -> ConnectedRegistry? {
+        let now = self.clock.milliseconds()
+        let result = try await self.database.write { session -> ConnectedRegistry? in
+            // Two orders within one millisecond are still two.
+            try session.execute(
+                "UPDATE connected_registry SET resync = max(?, coalesce(resync, 0) + 1) WHERE registry = ? AND name = ?", .integer(now),
+                .integer(registry.value), SQLValue(name))
+            return try Self.find(name, in: registry, session)
+        }
+        self.activity.signal()
+        return result
     }
 
     /// Wakes children whose settings may have changed (tokens, scope maps).

@@ -246,7 +246,7 @@ package final class GatewayHandler: RequestHandler {
                 enabled: configuration.garbageCollectionEnabled, schedule: configuration.garbageCollectionSchedule.description),
             logLevel: configuration.logLevel, notifications: configuration.notifications, clientTokens: clients,
             scopeMaps: maps.values.sorted { $0.name < $1.name }, trustRoots: self.trustRoot.map { [$0] } ?? [],
-            parentEndpoints: call.registry.endpoints)
+            parentEndpoints: call.registry.endpoints, resync: call.connectedRegistry.resync)
     }
 
     private static func etag(_ settings: GatewaySettings) throws -> String {

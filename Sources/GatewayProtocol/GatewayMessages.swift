@@ -119,13 +119,16 @@ package struct GatewaySettings: Codable, Sendable, Hashable {
     /// PEM certificates to trust for this gateway from now on, beside the pinned key.
     package var trustRoots: [String]
     package var parentEndpoints: [String]
+    /// When the operator last asked for a comparison of whole state; another value than the last one is an order.
+    package var resync: Int64?
 
     package init(
         mode: String, repositories: [String], schedule: String, syncWindow: String?, messageTtl: String,
         garbageCollection: GarbageCollection,
         logLevel: String, notifications: [String], clientTokens: [ClientToken], scopeMaps: [ScopeMap], trustRoots: [String],
-        parentEndpoints: [String]
+        parentEndpoints: [String], resync: Int64? = nil
     ) {
+        self.resync = resync
         self.mode = mode
         self.repositories = repositories
         self.schedule = schedule
@@ -309,12 +312,15 @@ package struct StatusReport: Codable, Sendable, Hashable {
     package var diskTotal: Int64?
     /// The root of the child's state.
     package var root: String?
+    /// The resynchronisation by hand that was done last.
+    package var resynced: Int64?
 
     package init(
         nonce: String, phase: Phase, version: String, cursor: GatewayCursor?, result: SyncResult?, details: [StatusDetail],
         bytesReceived: Int64,
-        diskFree: Int64?, diskTotal: Int64?, root: String? = nil
+        diskFree: Int64?, diskTotal: Int64?, root: String? = nil, resynced: Int64? = nil
     ) {
+        self.resynced = resynced
         self.root = root
         self.nonce = nonce
         self.phase = phase

@@ -56,7 +56,13 @@ extension ResourceOperations {
         // Beyond what the cloud has: what the link has carried.
         if let status { properties["bytesReceived"] = .integer(status.bytesReceived) }
         properties["inStepSince"] = time(connected.report?.inStepSince)
-        if let result = status?.result {
+        if connected.isResyncPending, status?.result?.trigger != "ManualResync" || status?.result?.state == "Succeeded" {
+            // Ordered, and not begun: the connected registry is away, busy or outside of its window.
+            properties["registrySyncResult"] = [
+                "syncTrigger": "ManualResync", "syncState": "Pending", "lastSyncStartTime": time(connected.resync),
+                "lastSyncEndTime": nil, "lastSuccessfulSyncEndTime": time(status?.result?.lastSuccess),
+            ]
+        } else if let result = status?.result {
             properties["registrySyncResult"] = [
                 "syncTrigger": .string(result.trigger), "syncState": .string(result.state), "lastSyncStartTime": time(result.started),
                 "lastSyncEndTime": time(result.ended), "lastSuccessfulSyncEndTime": time(result.lastSuccess),

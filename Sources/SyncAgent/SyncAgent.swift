@@ -28,6 +28,7 @@ package final class SyncAgent: Sendable {
     private let makeUntrusted: @Sendable () throws -> any Transport
     private let reporting = AsyncMutex()
     private let skipped: SkippedImages
+    private let gate: TransferGate
     /// When content was last found to differ although the log had been followed.
     private let lastDrift = Mutex<ContinuousClock.Instant?>(nil)
 
@@ -54,11 +55,12 @@ package final class SyncAgent: Sendable {
         self.logger = logger
         self.clock = clock
         self.skipped = SkippedImages(database: store.database, clock: clock)
+        self.gate = TransferGate(clock: clock)
         let gateway = GatewayClient(transport: transport, connection: connection)
         self.gateway = gateway
         self.engine = TransferEngine(
             client: RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }, store: store,
-            registry: registry)
+            registry: registry, gate: self.gate)
     }
 
     /// Why the loop ended although nobody asked it to.
@@ -91,6 +93,12 @@ package final class SyncAgent: Sendable {
             } catch {
                 if Task.isCancelled { return nil }
                 let error = SyncError(error)
+                guard error.code != .windowClosed else {
+                    self.logger.info("the window is over", metadata: ["reason": .string(error.message)])
+                    await self.failSync(state: "Pending")
+                    event = .failed(error)
+                    continue
+                }
                 self.logger.warning(
                     "synchronisation failed", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
                 await self.failSync()
@@ -114,9 +122,12 @@ package final class SyncAgent: Sendable {
             return .activated
         case .fetchSettings: return try await self.fetchSettings()
         case .compareState:
+            try await self.openGate()
             try await self.withProgressReport { try await self.compareState() }
             return .compared
-        case .follow: return .followed(settingsDiffer: try await self.follow())
+        case .follow:
+            try await self.openGate()
+            return .followed(settingsDiffer: try await self.follow())
         case .heartbeatAndRest(let seconds):
             try await self.report(.idle, trouble: trouble)
             try await Task.sleep(for: .seconds(seconds))
@@ -187,7 +198,8 @@ package final class SyncAgent: Sendable {
         let pin = self.connection.pin
         // The authority may have been renewed; the key is the same, or it is not ours.
         let renewed = settings.trustRoots.first { pin != nil && (try? TrustPolicy.pin(ofPEM: $0)) == pin }
-        let selectionChanged = Set(settings.repositories) != Set(memory.settings?.repositories ?? [])
+        let isResyncDue = memory.settings != nil && settings.resync != nil && settings.resync != memory.settings?.resync
+        let selectionChanged = isResyncDue || Set(settings.repositories) != Set(memory.settings?.repositories ?? [])
         try await self.memory.update {
             $0.settings = settings
             $0.settingsTag = tag
@@ -205,6 +217,12 @@ package final class SyncAgent: Sendable {
         return .settingsApplied(window, selectionChanged: selectionChanged)
     }
 
+    /// Content moves until the window closes.
+    private func openGate() async throws {
+        let window = try Self.window(await self.memory.memory.settings)
+        self.gate.open(until: window.closes(after: Int(self.clock.seconds)))
+    }
+
     private static func window(_ settings: GatewaySettings?) throws -> SyncWindow {
         guard let settings else { return .always }
         return try SyncWindow(
@@ -219,8 +237,9 @@ package final class SyncAgent: Sendable {
     private func follow() async throws -> Bool {
         let memory = await self.memory.memory
         guard let cursor = memory.cursor else { throw SyncError(.compareState, "there is no cursor yet") }
-        let wait = min(30, try await self.skipped.rest() ?? 30)
-        let page = try await self.gateway.changes(after: cursor, wait: Int(wait), settings: memory.settingsTag)
+        // No longer than the window is open, and until something is to be tried again.
+        let wait = min(30, Int(try await self.skipped.rest() ?? 30), self.gate.rest ?? 30)
+        let page = try await self.gateway.changes(after: cursor, wait: wait, settings: memory.settingsTag)
         let isRetryDue = try await !self.skipped.due().isEmpty
         if !page.changes.isEmpty || isRetryDue {
             try await self.beginSync(trigger: memory.result?.trigger ?? "InitialSync")
@@ -308,14 +327,20 @@ package final class SyncAgent: Sendable {
 
     /// Compares whole state: at the first start, after a change of the selection, and when the cursor cannot be followed.
     private func compareState() async throws {
-        // An initial synchronisation that was interrupted is still the initial one.
-        try await self.beginSync(trigger: await self.memory.memory.result?.lastSuccess == nil ? "InitialSync" : "RecoveryService")
+        // An initial synchronisation that was interrupted is still the initial one, and makes up for one by hand.
+        let memory = await self.memory.memory
+        let resync = memory.settings?.resync
+        let recovery = resync != memory.resynced ? "ManualResync" : "RecoveryService"
+        try await self.beginSync(trigger: memory.result?.lastSuccess == nil ? "InitialSync" : recovery)
         try await self.skipped.forgetAll()
         let comparison = StateComparison(store: self.store, registry: self.registry, gateway: self.gateway) { digest, tags, name in
             try await self.replicate(digest, tags: tags, in: name)
         }
         let cursor = try await comparison.run()
-        try await self.memory.update { $0.cursor = cursor }
+        try await self.memory.update {
+            $0.cursor = cursor
+            $0.resynced = resync
+        }
         try await self.finishSync()
     }
 
@@ -346,14 +371,14 @@ package final class SyncAgent: Sendable {
     }
 
     /// Records that a synchronisation under way has failed; what it received is counted all the same.
-    private func failSync() async {
+    private func failSync(state: String = "Failed") async {
         let now = self.clock.milliseconds()
         let received = self.engine.takeReceived()
         try? await self.memory.update {
             $0.bytesReceived += received
             guard var result = $0.result, result.state == "Syncing" else { return }
-            result.state = "Failed"
-            result.ended = now
+            result.state = state
+            result.ended = state == "Pending" ? nil : now
             $0.result = result
         }
     }
@@ -395,7 +420,8 @@ package final class SyncAgent: Sendable {
             let answer = try await self.gateway.report(
                 StatusReport(
                     nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
-                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root))
+                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
+                    resynced: memory.resynced))
             try await self.memory.update { $0.nonce = answer.nonce }
         }
     }

@@ -31,6 +31,8 @@ final class LoopbackTransport: TrustingTransport {
         var isOnline = true
         /// Blob bytes that still pass before the link is cut.
         var budget: Int?
+        /// What happens once so many bytes of blobs have passed.
+        var milestone: (bytes: Int, action: @Sendable () -> Void)?
         var requests: [Request] = []
         var blobBytes = 0
         /// Sizes of the answers that are no blobs.
@@ -61,6 +63,8 @@ final class LoopbackTransport: TrustingTransport {
     func setOnline(_ isOnline: Bool) { self.state.withLock { $0.isOnline = isOnline } }
     /// Cuts the link in the middle of a blob, after this many bytes of blobs from now on.
     func cut(afterBlobBytes count: Int) { self.state.withLock { $0.budget = count } }
+    /// Does something once so many bytes of blobs have passed, before the next ones do.
+    func when(blobBytes count: Int, _ action: @escaping @Sendable () -> Void) { self.state.withLock { $0.milestone = (count, action) } }
     /// Holds the first blob body until `gate` is opened; `reached` tells that it waits.
     func hold(_ gate: Gate, reached: Gate) { self.state.withLock { $0.gate = (gate, reached) } }
     func forget() { self.state.withLock { $0.requests = [] } }
@@ -71,6 +75,10 @@ final class LoopbackTransport: TrustingTransport {
             guard state.isOnline else { return (0, true) }
             let passed = min(count, state.budget ?? count)
             state.blobBytes += passed
+            if let milestone = state.milestone, state.blobBytes >= milestone.bytes {
+                milestone.action()
+                state.milestone = nil
+            }
             if let budget = state.budget {
                 state.budget = budget - passed
                 if budget == passed { (state.isOnline, state.budget) = (false, nil) }
