@@ -4,6 +4,7 @@ package import GatewayProtocol
 package import Identity
 package import Persistence
 package import RegistryCore
+internal import Schedule
 
 #if canImport(FoundationEssentials)
 internal import FoundationEssentials
@@ -172,6 +173,12 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         }
         self.activity.signal()
         return removed
+    }
+
+    /// Seconds for which changes are kept: as long as the most patient connected registry wants, and two days at least.
+    package func longestMessageTTL() async throws -> Int64 {
+        let all = try await self.database.read { try $0.rows(Self.select).map(Self.decode) }
+        return Int64(all.map(\.configuration.messageTtl.seconds).reduce(MessageTTL.default.seconds, max))
     }
 
     /// Asks the connected registry to compare whole state: at once when it is there, else when it comes back.

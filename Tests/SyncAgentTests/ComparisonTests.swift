@@ -106,6 +106,38 @@ import Testing
         #expect(try await self.summary(family.child).root == self.summary(parent).root)
     }
 
+    @Test("C12 away for twice the TTL with 100 tags changed: the log is trimmed, state is compared, both ends are alike")
+    func awayTooLong() async throws {
+        let family = try await Family()
+        let parent = family.parent.site
+        let (one, two) = (TestImage("one"), TestImage("two"))
+        for image in [one, two] { try await parent.push(image, to: self.app) }
+        for number in 0..<100 { try await parent.put(one.manifest, tags: [tag("t\(number)")], to: self.app) }
+        try await family.following { () async throws in #expect(try await self.inStep(family)) }
+        let before = try await parent.store.head().sequence
+        for number in 0..<100 { try await parent.put(two.manifest, tags: [tag("t\(number)")], to: self.app) }
+        let ttl = try await family.parent.connectedRegistries.longestMessageTTL()
+        #expect(ttl == 2 * 86_400)
+        parent.clock.advance(seconds: 2 * ttl)
+        try await parent.push(TestImage("today"), tags: [tag("today")], to: self.app)
+        let (old, all) = (Int(before) + 100, try await parent.store.head().sequence)
+        #expect(try await parent.store.trimLog(before: parent.clock.milliseconds - ttl * 1000) == old)
+        #expect(try await parent.store.trimLog(before: parent.clock.milliseconds - ttl * 1000) == 0)
+        let log = try await parent.store.head().log
+        let rest = try await parent.store.changes(
+            of: parent.registry, after: ChangeCursor(log: log, sequence: Int64(old)), limit: 100, isSelected: { _ in true })
+        #expect(rest.changes.count == Int(all) - old)
+        await #expect(throws: CursorProblem.trimmed) {
+            _ = try await parent.store.changes(
+                of: parent.registry, after: ChangeCursor(log: log, sequence: before), limit: 100, isSelected: { _ in true })
+        }
+        family.transport.forget()
+        try await family.following { () async throws in #expect(try await self.inStep(family)) }
+        #expect(family.transport.requests.contains { $0.target.contains("/state?root=") })
+        for number in 0..<100 { #expect(try await family.childHas(tag("t\(number)"), at: two.manifest, in: self.app)) }
+        #expect(try await self.summary(family.child).root == self.summary(parent).root)
+    }
+
     @Test("C12 after random changes both ends have one root, which is that of an end filled anew")
     func randomChanges() async throws {
         let family = try await Family()
