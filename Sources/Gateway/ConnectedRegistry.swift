@@ -112,13 +112,20 @@ package struct ConnectedRegistry: Sendable {
     package let epoch: Int64
     package let report: Report?
     package let lastActivity: Int64?
+    /// When a comparison of whole state was last asked for; milliseconds since 1970.
+    package let resync: Int64?
 
     /// The last heartbeat and what was said at activation.
     package struct Report: Sendable, Hashable, Codable {
         package var version: String
         package var loginServer: String?
         package var status: StatusReport?
+        /// Milliseconds since 1970 from when on every heartbeat told of the content that is here too; `nil` while it differs.
+        package var inStepSince: Int64?
     }
+
+    /// Whether a resynchronisation was asked for that the instance has not finished.
+    package var isResyncPending: Bool { self.resync != nil && self.resync != self.report?.status?.resynced }
 
     package var isActive: Bool { self.instance != nil }
 

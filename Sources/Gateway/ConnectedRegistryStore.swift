@@ -4,6 +4,7 @@ package import GatewayProtocol
 package import Identity
 package import Persistence
 package import RegistryCore
+internal import Schedule
 
 #if canImport(FoundationEssentials)
 internal import FoundationEssentials
@@ -25,7 +26,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     }
 
     private static let select =
-        "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity FROM connected_registry"
+        "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity, resync FROM connected_registry"
 
     private static func decode(_ row: SQLRow) throws -> ConnectedRegistry {
         let decoder = JSONDecoder()
@@ -34,7 +35,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             configuration: try decoder.decode(ConnectedRegistryConfiguration.self, from: Data(row.text(2).utf8)), created: row.integer(3),
             instance: row.optionalText(4), epoch: row.integer(5),
             report: try row.optionalText(6).map { try decoder.decode(ConnectedRegistry.Report.self, from: Data($0.utf8)) },
-            lastActivity: row.optionalInteger(7))
+            lastActivity: row.optionalInteger(7), resync: row.optionalInteger(8))
     }
 
     private static func encode(_ value: some Encodable) throws -> String {
@@ -174,6 +175,28 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         return removed
     }
 
+    /// Seconds for which changes are kept: as long as the most patient connected registry wants, and two days at least.
+    package func longestMessageTTL() async throws -> Int64 {
+        let all = try await self.database.read { try $0.rows(Self.select).map(Self.decode) }
+        return Int64(all.map(\.configuration.messageTtl.seconds).reduce(MessageTTL.default.seconds, max))
+    }
+
+    /// Asks the connected registry to compare whole state: at once when it is there, else when it comes back.
+    ///
+    /// - Returns: `nil` when there is no such connected registry.
+    package func resync(_ name: String, in registry: RegistryID) async throws -> ConnectedRegistry? {
+        let now = self.clock.milliseconds()
+        let result = try await self.database.write { session -> ConnectedRegistry? in
+            // Two orders within one millisecond are still two.
+            try session.execute(
+                "UPDATE connected_registry SET resync = max(?, coalesce(resync, 0) + 1) WHERE registry = ? AND name = ?", .integer(now),
+                .integer(registry.value), SQLValue(name))
+            return try Self.find(name, in: registry, session)
+        }
+        self.activity.signal()
+        return result
+    }
+
     /// Wakes children whose settings may have changed (tokens, scope maps).
     package func settingsChanged() { self.activity.signal() }
 
@@ -264,7 +287,11 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     ///
     /// The offered nonce counts once it comes back, so an answer that is lost locks nobody out.
     /// - Throws: ``LeaseRefusal``.
-    package func report(_ status: StatusReport, lease: SyncLease, in registry: RegistryID) async throws -> String {
+    ///
+    /// - Parameter isInStep: whether the child's content is the parent's at this moment.
+    package func report(
+        _ status: StatusReport, isInStep: Bool = false, lease: SyncLease, in registry: RegistryID
+    ) async throws -> String {
         let now = self.clock.milliseconds()
         let offered = Secret.generate()
         let name = lease.connectedRegistry
@@ -280,6 +307,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             var report = current.report ?? ConnectedRegistry.Report(version: status.version, loginServer: nil, status: nil)
             report.version = status.version
             report.status = status
+            report.inStepSince = isInStep ? report.inStepSince ?? now : nil
             try session.execute(
                 "UPDATE connected_registry SET nonce = ?, offered_nonce = ?, report = ?, last_activity = ? WHERE registry = ? AND name = ?",
                 SQLValue(status.nonce), SQLValue(offered), SQLValue(try Self.encode(report)), .integer(now), .integer(registry.value),

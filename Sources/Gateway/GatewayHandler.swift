@@ -101,6 +101,10 @@ package final class GatewayHandler: RequestHandler {
                 }
         }
 
+        init(_ problem: CursorProblem) {
+            self.init(.cursorGone, 410, "the cursor cannot be followed (\(problem.rawValue)); compare state")
+        }
+
         func response() throws -> ServerResponse { try .json(.init(code: self.status), self.body) }
     }
 
@@ -110,6 +114,12 @@ package final class GatewayHandler: RequestHandler {
         let connectedRegistry: ConnectedRegistry
         let map: ScopeMap
         let lease: SyncLease
+
+        /// Whether a repository is selected for the child.
+        var isSelected: @Sendable (RepositoryName) -> Bool {
+            let selection = self.map.repositories(.contentRead)
+            return { name in selection.contains { $0.matches(name) } }
+        }
     }
 
     private func route(_ request: ServerRequest) async throws -> ServerResponse {
@@ -134,7 +144,7 @@ package final class GatewayHandler: RequestHandler {
             // Taken before the token is looked at: a deactivation in between must wake the poll, too.
             let seen = self.registries.activity.count
             return try await self.changes(request, try await self.admit(request, name, registry, [.messageRead]), seen)
-        case (.get, "state", 0): return try await self.state(try await self.admit(request, name, registry, [.messageRead]))
+        case (.get, "state", 0): return try await self.state(request, try await self.admit(request, name, registry, [.messageRead]))
         case (.get, "state", _):
             let call = try await self.admit(request, name, registry, [.messageRead])
             return try await self.state(of: rest.joined(separator: "/"), request, call)
@@ -236,7 +246,7 @@ package final class GatewayHandler: RequestHandler {
                 enabled: configuration.garbageCollectionEnabled, schedule: configuration.garbageCollectionSchedule.description),
             logLevel: configuration.logLevel, notifications: configuration.notifications, clientTokens: clients,
             scopeMaps: maps.values.sorted { $0.name < $1.name }, trustRoots: self.trustRoot.map { [$0] } ?? [],
-            parentEndpoints: call.registry.endpoints)
+            parentEndpoints: call.registry.endpoints, resync: call.connectedRegistry.resync)
     }
 
     private static func etag(_ settings: GatewaySettings) throws -> String {
@@ -259,28 +269,23 @@ package final class GatewayHandler: RequestHandler {
         var call = first
         var seen = count
         while true {
-            let selection = call.map.repositories(.contentRead)
-            let page: ChangePage
-            do {
-                page = try await self.registries.changes(of: call.registry.id, after: cursor, limit: limit) { name in
-                    selection.contains { $0.matches(name) }
-                }
-            } catch let problem as CursorProblem {
-                throw Refusal(.cursorGone, 410, "the cursor cannot be followed (\(problem.rawValue)); compare state")
-            }
+            var page = try await self.page(of: call, after: cursor, limit: limit)
             let etag = try Self.etag(try await self.settings(for: call))
             let remaining = deadline - ContinuousClock.now
             // Replicas hold what tags and referrers reach. A child of an index comes with it, or, where the index was there first, by itself.
-            let changes = page.changes.filter { $0.kind != .manifestPut || $0.isReached }
-            if !changes.isEmpty || (known != nil && known != etag) || remaining <= .zero || self.isStopping.load(ordering: .relaxed) {
+            func travelling() -> [Change] { page.changes.filter { $0.kind != .manifestPut || $0.isReached } }
+            if !travelling().isEmpty || (known != nil && known != etag) || remaining <= .zero || self.isStopping.load(ordering: .relaxed) {
+                var root: String?
+                if page.isAtHead { (page, root) = try await self.pageAndRoot(of: call, after: cursor, limit: limit) }
                 return try .json(
                     .ok,
                     ChangesPage(
-                        changes: changes.map {
+                        changes: travelling().map {
                             .init(
                                 sequence: $0.sequence, repository: $0.repository, kind: $0.kind.rawValue, tag: $0.tag, digest: $0.digest,
                                 time: $0.time)
-                        }, next: GatewayCursor(log: page.next.log, sequence: page.next.sequence), atHead: page.isAtHead, settings: etag))
+                        }, next: GatewayCursor(log: page.next.log, sequence: page.next.sequence), atHead: page.isAtHead, settings: etag,
+                        root: root))
             }
             cursor = page.next
             if page.isAtHead { await self.registries.activity.wait(beyond: seen, atMost: remaining) }
@@ -290,20 +295,55 @@ package final class GatewayHandler: RequestHandler {
         }
     }
 
-    private func state(_ call: Call) async throws -> ServerResponse {
-        // The cursor is taken first: what changes while the list is read is found again in the log.
-        let head = try await self.registries.head()
-        let selection = call.map.repositories(.contentRead)
-        var repositories: [RepositoryName] = []
-        var last: String?
-        while true {
-            let page = try await self.registries.repositories(in: call.registry.id, after: last, limit: 1000)
-            repositories += page.filter { name in selection.contains { $0.matches(name) } }
-            guard page.count == 1000, let end = page.last else { break }
-            last = end.description
+    private func page(of call: Call, after cursor: ChangeCursor, limit: Int) async throws -> ChangePage {
+        do {
+            return try await self.registries.changes(of: call.registry.id, after: cursor, limit: limit, isSelected: call.isSelected)
+        } catch let problem as CursorProblem {
+            throw Refusal(problem)
+        }
+    }
+
+    private func pageAndRoot(of call: Call, after cursor: ChangeCursor, limit: Int) async throws -> (ChangePage, String?) {
+        do {
+            return try await self.registries.changesAndRoot(
+                of: call.registry.id, after: cursor, limit: limit, isSelected: call.isSelected)
+        } catch let problem as CursorProblem {
+            throw Refusal(problem)
+        }
+    }
+
+    private func state(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
+        let summary = try await self.registries.stateSummary(of: call.registry.id, isSelected: call.isSelected)
+        let cursor = GatewayCursor(log: summary.head.log, sequence: summary.head.sequence)
+        guard request.query("root") != summary.root else {
+            return try .json(.ok, StateSummary(repositories: [], cursor: cursor, root: summary.root, unchanged: true))
         }
         return try .json(
-            .ok, StateSummary(repositories: repositories, cursor: GatewayCursor(log: head.log, sequence: head.sequence)))
+            .ok,
+            StateSummary(
+                repositories: summary.repositories.map(\.name), cursor: cursor, root: summary.root,
+                hashes: summary.repositories.map { .init(hash: $0.hash, entries: $0.entries) }))
+    }
+
+    /// The buckets of a repository that a child asks for: the hashes of all, or the entries of some.
+    private func buckets(_ wanted: String, of name: RepositoryName, _ call: Call) async throws -> ServerResponse {
+        if wanted == "all" {
+            return try .json(.ok, RepositoryBuckets(hashes: try await self.registries.bucketHashes(of: name, in: call.registry.id)))
+        }
+        let numbers = wanted.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) ?? -1 }
+        guard numbers.count <= BucketEntries.maximumBuckets, numbers.allSatisfy((0..<RegistryStore.stateBuckets).contains) else {
+            throw Refusal(
+                .invalid, 400,
+                "buckets takes 'all', or at most \(BucketEntries.maximumBuckets) numbers from 0 to \(RegistryStore.stateBuckets - 1) with commas"
+            )
+        }
+        let entries = try await self.registries.stateEntries(of: name, in: call.registry.id, buckets: Set(numbers).sorted())
+        return try .json(
+            .ok,
+            BucketEntries(
+                entries: try entries.map {
+                    .init(tag: $0.kind == .tag ? try Tag($0.name) : nil, digest: $0.digest, absent: $0.absent.isEmpty ? nil : $0.absent)
+                }))
     }
 
     private func state(of text: String, _ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
@@ -318,18 +358,23 @@ package final class GatewayHandler: RequestHandler {
         guard call.map.permits(.contentRead, on: name) else {
             throw Refusal(.denied, 403, "repository \(name) is not selected for connected registry '\(call.connectedRegistry.name)'")
         }
+        if let wanted = request.query("buckets") { return try await self.buckets(wanted, of: name, call) }
         let limit = max(1, min(request.query("limit").flatMap(Int.init) ?? GatewayLimits.maximumPage, GatewayLimits.maximumPage))
         let (state, _) = try await self.registries.state(of: name, in: call.registry.id, after: last, limit: limit)
+        let absent = last == nil ? try await self.registries.absentManifests(of: name, in: call.registry.id) : []
         return try .json(
             .ok,
             RepositoryStatePage(
                 tags: state.tags.map { .init(tag: $0.tag, digest: $0.digest) }, referrers: state.referrers,
-                next: state.tags.count == limit ? state.tags.last?.tag : nil))
+                next: state.tags.count == limit ? state.tags.last?.tag : nil, absent: absent.isEmpty ? nil : absent))
     }
 
     private func status(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let report: StatusReport = try await self.decode(request)
-        let nonce = try await self.connectedRegistries.report(report, lease: call.lease, in: call.registry.id)
+        // Nobody compares with a root that was not told.
+        let root = report.root == nil ? nil : try await self.registries.stateSummary(of: call.registry.id, isSelected: call.isSelected).root
+        let nonce = try await self.connectedRegistries.report(
+            report, isInStep: root != nil && report.root == root, lease: call.lease, in: call.registry.id)
         return try .json(.ok, StatusResponse(nonce: nonce, settings: Self.etag(try await self.settings(for: call))))
     }
 

@@ -16,6 +16,7 @@ package enum GatewaySchema {
                     report TEXT, last_activity INTEGER, PRIMARY KEY (registry, name)) WITHOUT ROWID
                 """,
                 "CREATE UNIQUE INDEX connected_registry_token ON connected_registry (registry, sync_token)",
-            ])
+            ]),
+        Migration("gateway-2", ["ALTER TABLE connected_registry ADD COLUMN resync INTEGER"]),
     ]
 }

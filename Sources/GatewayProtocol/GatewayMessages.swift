@@ -119,13 +119,16 @@ package struct GatewaySettings: Codable, Sendable, Hashable {
     /// PEM certificates to trust for this gateway from now on, beside the pinned key.
     package var trustRoots: [String]
     package var parentEndpoints: [String]
+    /// When the operator last asked for a comparison of whole state; another value than the last one is an order.
+    package var resync: Int64?
 
     package init(
         mode: String, repositories: [String], schedule: String, syncWindow: String?, messageTtl: String,
         garbageCollection: GarbageCollection,
         logLevel: String, notifications: [String], clientTokens: [ClientToken], scopeMaps: [ScopeMap], trustRoots: [String],
-        parentEndpoints: [String]
+        parentEndpoints: [String], resync: Int64? = nil
     ) {
+        self.resync = resync
         self.mode = mode
         self.repositories = repositories
         self.schedule = schedule
@@ -178,8 +181,11 @@ package struct ChangesPage: Codable, Sendable, Hashable {
     package var atHead: Bool
     /// ETag of the settings: another one than the child has means fetch them first.
     package var settings: String
+    /// With the page that reaches the head: the root of the parent's state at that moment.
+    package var root: String?
 
-    package init(changes: [Change], next: GatewayCursor, atHead: Bool, settings: String) {
+    package init(changes: [Change], next: GatewayCursor, atHead: Bool, settings: String, root: String? = nil) {
+        self.root = root
         self.changes = changes
         self.next = next
         self.atHead = atHead
@@ -189,12 +195,36 @@ package struct ChangesPage: Codable, Sendable, Hashable {
 
 /// `GET state`: the selected repositories that exist, and where the log stood.
 package struct StateSummary: Codable, Sendable, Hashable {
+    /// What is known of one repository without listing it.
+    package struct Hash: Codable, Sendable, Hashable {
+        /// SHA-256 of its buckets' hashes; absent without entries.
+        package var hash: String?
+        /// Tags and referrers.
+        package var entries: Int
+
+        package init(hash: String?, entries: Int) {
+            self.hash = hash
+            self.entries = entries
+        }
+    }
+
     package var repositories: [RepositoryName]
     package var cursor: GatewayCursor
+    /// SHA-256 over names and hashes of the repositories that have entries.
+    package var root: String?
+    /// In the order of `repositories`.
+    package var hashes: [Hash]?
+    /// The child's root is the parent's: there is nothing to list.
+    package var unchanged: Bool?
 
-    package init(repositories: [RepositoryName], cursor: GatewayCursor) {
+    package init(
+        repositories: [RepositoryName], cursor: GatewayCursor, root: String? = nil, hashes: [Hash]? = nil, unchanged: Bool? = nil
+    ) {
         self.repositories = repositories
         self.cursor = cursor
+        self.root = root
+        self.hashes = hashes
+        self.unchanged = unchanged
     }
 }
 
@@ -215,8 +245,11 @@ package struct RepositoryStatePage: Codable, Sendable, Hashable {
     package var referrers: [Digest]
     /// Ask again after this tag; absent on the last page.
     package var next: Tag?
+    /// With the first page: manifests that are listed below an entry and that the parent does not hold.
+    package var absent: [Digest]?
 
-    package init(tags: [Entry], referrers: [Digest], next: Tag?) {
+    package init(tags: [Entry], referrers: [Digest], next: Tag?, absent: [Digest]? = nil) {
+        self.absent = absent
         self.tags = tags
         self.referrers = referrers
         self.next = next
@@ -277,12 +310,18 @@ package struct StatusReport: Codable, Sendable, Hashable {
     package var bytesReceived: Int64
     package var diskFree: Int64?
     package var diskTotal: Int64?
+    /// The root of the child's state.
+    package var root: String?
+    /// The resynchronisation by hand that was done last.
+    package var resynced: Int64?
 
     package init(
         nonce: String, phase: Phase, version: String, cursor: GatewayCursor?, result: SyncResult?, details: [StatusDetail],
         bytesReceived: Int64,
-        diskFree: Int64?, diskTotal: Int64?
+        diskFree: Int64?, diskTotal: Int64?, root: String? = nil, resynced: Int64? = nil
     ) {
+        self.resynced = resynced
+        self.root = root
         self.nonce = nonce
         self.phase = phase
         self.version = version

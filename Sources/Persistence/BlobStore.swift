@@ -70,6 +70,8 @@ package protocol BlobStore: Sendable {
     func stage(_ name: StagingName) async throws -> any StagedBlob
     /// Finds content under way that an earlier request or process has begun; its prefix is hashed again.
     func resume(_ name: StagingName) async throws -> (any StagedBlob)?
+    /// Takes what lies beyond `size` away from content under way, if there is any.
+    func shorten(_ name: StagingName, to size: Int64) async throws
     /// Gives content under way up.
     func discard(_ name: StagingName) async throws
     /// Content under way, with the time of its last byte in milliseconds since 1970.

@@ -68,6 +68,14 @@ package final class FileBlobStore: BlobStore {
         }
     }
 
+    package func shorten(_ name: StagingName, to size: Int64) async throws {
+        let path = self.path(name)
+        try await self.pool.runIfActive {
+            guard let status = FileSystem.status(path), status.size > size else { return }
+            try File(path, .readWriteExisting).truncate(to: size)
+        }
+    }
+
     package func discard(_ name: StagingName) async throws {
         let path = self.path(name)
         try await self.pool.runToEnd { try FileSystem.remove(path) }

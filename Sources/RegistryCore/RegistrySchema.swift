@@ -60,6 +60,6 @@ package enum RegistrySchema {
                     digest TEXT, origin TEXT NOT NULL, time INTEGER NOT NULL)
                 """,
                 "INSERT INTO change_log VALUES (1, lower(hex(randomblob(16))), 0, 0)",
-            ])
+            ]), StateSchema.migration,
     ]
 }

@@ -16,10 +16,7 @@ extension Route {
         Route(.patch, path, action + "/write") { try await $0.patchConnectedRegistry($1) },
         Route(.delete, path, action + "/delete") { try await $0.deleteConnectedRegistry($1) },
         Route(.post, path + ":deactivate", action + "/deactivate/action") { try await $0.deactivateConnectedRegistry($1) },
-        Route(.post, path + ":resync", action + "/resync/action") { operations, call in
-            _ = try await operations.connectedRegistry(call, in: operations.registry(call))
-            throw ResourceError.notAvailable("Starting a resynchronisation by hand")
-        },
+        Route(.post, path + ":resync", action + "/resync/action") { try await $0.resyncConnectedRegistry($1) },
     ]
 }
 
@@ -98,6 +95,14 @@ extension ResourceOperations {
             throw self.notFound(.connectedRegistries, call["name"], in: registry)
         }
         return .document(try await self.full(freed, in: registry))
+    }
+
+    func resyncConnectedRegistry(_ call: Call) async throws -> ServerResponse {
+        let registry = try await self.registry(call)
+        guard let ordered = try await self.connectedRegistries.resync(call["name"], in: registry.content) else {
+            throw self.notFound(.connectedRegistries, call["name"], in: registry)
+        }
+        return .document(try await self.full(ordered, in: registry))
     }
 
     private func full(_ connected: ConnectedRegistry, in registry: RegistryInCall) async throws -> JSONValue {

@@ -55,7 +55,14 @@ extension ResourceOperations {
         if let host = connected.report?.loginServer { properties["loginServer"] = ["host": .string(host), "tls": ["status": "Enabled"]] }
         // Beyond what the cloud has: what the link has carried.
         if let status { properties["bytesReceived"] = .integer(status.bytesReceived) }
-        if let result = status?.result {
+        properties["inStepSince"] = time(connected.report?.inStepSince)
+        if connected.isResyncPending, status?.result?.trigger != "ManualResync" || status?.result?.state == "Succeeded" {
+            // Ordered, and not begun: the connected registry is away, busy or outside of its window.
+            properties["registrySyncResult"] = [
+                "syncTrigger": "ManualResync", "syncState": "Pending", "lastSyncStartTime": time(connected.resync),
+                "lastSyncEndTime": nil, "lastSuccessfulSyncEndTime": time(status?.result?.lastSuccess),
+            ]
+        } else if let result = status?.result {
             properties["registrySyncResult"] = [
                 "syncTrigger": .string(result.trigger), "syncState": .string(result.state), "lastSyncStartTime": time(result.started),
                 "lastSyncEndTime": time(result.ended), "lastSuccessfulSyncEndTime": time(result.lastSuccess),

@@ -85,7 +85,18 @@ actor GatewayClient {
         return try await self.call("GET", target, timeout: .seconds(wait + 30))
     }
 
-    func state() async throws -> StateSummary { try await self.call("GET", "state") }
+    /// - Parameter root: that of the child's state; when it is the parent's, nothing is listed.
+    func state(root: String) async throws -> StateSummary { try await self.call("GET", "state?root=\(root)") }
+
+    func bucketHashes(of name: RepositoryName) async throws -> RepositoryBuckets {
+        try await self.call("GET", "state/\(name)?buckets=all")
+    }
+
+    func entries(of name: RepositoryName, in buckets: some Sequence<Int>) async throws -> [BucketEntries.Entry] {
+        let list = buckets.map(String.init).joined(separator: ",")
+        let answer: BucketEntries = try await self.call("GET", "state/\(name)?buckets=\(list)")
+        return answer.entries
+    }
 
     func state(of name: RepositoryName, after last: Tag?) async throws -> RepositoryStatePage {
         try await self.call("GET", "state/\(name)" + (last.map { "?last=\($0)" } ?? ""))

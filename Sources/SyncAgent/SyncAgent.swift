@@ -27,6 +27,10 @@ package final class SyncAgent: Sendable {
     private let transport: any TrustingTransport
     private let makeUntrusted: @Sendable () throws -> any Transport
     private let reporting = AsyncMutex()
+    private let skipped: SkippedImages
+    private let gate: TransferGate
+    /// When content was last found to differ although the log had been followed.
+    private let lastDrift = Mutex<ContinuousClock.Instant?>(nil)
 
     /// - Parameters:
     ///   - transport: the way to the parent; trusts nobody until ``run()`` has found out whom to trust.
@@ -50,11 +54,13 @@ package final class SyncAgent: Sendable {
         self.loginServer = loginServer
         self.logger = logger
         self.clock = clock
+        self.skipped = SkippedImages(database: store.database, clock: clock)
+        self.gate = TransferGate(clock: clock)
         let gateway = GatewayClient(transport: transport, connection: connection)
         self.gateway = gateway
         self.engine = TransferEngine(
             client: RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }, store: store,
-            registry: registry)
+            registry: registry, gate: self.gate)
     }
 
     /// Why the loop ended although nobody asked it to.
@@ -87,6 +93,12 @@ package final class SyncAgent: Sendable {
             } catch {
                 if Task.isCancelled { return nil }
                 let error = SyncError(error)
+                guard error.code != .windowClosed else {
+                    self.logger.info("the window is over", metadata: ["reason": .string(error.message)])
+                    await self.failSync(state: "Pending")
+                    event = .failed(error)
+                    continue
+                }
                 self.logger.warning(
                     "synchronisation failed", metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
                 await self.failSync()
@@ -110,9 +122,12 @@ package final class SyncAgent: Sendable {
             return .activated
         case .fetchSettings: return try await self.fetchSettings()
         case .compareState:
+            try await self.openGate()
             try await self.withProgressReport { try await self.compareState() }
             return .compared
-        case .follow: return .followed(settingsDiffer: try await self.follow())
+        case .follow:
+            try await self.openGate()
+            return .followed(settingsDiffer: try await self.follow())
         case .heartbeatAndRest(let seconds):
             try await self.report(.idle, trouble: trouble)
             try await Task.sleep(for: .seconds(seconds))
@@ -183,7 +198,8 @@ package final class SyncAgent: Sendable {
         let pin = self.connection.pin
         // The authority may have been renewed; the key is the same, or it is not ours.
         let renewed = settings.trustRoots.first { pin != nil && (try? TrustPolicy.pin(ofPEM: $0)) == pin }
-        let selectionChanged = Set(settings.repositories) != Set(memory.settings?.repositories ?? [])
+        let isResyncDue = memory.settings != nil && settings.resync != nil && settings.resync != memory.settings?.resync
+        let selectionChanged = isResyncDue || Set(settings.repositories) != Set(memory.settings?.repositories ?? [])
         try await self.memory.update {
             $0.settings = settings
             $0.settingsTag = tag
@@ -201,6 +217,12 @@ package final class SyncAgent: Sendable {
         return .settingsApplied(window, selectionChanged: selectionChanged)
     }
 
+    /// Content moves until the window closes.
+    private func openGate() async throws {
+        let window = try Self.window(await self.memory.memory.settings)
+        self.gate.open(until: window.closes(after: Int(self.clock.seconds)))
+    }
+
     private static func window(_ settings: GatewaySettings?) throws -> SyncWindow {
         guard let settings else { return .always }
         return try SyncWindow(
@@ -215,14 +237,23 @@ package final class SyncAgent: Sendable {
     private func follow() async throws -> Bool {
         let memory = await self.memory.memory
         guard let cursor = memory.cursor else { throw SyncError(.compareState, "there is no cursor yet") }
-        let page = try await self.gateway.changes(after: cursor, wait: 30, settings: memory.settingsTag)
-        if !page.changes.isEmpty {
+        // No longer than the window is open, and until something is to be tried again.
+        let wait = min(30, Int(try await self.skipped.rest() ?? 30), self.gate.rest ?? 30)
+        let page = try await self.gateway.changes(after: cursor, wait: wait, settings: memory.settingsTag)
+        let isRetryDue = try await !self.skipped.due().isEmpty
+        if !page.changes.isEmpty || isRetryDue {
             try await self.beginSync(trigger: memory.result?.trigger ?? "InitialSync")
-            try await self.withProgressReport { try await self.apply(page.changes) }
+            try await self.withProgressReport {
+                try await self.apply(page.changes)
+                try await self.retrySkipped()
+            }
         }
         let settingsDiffer = page.settings != memory.settingsTag
         // Rows of a selection that is not ours any more may be missing from the page: it is asked for again under the new one.
-        if !settingsDiffer { try await self.memory.update { $0.cursor = page.next } }
+        if !settingsDiffer {
+            try await self.memory.update { $0.cursor = page.next }
+            if try await self.hasDrifted(from: page) { throw SyncError(.compareState, "the content differs although the log was followed") }
+        }
         try await self.finishSync()
         return settingsDiffer
     }
@@ -237,97 +268,80 @@ package final class SyncAgent: Sendable {
         }
         var last: [Name: Int64] = [:]
         for change in changes { if let tag = change.tag { last[Name(repository: change.repository, tag: tag)] = change.sequence } }
-        var failure: SyncError?
         for change in changes {
-            if let tag = change.tag, last[Name(repository: change.repository, tag: tag)] != change.sequence { continue }
+            if let tag = change.tag {
+                guard last[Name(repository: change.repository, tag: tag)] == change.sequence else { continue }
+                try await self.skipped.supersede(tag, in: change.repository, by: change.digest)
+            }
             switch (Change.Kind(rawValue: change.kind), change.tag, change.digest) {
-            case (.tagSet, let tag?, let digest?): try await self.replicate(digest, tags: [tag], in: change.repository, &failure)
-            case (.manifestPut, nil, let digest?): try await self.replicate(digest, tags: [], in: change.repository, &failure)
+            case (.tagSet, let tag?, let digest?): try await self.replicate(digest, tags: [tag], in: change.repository)
+            case (.manifestPut, nil, let digest?): try await self.replicate(digest, tags: [], in: change.repository)
             case (.tagDeleted, let tag?, _): try await self.retract([tag], [], from: change.repository)
-            case (.manifestDeleted, nil, let digest?): try await self.retract([], [digest], from: change.repository)
+            case (.manifestDeleted, nil, let digest?):
+                try await self.skipped.resolve(digest, in: change.repository)
+                try await self.retract([], [digest], from: change.repository)
             default: break
             }
         }
-        if let failure { throw failure }
     }
 
     private func retract(_ tags: [Tag], _ manifests: [Digest], from name: RepositoryName) async throws {
         try await self.store.retract(tags: tags, manifests: manifests, from: name, of: self.registry, origin: TransferEngine.origin)
     }
 
-    /// Replicates one image; content that is damaged at the parent does not keep the others waiting.
-    ///
-    /// - Parameter failure: keeps the first such failure, so that the page is tried again later.
-    private func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName, _ failure: inout SyncError?) async throws {
+    /// Replicates one image; content that is damaged at the parent does not keep the others waiting, it is tried again later.
+    private func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName) async throws {
         do {
             try await self.engine.replicate(digest, tags: tags, in: name)
+            try await self.skipped.resolve(digest, in: name)
         } catch {
             let error = SyncError(error)
             guard error.code == .content else { throw error }
+            try Task.checkCancellation()
             self.logger.warning(
                 "image cannot be taken",
                 metadata: [
                     "repository": .string(name.description), "digest": .string(digest.description), "reason": .string(error.message),
                 ])
-            failure = failure ?? error
+            try await self.skipped.record(digest, tags: tags, in: name, reason: error.message)
+        }
+    }
+
+    private func retrySkipped() async throws {
+        for image in try await self.skipped.due() {
+            try await self.replicate(image.digest, tags: image.tags.sorted { $0.description < $1.description }, in: image.repository)
+        }
+    }
+
+    /// Whether the child, having applied everything up to the head, holds something else than the parent: then the log was not enough.
+    private func hasDrifted(from page: ChangesPage) async throws -> Bool {
+        guard page.atHead, let root = page.root, try await self.skipped.all().isEmpty else { return false }
+        guard try await self.store.stateSummary(of: self.registry, isSelected: { _ in true }).root != root else { return false }
+        // Rarely: what a comparison cannot mend would be compared for ever.
+        return self.lastDrift.withLock { last in
+            guard last.map({ ContinuousClock.now - $0 > .seconds(3600) }) ?? true else { return false }
+            last = .now
+            return true
         }
     }
 
     /// Compares whole state: at the first start, after a change of the selection, and when the cursor cannot be followed.
     private func compareState() async throws {
-        // An initial synchronisation that was interrupted is still the initial one.
-        try await self.beginSync(trigger: await self.memory.memory.result?.lastSuccess == nil ? "InitialSync" : "RecoveryService")
-        let summary = try await self.gateway.state()
-        var failure: SyncError?
-        for name in summary.repositories { try await self.compare(name, &failure) }
-        let selected = Set(summary.repositories)
-        var last: String?
-        while true {
-            let page = try await self.store.repositories(in: self.registry, after: last, limit: 500)
-            for name in page where !selected.contains(name) {
-                try await self.store.clear(name, in: self.registry, origin: TransferEngine.origin)
-            }
-            guard page.count == 500, let end = page.last else { break }
-            last = end.description
+        // An initial synchronisation that was interrupted is still the initial one, and makes up for one by hand.
+        let memory = await self.memory.memory
+        let resync = memory.settings?.resync
+        let recovery = resync != memory.resynced ? "ManualResync" : "RecoveryService"
+        try await self.beginSync(trigger: memory.result?.lastSuccess == nil ? "InitialSync" : recovery)
+        try await self.skipped.forgetAll()
+        let comparison = StateComparison(store: self.store, registry: self.registry, gateway: self.gateway) { digest, tags, name in
+            try await self.replicate(digest, tags: tags, in: name)
         }
-        if let failure { throw failure }
-        try await self.memory.update { $0.cursor = summary.cursor }
+        let cursor = try await comparison.run()
+        try await self.memory.update {
+            $0.cursor = cursor
+            $0.resynced = resync
+        }
         try await self.finishSync()
-    }
-
-    private func compare(_ name: RepositoryName, _ failure: inout SyncError?) async throws {
-        var wanted: [Tag: Digest] = [:]
-        var referrers: Set<Digest> = []
-        var next: Tag?
-        repeat {
-            let page = try await self.gateway.state(of: name, after: next)
-            for entry in page.tags { wanted[entry.tag] = entry.digest }
-            referrers.formUnion(page.referrers)
-            next = page.next
-        } while next != nil
-        // Several tags of one image move together.
-        let byDigest = Dictionary(grouping: wanted.keys) { wanted[$0] }
-        for (digest, tags) in byDigest.sorted(by: { ($0.value.map(\.description).min() ?? "") < ($1.value.map(\.description).min() ?? "") })
-        {
-            if let digest { try await self.replicate(digest, tags: tags.sorted { $0.description < $1.description }, in: name, &failure) }
-        }
-        for digest in referrers.sorted() { try await self.replicate(digest, tags: [], in: name, &failure) }
-        let here = try await self.localState(of: name)
-        try await self.store.retract(
-            tags: here.tags.map(\.tag).filter { wanted[$0] == nil }, manifests: here.referrers.filter { !referrers.contains($0) },
-            from: name,
-            of: self.registry, origin: TransferEngine.origin)
-    }
-
-    private func localState(of name: RepositoryName) async throws -> RepositoryState {
-        var tags: [RepositoryState.TagEntry] = []
-        var referrers: [Digest] = []
-        while true {
-            let page = try await self.store.state(of: name, in: self.registry, after: tags.last?.tag, limit: 1000).state
-            tags += page.tags
-            referrers += page.referrers
-            guard page.tags.count == 1000 else { return RepositoryState(tags: tags, referrers: referrers) }
-        }
     }
 
     // MARK: Reports
@@ -357,14 +371,14 @@ package final class SyncAgent: Sendable {
     }
 
     /// Records that a synchronisation under way has failed; what it received is counted all the same.
-    private func failSync() async {
+    private func failSync(state: String = "Failed") async {
         let now = self.clock.milliseconds()
         let received = self.engine.takeReceived()
         try? await self.memory.update {
             $0.bytesReceived += received
             guard var result = $0.result, result.state == "Syncing" else { return }
-            result.state = "Failed"
-            result.ended = now
+            result.state = state
+            result.ended = state == "Pending" ? nil : now
             $0.result = result
         }
     }
@@ -397,13 +411,17 @@ package final class SyncAgent: Sendable {
             let memory = await self.memory.memory
             guard let nonce = memory.nonce else { return }
             let space = try? self.folder.space()
-            let details = trouble.map {
-                [StatusDetail(type: "Error", code: $0.code.rawValue, description: $0.message, timestamp: self.clock.milliseconds())]
-            }
+            let details =
+                (trouble.map {
+                    [StatusDetail(type: "Error", code: $0.code.rawValue, description: $0.message, timestamp: self.clock.milliseconds())]
+                } ?? []) + ((try? await self.skipped.details()) ?? [])
+            // A disk that takes no more keeps the root from being told, not the heartbeat.
+            let root = phase == .idle ? try? await self.store.stateSummary(of: self.registry, isSelected: { _ in true }).root : nil
             let answer = try await self.gateway.report(
                 StatusReport(
-                    nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details ?? [],
-                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total))
+                    nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
+                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
+                    resynced: memory.resynced))
             try await self.memory.update { $0.nonce = answer.nonce }
         }
     }

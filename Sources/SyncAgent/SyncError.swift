@@ -22,6 +22,8 @@ package struct SyncError: Error, Sendable, Equatable, CustomStringConvertible {
         case wrongFolder = "DataFolderMismatch"
         case parentRefused = "ParentRefused"
         case content = "ContentError"
+        /// No error: the window ended while something was under way.
+        case windowClosed = "WindowClosed"
     }
 
     package let code: Code

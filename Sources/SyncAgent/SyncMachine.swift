@@ -103,6 +103,9 @@ package struct SyncMachine: Sendable {
         case .rested:
             // After silence: settings first, then content.
             return self.isActivated ? self.enter(.settings, .fetchSettings) : self.enter(.activating, .activate)
+        case .failed(let error) where error.code == .windowClosed:
+            // What is under way goes on in the next window.
+            return self.proceed(now)
         case .failed(let error): return self.fail(error, jitter)
         }
     }
@@ -134,7 +137,7 @@ package struct SyncMachine: Sendable {
             self.isActivated = false
             self.phase = .offline(attempt: 1)
             return .rest(milliseconds: Self.unauthorizedRest)
-        case .parentUnreachable, .parentUntrusted, .disk, .parentRefused, .content:
+        case .parentUnreachable, .parentUntrusted, .disk, .parentRefused, .content, .windowClosed:
             self.failures += 1
             self.phase = .offline(attempt: self.failures)
             let base = min(Self.longestBackOff, 250 << min(self.failures, 12))

@@ -28,6 +28,8 @@ package struct SyncMemory: Sendable, Equatable {
     package var cursor: GatewayCursor?
     package var bytesReceived: Int64 = 0
     package var result: SyncResult?
+    /// The resynchronisation by hand that was done last.
+    package var resynced: Int64?
 }
 
 /// Keeps ``SyncMemory`` in the database.
@@ -47,7 +49,7 @@ package actor SyncMemoryStore {
             try session.row(
                 """
                 SELECT connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log, sequence,
-                    bytes_received, result FROM sync_state WHERE id = 1
+                    bytes_received, result, resynced FROM sync_state WHERE id = 1
                 """
             ).map(Self.decode)
         }
@@ -100,14 +102,15 @@ package actor SyncMemoryStore {
             _ = try session.execute(
                 """
                 INSERT INTO sync_state (id, connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log,
-                    sequence, bytes_received, result) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    sequence, bytes_received, result, resynced) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, pin = excluded.pin, epoch = excluded.epoch, nonce = excluded.nonce,
                     registry = excluded.registry, trust = excluded.trust, settings = excluded.settings, settings_tag = excluded.settings_tag,
-                    log = excluded.log, sequence = excluded.sequence, bytes_received = excluded.bytes_received, result = excluded.result
+                    log = excluded.log, sequence = excluded.sequence, bytes_received = excluded.bytes_received, result = excluded.result, resynced = excluded.resynced
                 """, SQLValue(memory.connectedRegistry), SQLValue(memory.parent), SQLValue(memory.pin), SQLValue(memory.instance),
                 SQLValue(memory.epoch),
                 SQLValue(memory.nonce), SQLValue(memory.registry), SQLValue(memory.trust), SQLValue(settings), SQLValue(memory.settingsTag),
-                SQLValue(memory.cursor?.log), SQLValue(memory.cursor?.sequence), .integer(memory.bytesReceived), SQLValue(result))
+                SQLValue(memory.cursor?.log), SQLValue(memory.cursor?.sequence), .integer(memory.bytesReceived), SQLValue(result),
+                SQLValue(memory.resynced))
         }
     }
 
@@ -124,6 +127,7 @@ package actor SyncMemoryStore {
             settings: try row.optionalText(8).map { try decoder.decode(GatewaySettings.self, from: Data($0.utf8)) },
             settingsTag: row.optionalText(9),
             cursor: row.optionalText(10).map { GatewayCursor(log: $0, sequence: row.integer(11)) }, bytesReceived: row.integer(12),
-            result: try row.optionalText(13).map { try decoder.decode(SyncResult.self, from: Data($0.utf8)) })
+            result: try row.optionalText(13).map { try decoder.decode(SyncResult.self, from: Data($0.utf8)) },
+            resynced: row.optionalInteger(14))
     }
 }

@@ -14,6 +14,18 @@ package enum SyncSchema {
                     instance TEXT NOT NULL, epoch INTEGER, nonce TEXT, registry TEXT, trust TEXT, settings TEXT, settings_tag TEXT,
                     log TEXT, sequence INTEGER, bytes_received INTEGER NOT NULL DEFAULT 0, result TEXT)
                 """
-            ])
+            ]),
+        Migration(
+            "sync-2",
+            [
+                """
+                CREATE TABLE sync_skipped (
+                    repository TEXT NOT NULL, digest TEXT NOT NULL, tags TEXT NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL,
+                    due INTEGER NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (repository, digest)) WITHOUT ROWID
+                """,
+                "CREATE TABLE sync_transfer (digest TEXT PRIMARY KEY, boot TEXT NOT NULL, durable INTEGER NOT NULL) WITHOUT ROWID",
+                // The resynchronisation by hand that was done last, as the parent numbers it.
+                "ALTER TABLE sync_state ADD COLUMN resynced INTEGER",
+            ]),
     ]
 }

@@ -11,8 +11,6 @@ internal import Synchronization
 package final class TransferEngine: Sendable {
     /// Blobs fetched at a time.
     private static let parallelBlobs = 4
-    /// Network reads are gathered to this many bytes before they are written.
-    private static let writeSize = 128 << 10
     /// Bytes between two flushes of a blob under way.
     private static let flushInterval: Int64 = 8 << 20
     /// How deep indexes may nest.
@@ -22,8 +20,12 @@ package final class TransferEngine: Sendable {
     private let store: RegistryStore
     private let registry: RegistryID
     private let received = Atomic<Int64>(0)
+    private let gate: TransferGate
+    private let offsets: TransferOffsets
 
-    package init(client: RegistryClient, store: RegistryStore, registry: RegistryID) {
+    package init(client: RegistryClient, store: RegistryStore, registry: RegistryID, gate: TransferGate = TransferGate()) {
+        self.gate = gate
+        self.offsets = TransferOffsets(database: store.database)
         self.client = client
         self.store = store
         self.registry = registry
@@ -72,6 +74,7 @@ package final class TransferEngine: Sendable {
             throw SyncError(.content, "indexes in repository \(name) nest deeper than \(Self.maximumDepth) levels at \(digest)")
         }
         if depth > 0, try await self.store.holdsWhole(digest, in: name, of: self.registry) { return true }
+        try self.gate.pass()
         guard let (bytes, mediaType) = try await self.client.manifest(digest, in: name) else { return false }
         self.received.add(Int64(bytes.count), ordering: .relaxed)
         let new: NewManifest
@@ -120,6 +123,9 @@ package final class TransferEngine: Sendable {
     private func fetchOnce(_ descriptor: Descriptor, in name: RepositoryName) async throws {
         let blobs = self.store.blobs
         let staging = StagingName.transfer(descriptor.digest)
+        // What is smaller is fetched again sooner than its offset were written.
+        let isLarge = descriptor.size > Self.flushInterval
+        if isLarge, let trusted = try await self.offsets.trusted(descriptor.digest) { try await blobs.shorten(staging, to: trusted) }
         var staged: any StagedBlob
         if let earlier = try await blobs.resume(staging), earlier.size <= descriptor.size {
             staged = earlier
@@ -127,11 +133,14 @@ package final class TransferEngine: Sendable {
             staged = try await blobs.stage(staging)
         }
         if staged.size < descriptor.size {
+            try self.gate.pass()
             guard let (body, offset) = try await self.client.blob(descriptor.digest, in: name, from: staged.size) else {
                 throw SyncError(.content, "the parent lists blob \(descriptor.digest) in repository \(name) but does not have it")
             }
             if offset == 0, staged.size > 0 { staged = try await blobs.stage(staging) }
-            try await self.receive(body, into: staged, limit: descriptor.size)
+            // From here on the file's length counts, as long as this boot lasts.
+            if isLarge { try await self.offsets.record(descriptor.digest, durable: try await self.flushed(staged)) }
+            try await self.receive(body, of: descriptor, into: staged)
             // A body may end early and look whole (a proxy that answers a shorter range): what came is kept.
             guard staged.size == descriptor.size else {
                 throw TransportError(.interrupted, "blob \(descriptor.digest) ended after \(staged.size) of \(descriptor.size) bytes")
@@ -139,36 +148,32 @@ package final class TransferEngine: Sendable {
         }
         let stored = try await blobs.commit(staged, as: descriptor.digest, size: descriptor.size)
         try await self.store.admit(stored, into: nil, of: self.registry)
+        if isLarge { try await self.offsets.forget(descriptor.digest) }
     }
 
-    private func receive(_ body: ClientResponseBody, into staged: any StagedBlob, limit: Int64) async throws {
-        var gathered = ByteBuffer()
+    private func flushed(_ staged: any StagedBlob) async throws -> Int64 {
+        if staged.size > 0 { try await staged.synchronize() }
+        return staged.size
+    }
+
+    /// Writes each network read at once: a process that is killed loses what its sockets held and nothing else.
+    private func receive(_ body: ClientResponseBody, of descriptor: Descriptor, into staged: any StagedBlob) async throws {
         var flushed = staged.size
-        do {
-            for try await var part in body {
-                self.received.add(Int64(part.readableBytes), ordering: .relaxed)
-                gathered.writeBuffer(&part)
-                guard gathered.readableBytes >= Self.writeSize else { continue }
-                try await self.write(&gathered, to: staged, limit: limit)
-                if staged.size - flushed >= Self.flushInterval {
-                    try await staged.synchronize()
-                    flushed = staged.size
-                }
+        for try await part in body {
+            self.received.add(Int64(part.readableBytes), ordering: .relaxed)
+            guard staged.size + Int64(part.readableBytes) <= descriptor.size else {
+                throw PersistenceError(
+                    .sizeMismatch, tried: "receive \(staged.name.text)",
+                    cause: "the parent sends more than the \(descriptor.size) bytes it announced")
             }
-        } catch {
-            // What has arrived is kept: the next attempt goes on behind it.
-            if !(error is PersistenceError), gathered.readableBytes > 0 { try? await self.write(&gathered, to: staged, limit: limit) }
-            throw error
+            try await staged.append(part)
+            if staged.size - flushed >= Self.flushInterval {
+                try await staged.synchronize()
+                flushed = staged.size
+                try await self.offsets.record(descriptor.digest, durable: flushed)
+            }
+            // What has arrived is kept: the next window goes on behind it.
+            if staged.size < descriptor.size { try self.gate.pass() }
         }
-        if gathered.readableBytes > 0 { try await self.write(&gathered, to: staged, limit: limit) }
-    }
-
-    private func write(_ gathered: inout ByteBuffer, to staged: any StagedBlob, limit: Int64) async throws {
-        guard staged.size + Int64(gathered.readableBytes) <= limit else {
-            throw PersistenceError(
-                .sizeMismatch, tried: "receive \(staged.name.text)", cause: "the parent sends more than the \(limit) bytes it announced")
-        }
-        try await staged.append(gathered)
-        gathered.clear()
     }
 }

@@ -146,6 +146,7 @@ private final class HookedBlobStore: BlobStore {
 
     func stage(_ name: StagingName) async throws -> any StagedBlob { try await self.base.stage(name) }
     func resume(_ name: StagingName) async throws -> (any StagedBlob)? { try await self.base.resume(name) }
+    func shorten(_ name: StagingName, to size: Int64) async throws { try await self.base.shorten(name, to: size) }
     func discard(_ name: StagingName) async throws { try await self.base.discard(name) }
     func staged(in area: StagingArea) async throws -> [(name: StagingName, modified: Int64)] { try await self.base.staged(in: area) }
     func commit(_ staged: any StagedBlob, as digest: Digest, size: Int64?) async throws -> StoredBlob {

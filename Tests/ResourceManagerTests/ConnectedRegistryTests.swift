@@ -162,7 +162,20 @@ import Testing
         #expect(freed[path: "properties", "activation", "status"] == "Inactive")
         #expect(freed[path: "properties", "connectionState"] == "Offline")
         #expect(try await world.send(.post, world.registry() + "/connectedRegistries/nobody/deactivate").status == 404)
-        #expect(try await world.send(.post, path + "/resync").code == "FeatureNotAvailable")
+    }
+
+    @Test("C17 a resynchronisation by hand is queued for a connected registry that is away")
+    func resync() async throws {
+        let world = try await World().withRegistry()
+        try await world.withConnectedRegistry("store1")
+        let path = world.registry() + "/connectedRegistries/store1"
+        let answer = try await world.send(.post, path + "/resync")
+        #expect(answer.status == 200)
+        for document in [answer.body, try await world.send(.get, path).body] {
+            #expect(document[path: "properties", "registrySyncResult", "syncTrigger"] == "ManualResync")
+            #expect(document[path: "properties", "registrySyncResult", "syncState"] == "Pending")
+        }
+        #expect(try await world.send(.post, world.registry() + "/connectedRegistries/nobody/resync").status == 404)
     }
 
     @Test("C18 a token in use by a connected registry is not deleted")

@@ -31,8 +31,12 @@ final class LoopbackTransport: TrustingTransport {
         var isOnline = true
         /// Blob bytes that still pass before the link is cut.
         var budget: Int?
+        /// What happens once so many bytes of blobs have passed.
+        var milestone: (bytes: Int, action: @Sendable () -> Void)?
         var requests: [Request] = []
         var blobBytes = 0
+        /// Sizes of the answers that are no blobs.
+        var bodies: [(target: String, bytes: Int)] = []
         var gate: (Gate, reached: Gate)?
     }
 
@@ -49,9 +53,18 @@ final class LoopbackTransport: TrustingTransport {
     var blobBytes: Int { self.state.withLock { $0.blobBytes } }
     var isOnline: Bool { self.state.withLock { $0.isOnline } }
 
+    /// Bytes of all answers that are no blobs.
+    var bodyBytes: Int { self.bytes { _ in true } }
+    /// Bytes of the answers to some requests, blobs excepted.
+    func bytes(_ isCounted: (String) -> Bool) -> Int {
+        self.state.withLock { $0.bodies }.reduce(0) { $0 + (isCounted($1.target) ? $1.bytes : 0) }
+    }
+
     func setOnline(_ isOnline: Bool) { self.state.withLock { $0.isOnline = isOnline } }
     /// Cuts the link in the middle of a blob, after this many bytes of blobs from now on.
     func cut(afterBlobBytes count: Int) { self.state.withLock { $0.budget = count } }
+    /// Does something once so many bytes of blobs have passed, before the next ones do.
+    func when(blobBytes count: Int, _ action: @escaping @Sendable () -> Void) { self.state.withLock { $0.milestone = (count, action) } }
     /// Holds the first blob body until `gate` is opened; `reached` tells that it waits.
     func hold(_ gate: Gate, reached: Gate) { self.state.withLock { $0.gate = (gate, reached) } }
     func forget() { self.state.withLock { $0.requests = [] } }
@@ -62,6 +75,10 @@ final class LoopbackTransport: TrustingTransport {
             guard state.isOnline else { return (0, true) }
             let passed = min(count, state.budget ?? count)
             state.blobBytes += passed
+            if let milestone = state.milestone, state.blobBytes >= milestone.bytes {
+                milestone.action()
+                state.milestone = nil
+            }
             if let budget = state.budget {
                 state.budget = budget - passed
                 if budget == passed { (state.isOnline, state.budget) = (false, nil) }
@@ -97,13 +114,18 @@ final class LoopbackTransport: TrustingTransport {
         let body: Body =
             switch response.body {
             case .none, .announced: Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil)
-            case .bytes(let buffer): Body(reader: nil, bytes: buffer, range: 0..<0, meter: nil)
+            case .bytes(let buffer): self.counted(buffer, request.target, Body(reader: nil, bytes: buffer, range: 0..<0, meter: nil))
             case .blob(let reader, let range): Body(reader: reader, bytes: ByteBuffer(), range: range, meter: isBlob ? self : nil)
             // Sites ask for one range at a time.
             case .pieces: throw TransportError(.interrupted, "the answer has several parts")
             }
         return ClientResponse(
             status: response.status.code, headers: response.headers.map { ($0.name.rawName, $0.value) }, body: ClientResponseBody(body))
+    }
+
+    private func counted(_ buffer: ByteBuffer, _ target: String, _ body: Body) -> Body {
+        self.state.withLock { $0.bodies.append((target, buffer.readableBytes)) }
+        return body
     }
 
     /// A body in small parts.
@@ -199,7 +221,7 @@ final class Family: Sendable {
 
     /// Waits for the child's content to meet a condition, woken by each change of it.
     func until(_ condition: @Sendable () async throws -> Bool) async throws -> Bool {
-        let deadline = ContinuousClock.now + .seconds(20)
+        let deadline = ContinuousClock.now + .seconds(40)
         while true {
             let seen = self.child.activity.count
             if try await condition() { return true }

@@ -83,7 +83,7 @@ package final class Gate: Sendable {
 
 /// Waits until `condition` holds, giving way in between; ends the test's wait after ten seconds.
 package func eventually(_ condition: @Sendable () async throws -> Bool) async throws -> Bool {
-    let deadline = ContinuousClock.now + .seconds(10)
+    let deadline = ContinuousClock.now + .seconds(30)
     while ContinuousClock.now < deadline {
         if try await condition() { return true }
         try await Task.sleep(for: .milliseconds(5))

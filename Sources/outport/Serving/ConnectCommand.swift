@@ -89,8 +89,9 @@ struct ConnectCommand: AsyncParsableCommand {
             else { return nil }
             return .init(schedule: schedule, policy: GarbagePolicy(untaggedAge: GarbagePolicy.day))
         }
+        let keeper = LogKeeper(store: node.store, connectedRegistries: nil, logger: logger)
         do {
-            try await Node.run([listener, AgentService(agent: agent), garbage] + (certificates.map { [$0] } ?? []))
+            try await Node.run([listener, AgentService(agent: agent), garbage, keeper] + (certificates.map { [$0] } ?? []))
         } catch let refusal as AgentService.Refused {
             await node.close()
             FileHandle.standardError.write(Data("ERROR: (\(refusal.error.code.rawValue)) \(refusal.error.message)\n".utf8))

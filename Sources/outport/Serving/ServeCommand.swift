@@ -97,8 +97,9 @@ struct ServeCommand: AsyncParsableCommand {
         ) {
             .init(schedule: daily, policy: GarbagePolicy())
         }
+        let keeper = LogKeeper(store: node.store, connectedRegistries: connectedRegistries, logger: logger)
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
-        try await Node.run([listener, GatewayService(gateway: gateway), garbage] + (certificates.map { [$0] } ?? []))
+        try await Node.run([listener, GatewayService(gateway: gateway), garbage, keeper] + (certificates.map { [$0] } ?? []))
         await node.close()
     }
 

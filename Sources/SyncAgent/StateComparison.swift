@@ -1,0 +1,117 @@
+// Brings the child's content to the parent's by comparing hashes, for when the log cannot be followed: one request when
+// nothing differs, and otherwise as much as differs.
+
+internal import GatewayProtocol
+internal import OCI
+internal import Persistence
+internal import RegistryCore
+
+/// One comparison of whole state.
+struct StateComparison: Sendable {
+    /// Repositories of up to this many entries are listed: that is shorter than the hashes of their buckets.
+    static let listedEntries = 256
+    /// So many differing buckets are listed with the whole repository.
+    private static let bucketsWorthAsking = 256
+
+    let store: RegistryStore
+    let registry: RegistryID
+    let gateway: GatewayClient
+    /// Makes an image complete and moves tags to it; what is damaged at the parent is not its failure.
+    let replicate: @Sendable (Digest, [Tag], RepositoryName) async throws -> Void
+
+    /// - Returns: where to follow the log from.
+    func run() async throws -> GatewayCursor {
+        // What was taken out of service here is missing although every name stands.
+        for (name, digest) in try await self.store.incompleteManifests(in: self.registry) { try await self.replicate(digest, [], name) }
+        let local = try await self.store.stateSummary(of: self.registry) { _ in true }
+        let summary = try await self.gateway.state(root: local.root)
+        if summary.unchanged == true { return summary.cursor }
+        let ours = Dictionary(uniqueKeysWithValues: local.repositories.map { ($0.name, $0) })
+        for (number, name) in summary.repositories.enumerated() {
+            guard let hashes = summary.hashes, number < hashes.count else {
+                try await self.list(name)
+                continue
+            }
+            let (theirs, here) = (hashes[number], ours[name])
+            if theirs.hash == here?.hash { continue }
+            if theirs.entries > Self.listedEntries, (here?.entries ?? 0) > Self.listedEntries, try await self.buckets(of: name) { continue }
+            try await self.list(name)
+        }
+        let selected = Set(summary.repositories)
+        for repository in local.repositories where !selected.contains(repository.name) {
+            try await self.store.clear(repository.name, in: self.registry, origin: TransferEngine.origin)
+        }
+        return summary.cursor
+    }
+
+    /// Compares by buckets.
+    ///
+    /// - Returns: whether it could; a repository that differs nearly everywhere is better listed.
+    private func buckets(of name: RepositoryName) async throws -> Bool {
+        let ours = try await self.store.bucketHashes(of: name, in: self.registry)
+        guard let differing = try await self.gateway.bucketHashes(of: name).differing(from: ours),
+            differing.count <= Self.bucketsWorthAsking
+        else { return false }
+        for start in stride(from: 0, to: differing.count, by: BucketEntries.maximumBuckets) {
+            let some = Array(differing[start..<min(start + BucketEntries.maximumBuckets, differing.count)])
+            let theirs = try await self.gateway.entries(of: name, in: some)
+            let here = try await self.store.stateEntries(of: name, in: self.registry, buckets: some)
+            let absent = Dictionary(here.map { ($0.name, $0) }) { first, _ in first }
+            var wanted: [Tag: Digest] = [:]
+            var referrers: Set<Digest> = []
+            for entry in theirs {
+                if let tag = entry.tag { wanted[tag] = entry.digest } else { referrers.insert(entry.digest) }
+                let same = absent[entry.tag?.description ?? entry.digest.description]
+                guard same?.digest != entry.digest || same?.absent != entry.absent ?? [] else { continue }
+                try await self.replicate(entry.digest, entry.tag.map { [$0] } ?? [], name)
+            }
+            try await self.retract(
+                tags: here.filter { $0.kind == .tag }.compactMap { try? Tag($0.name) }.filter { wanted[$0] == nil },
+                manifests: here.filter { $0.kind == .referrer && !referrers.contains($0.digest) }.map(\.digest)
+                    + theirs.flatMap { $0.absent ?? [] }, from: name)
+        }
+        return true
+    }
+
+    /// Compares by listing the repository.
+    private func list(_ name: RepositoryName) async throws {
+        var wanted: [Tag: Digest] = [:]
+        var referrers: Set<Digest> = []
+        var absent: Set<Digest> = []
+        var next: Tag?
+        repeat {
+            let page = try await self.gateway.state(of: name, after: next)
+            for entry in page.tags { wanted[entry.tag] = entry.digest }
+            referrers.formUnion(page.referrers)
+            absent.formUnion(page.absent ?? [])
+            next = page.next
+        } while next != nil
+        // Several tags of one image move together.
+        let byDigest = Dictionary(grouping: wanted.keys) { wanted[$0] }
+        for (digest, tags) in byDigest.sorted(by: { ($0.value.map(\.description).min() ?? "") < ($1.value.map(\.description).min() ?? "") })
+        {
+            if let digest { try await self.replicate(digest, tags.sorted { $0.description < $1.description }, name) }
+        }
+        for digest in referrers.sorted() { try await self.replicate(digest, [], name) }
+        let here = try await self.localState(of: name)
+        try await self.retract(
+            tags: here.tags.map(\.tag).filter { wanted[$0] == nil },
+            manifests: here.referrers.filter { !referrers.contains($0) } + absent.sorted(), from: name)
+    }
+
+    private func retract(tags: [Tag], manifests: [Digest], from name: RepositoryName) async throws {
+        guard !tags.isEmpty || !manifests.isEmpty else { return }
+        try await self.store.retract(tags: tags, manifests: manifests, from: name, of: self.registry, origin: TransferEngine.origin)
+    }
+
+    private func localState(of name: RepositoryName) async throws -> RepositoryState {
+        var tags: [RepositoryState.TagEntry] = []
+        var referrers: [Digest] = []
+        while true {
+            let page = try await self.store.state(of: name, in: self.registry, after: tags.last?.tag, limit: 1000).state
+            tags += page.tags
+            referrers += page.referrers
+            guard page.tags.count == 1000 else { return RepositoryState(tags: tags, referrers: referrers) }
+        }
+    }
+}

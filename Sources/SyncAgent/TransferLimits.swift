@@ -1,0 +1,77 @@
+// What a transfer must know besides its bytes: until when they may move, and from where it may go on after a power loss.
+
+internal import NIOCore
+internal import OCI
+package import Persistence
+internal import Synchronization
+
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
+/// Lets content move until the window closes.
+package final class TransferGate: Sendable {
+    private let clock: WallClock
+    /// Seconds since 1970; `nil` when it does not close.
+    private let closes = Mutex<Int?>(nil)
+
+    package init(clock: WallClock = .system) { self.clock = clock }
+
+    func open(until end: Int?) { self.closes.withLock { $0 = end } }
+
+    /// Seconds left; `nil` without end.
+    var rest: Int? { self.closes.withLock { $0 }.map { max(0, $0 - Int(self.clock.seconds)) } }
+
+    /// - Throws: ``SyncError`` with code `windowClosed` when the window is over.
+    func pass() throws {
+        if self.rest == 0 {
+            throw SyncError(.windowClosed, "the synchronisation window is over; what is under way goes on in the next one")
+        }
+    }
+}
+
+/// Up to where large content under way is known to be on the disk.
+///
+/// While the machine runs, a file's length can be trusted, whoever was killed. After a power loss it cannot: the length may be there and
+/// the bytes not. The two are told apart by the identity of the boot.
+struct TransferOffsets: Sendable {
+    /// The identity of this boot of the machine; empty where it is not known, and then no boot is the same.
+    static let thisBoot: String = {
+        // Files of the kernel give their size as 0.
+        var bytes = ByteBuffer()
+        guard let file = try? File("/proc/sys/kernel/random/boot_id", .read), (try? file.read(into: &bytes, count: 64, at: 0)) != nil else {
+            return ""
+        }
+        return String(buffer: bytes).trimmingCharacters(in: .whitespacesAndNewlines)
+    }()
+
+    let database: any Database
+    var boot = Self.thisBoot
+
+    /// Keeps, durably, that the first `size` bytes are on the disk.
+    func record(_ digest: Digest, durable size: Int64) async throws {
+        try await self.database.write { [boot] session in
+            _ = try session.execute(
+                """
+                INSERT INTO sync_transfer (digest, boot, durable) VALUES (?, ?, ?)
+                ON CONFLICT (digest) DO UPDATE SET boot = excluded.boot, durable = excluded.durable
+                """, SQLValue(digest), .text(boot), .integer(size))
+        }
+    }
+
+    /// - Returns: bytes beyond which the file is not to be believed; `nil` when all of it is.
+    func trusted(_ digest: Digest) async throws -> Int64? {
+        guard
+            let row = try await self.database.read({
+                try $0.row("SELECT boot, durable FROM sync_transfer WHERE digest = ?", SQLValue(digest))
+            }), row.text(0) != self.boot || self.boot.isEmpty
+        else { return nil }
+        return row.integer(1)
+    }
+
+    func forget(_ digest: Digest) async throws {
+        _ = try await self.database.write { try $0.execute("DELETE FROM sync_transfer WHERE digest = ?", SQLValue(digest)) }
+    }
+}

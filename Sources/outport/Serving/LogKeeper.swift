@@ -1,0 +1,33 @@
+// Trims the change log, once an hour.
+
+internal import Gateway
+internal import Logging
+internal import RegistryCore
+internal import Schedule
+internal import ServiceLifecycle
+
+/// Keeps changes as long as connected registries may stay away, and no longer.
+struct LogKeeper: Service {
+    private static let interval = Duration.seconds(3600)
+
+    let store: RegistryStore
+    /// `nil` where there are no connected registries below.
+    let connectedRegistries: ConnectedRegistryStore?
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                do {
+                    let seconds = try await self.connectedRegistries?.longestMessageTTL() ?? Int64(MessageTTL.default.seconds)
+                    let removed = try await self.store.trimLog(before: self.store.clock.milliseconds() - seconds * 1000)
+                    if removed > 0 { self.logger.info("change log trimmed", metadata: ["rows": .stringConvertible(removed)]) }
+                } catch {
+                    self.logger.error(
+                        "the change log could not be trimmed; tried again in an hour", metadata: ["error": .string("\(error)")])
+                }
+                guard (try? await Task.sleep(for: Self.interval)) != nil else { return }
+            }
+        }
+    }
+}
