@@ -1,6 +1,6 @@
 // Keeps the change log from growing for ever: rows that nobody is waited for any longer go.
 
-package import Persistence
+internal import Persistence
 
 extension RegistryStore {
     /// Rows removed in one transaction, so that pushes do not wait long.

@@ -82,6 +82,7 @@ import Testing
         func stage(_ name: StagingName) async throws -> any StagedBlob { self.sink }
         func resume(_ name: StagingName) async throws -> (any StagedBlob)? { self.sink }
         func discard(_ name: StagingName) async throws {}
+        func shorten(_ name: StagingName, to size: Int64) async throws {}
         func staged(in area: StagingArea) async throws -> [(name: StagingName, modified: Int64)] { [] }
         func commit(_ staged: any StagedBlob, as digest: Digest, size: Int64?) async throws -> StoredBlob {
             StoredBlob(digest: digest, size: staged.size, generation: "1")
