@@ -136,7 +136,7 @@ let package = Package(
         tests("RegistryCore", ["TestSupport", grdb, nioCore]),
         tests("Identity", ["TestSupport"]),
         tests("HTTPServing", ["TestSupport", "DistributionAPI", nioPosix, nioSSL, serviceLifecycle, logging]),
-        tests("DistributionAPI", ["TestSupport"]),
+        tests("DistributionAPI", ["JSON", "TestSupport"]),
         tests("Gateway", ["TestSupport"]),
         tests("SyncAgent", ["TestSupport"]),
         tests("Schedule"),

@@ -85,7 +85,8 @@ struct ServeCommand: AsyncParsableCommand {
             address: listen, tls: certificates?.context,
             handlers: [
                 DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: hosts, hot: hot), gateway,
-                TokenEndpoint(access: access, directory: hosts), manager,
+                MetadataHandler(store: node.store, access: access, directory: hosts), TokenEndpoint(access: access, directory: hosts),
+                manager,
             ], hot: hot, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: node.pool, logger: logger
         ) { _ in
             self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: authority != nil)
