@@ -94,13 +94,14 @@ let package = Package(
         layer("RegistryClient", ["OCI", nioCore, nioPosix, nioHTTP1, nioSSL, nioFoundationCompat, x509, crypto]),
         layer("DistributionAPI", ["HTTPServing", "Identity", "RegistryCore", nioFoundationCompat]),
         layer("Gateway", ["GatewayProtocol", "HTTPServing", "Identity", "RegistryCore", "Schedule"]),
-        layer("ResourceManager", ["Gateway", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
+        layer("Import", ["Persistence", "RegistryClient", "RegistryCore", logging, nioCore]),
+        layer("ResourceManager", ["Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
         layer("SyncAgent", ["GatewayProtocol", "Identity", "RegistryClient", "RegistryCore", "Schedule", logging]),
 
         .executableTarget(
             name: "outport",
             dependencies: [
-                "DistributionAPI", "Gateway", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
+                "DistributionAPI", "Gateway", "Import", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
                 argumentParser, asyncHTTPClient, configuration, jwtKit, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings),
@@ -141,6 +142,7 @@ let package = Package(
         tests("SyncAgent", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),
+        tests("Import", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "TestSupport", logging, nioCore]),
         tests("ResourceManager", [crypto, jwtKit, x509]),
         tests("JMESPath", ["JSON"]),
         tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),

@@ -8,7 +8,8 @@ struct ACRCommand: AsyncParsableCommand {
         commandName: "acr", abstract: "Manage registries, tokens, scope maps and connected registries.",
         subcommands: [
             RegistryCreateCommand.self, RegistryShowCommand.self, RegistryListCommand.self, RegistryUpdateCommand.self,
-            RegistryDeleteCommand.self, CheckNameCommand.self, ShowUsageCommand.self, ShowEndpointsCommand.self, Credential.self,
+            RegistryDeleteCommand.self, CheckNameCommand.self, ShowUsageCommand.self, ShowEndpointsCommand.self, ImportCommand.self,
+            Credential.self,
             Token.self, ScopeMap.self, ConnectedRegistry.self,
         ])
 

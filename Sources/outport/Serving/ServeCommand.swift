@@ -7,6 +7,7 @@ internal import Foundation
 internal import Gateway
 internal import HTTPServing
 internal import Identity
+internal import Import
 internal import Logging
 internal import NIOPosix
 internal import Persistence
@@ -36,6 +37,8 @@ struct ServeCommand: AsyncParsableCommand {
 
     @Option(help: "Region of registries that name none.")
     var region: String?
+
+    @OptionGroup var fetch: FetchOptions
 
     func run() async throws {
         let layers = try await self.server.layers()
@@ -69,11 +72,12 @@ struct ServeCommand: AsyncParsableCommand {
         let resources = ResourceStore(database: node.database, registries: node.store, identities: node.identities, lookup: lookup)
         try await resources.load()
         let admins = try AdminUsers(database: node.database, folder: node.folder.keysPath)
-        let manager = ResourceManagerHandler(
-            ResourceManagerServices(
-                names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory,
-                authority: tokens,
-                connectedRegistries: connectedRegistries, admins: admins, trustPin: authority?.pin))
+        var services = ResourceManagerServices(
+            names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory,
+            authority: tokens, connectedRegistries: connectedRegistries, admins: admins, trustPin: authority?.pin)
+        let outside = try self.fetch.open(layers)
+        services.importer = ImageImporter(store: node.store, transport: outside.transport, upstreams: outside.upstreams)
+        let manager = ResourceManagerHandler(services)
         let hosts = ParentDirectory(lookup: lookup, names: names)
         let access = AccessController(
             identities: node.identities, directory: directory, tokens: tokens, leases: connectedRegistries, admins: admins)
@@ -99,6 +103,7 @@ struct ServeCommand: AsyncParsableCommand {
         }
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
         try await Node.run([listener, GatewayService(gateway: gateway), garbage] + (certificates.map { [$0] } ?? []))
+        outside.transport.close()
         await node.close()
     }
 
