@@ -125,7 +125,12 @@ actor SourceClient {
 
     private struct TokenAnswer: Decodable {
         let token: String?
-        let access_token: String?
+        let accessToken: String?
+
+        enum CodingKeys: String, CodingKey {
+            case token
+            case accessToken = "access_token"
+        }
     }
 
     /// Answers a challenge (RFC 9110, section 11.6.1; distribution token specification).
@@ -163,7 +168,7 @@ actor SourceClient {
             let response = try await self.transport.send(request)
             guard response.status == 200 else { throw await self.refusal(response, "a token for \(self.place)") }
             let answer = try? JSONDecoder().decode(TokenAnswer.self, from: Data(try await response.collect(limit: 1 << 20)))
-            guard let token = answer?.token ?? answer?.access_token else {
+            guard let token = answer?.token ?? answer?.accessToken else {
                 throw ImportError(.failed, "the token server \(url.endpoint) gave no token")
             }
             self.authorization = "Bearer \(token)"
