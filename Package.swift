@@ -94,7 +94,8 @@ let package = Package(
         layer("RegistryClient", ["OCI", nioCore, nioPosix, nioHTTP1, nioSSL, nioFoundationCompat, x509, crypto]),
         layer("DistributionAPI", ["HTTPServing", "Identity", "RegistryCore", nioFoundationCompat]),
         layer("Gateway", ["GatewayProtocol", "HTTPServing", "Identity", "RegistryCore", "Schedule"]),
-        layer("ResourceManager", ["Gateway", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
+        layer("Import", ["Persistence", "RegistryClient", "RegistryCore", logging, nioCore]),
+        layer("ResourceManager", ["Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
         layer("SyncAgent", ["GatewayProtocol", "Identity", "RegistryClient", "RegistryCore", "Schedule", logging]),
 
         layer("Kubernetes", ["COutport", "HTTPServing", "OCI", "Persistence", "RegistryClient", crypto, nioCore]),
@@ -102,7 +103,7 @@ let package = Package(
         .executableTarget(
             name: "outport",
             dependencies: [
-                "DistributionAPI", "Gateway", "Kubernetes", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
+                "DistributionAPI", "Gateway", "Import", "Kubernetes", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
                 argumentParser, asyncHTTPClient, configuration, jwtKit, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings),
@@ -138,12 +139,13 @@ let package = Package(
         tests("RegistryCore", ["TestSupport", grdb, nioCore]),
         tests("Identity", ["TestSupport"]),
         tests("HTTPServing", ["TestSupport", "DistributionAPI", nioPosix, nioSSL, serviceLifecycle, logging]),
-        tests("DistributionAPI", ["TestSupport"]),
+        tests("DistributionAPI", ["JSON", "TestSupport"]),
         tests("Gateway", ["TestSupport"]),
         tests("Kubernetes", ["TestSupport"]),
         tests("SyncAgent", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),
+        tests("Import", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "TestSupport", logging, nioCore]),
         tests("ResourceManager", [crypto, jwtKit, x509]),
         tests("JMESPath", ["JSON"]),
         tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),

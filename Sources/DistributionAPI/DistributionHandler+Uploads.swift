@@ -9,6 +9,7 @@ internal import RegistryCore
 
 extension DistributionHandler {
     func beginUpload(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
+        try await self.store.requireWritable(name, in: call.registry.id)
         if let mount = call.request.query("mount") {
             let digest = try Digest(mount)
             let sources = try await self.mountSources(digest, into: name, call)

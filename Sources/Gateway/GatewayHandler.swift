@@ -273,7 +273,7 @@ package final class GatewayHandler: RequestHandler {
             let etag = try Self.etag(try await self.settings(for: call))
             let remaining = deadline - ContinuousClock.now
             // Replicas hold what tags and referrers reach. A child of an index comes with it, or, where the index was there first, by itself.
-            func travelling() -> [Change] { page.changes.filter { $0.kind != .manifestPut || $0.isReached } }
+            func travelling() -> [Change] { page.changes.filter { ($0.kind != .manifestPut || $0.isReached) && $0.kind != .locksChanged } }
             if !travelling().isEmpty || (known != nil && known != etag) || remaining <= .zero || self.isStopping.load(ordering: .relaxed) {
                 var root: String?
                 if page.isAtHead { (page, root) = try await self.pageAndRoot(of: call, after: cursor, limit: limit) }

@@ -39,7 +39,7 @@ package struct CheckFinding: Sendable, Hashable {
 }
 
 /// An image as people write it: `registry.example/team/app:v1`.
-package struct ImageName: Sendable, CustomStringConvertible {
+package struct PulledImage: Sendable, CustomStringConvertible {
     package let registry: HostAndPort
     package let repository: RepositoryName
     package let reference: Reference
@@ -71,7 +71,7 @@ package struct PullCheck: Sendable {
     private static let clockTolerance: Int64 = 120
     private static let largestAnswer = 4 << 20
 
-    package let image: ImageName
+    package let image: PulledImage
     package let isSecure: Bool
     package let credentials: (user: String, password: String)?
     /// Such as `linux` and `amd64`.
@@ -84,7 +84,7 @@ package struct PullCheck: Sendable {
     ///   - resolve: the addresses of a name; none when it has none.
     ///   - now: seconds since 1970.
     package init(
-        image: ImageName, isSecure: Bool, credentials: (user: String, password: String)?, platform: (os: String, architecture: String),
+        image: PulledImage, isSecure: Bool, credentials: (user: String, password: String)?, platform: (os: String, architecture: String),
         transport: any Transport, resolve: @escaping @Sendable (String) async -> [String], now: @escaping @Sendable () -> Int64
     ) {
         self.image = image

@@ -22,8 +22,11 @@ package final class NIOTransport: Transport {
     private let group: any EventLoopGroup
     private let state: Mutex<State>
     private let context: NIOSSLContext
+    private let addresses: AddressPolicy?
 
-    package init(group: any EventLoopGroup, trust: TrustPolicy) throws {
+    /// - Parameter addresses: judges where connections go, where the names come from users.
+    package init(group: any EventLoopGroup, trust: TrustPolicy, addresses: AddressPolicy? = nil) throws {
+        self.addresses = addresses
         self.group = group
         self.state = Mutex(State(trust: trust))
         var configuration = TLSConfiguration.makeClientConfiguration()
@@ -118,11 +121,31 @@ package final class NIOTransport: Transport {
                     try pipeline.addHandler(ResponseHandler(server: "\(endpoint)", refusal: refusal))
                 }
             }
+        if let addresses { return try await Self.connect(bootstrap, to: endpoint, addresses) }
         do {
             return try await bootstrap.connect(host: endpoint.host, port: endpoint.port).get()
         } catch {
             throw TransportError(.unreachable, "\(endpoint) cannot be reached: \(error)")
         }
+    }
+
+    /// Connects to an address that is allowed, the first that answers.
+    private static func connect(
+        _ bootstrap: ClientBootstrap, to endpoint: ServerEndpoint, _ policy: AddressPolicy
+    ) async throws -> any Channel {
+        var failure = TransportError(.unreachable, "the name \(endpoint.host) has no address")
+        for address in try await AddressResolver.addresses(of: endpoint.host, port: endpoint.port) {
+            if let refusal = policy.refusal(of: address, host: endpoint.host) {
+                failure = TransportError(.unreachable, refusal)
+                continue
+            }
+            do {
+                return try await bootstrap.connect(to: address).get()
+            } catch {
+                failure = TransportError(.unreachable, "\(endpoint) cannot be reached: \(error)")
+            }
+        }
+        throw failure
     }
 
     private func exchange(_ request: ClientRequest, on channel: any Channel) async throws -> ClientResponse {

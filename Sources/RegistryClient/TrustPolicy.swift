@@ -27,6 +27,8 @@ package enum TrustPolicy: Sendable, Hashable {
     case authorities([String])
     /// The authorities the operating system trusts, at the time of the local clock.
     case system
+    /// The same and these authorities (PEM) besides.
+    case systemAnd([String])
     /// No verification: only to fetch an authority that is then compared with a pin. No credential may travel this way.
     case fetchOnly
 
@@ -47,6 +49,9 @@ package enum TrustPolicy: Sendable, Hashable {
                 time = min(max(now, leaf.notValidBefore), leaf.notValidAfter)
             case .system:
                 roots = CertificateStore.systemTrustRoots
+                time = now
+            case .systemAnd(let texts):
+                roots = CertificateStore.systemTrustRoots.appending(contentsOf: try texts.flatMap { try Self.certificates(pem: $0) })
                 time = now
             case .fetchOnly: return nil
             }

@@ -11,6 +11,8 @@ package struct Change: Sendable, Hashable {
         case manifestPut = "manifest-put"
         case manifestDeleted = "manifest-deleted"
         case repositoryDeleted = "repository-deleted"
+        /// The locks of a repository, or of the tag or manifest that the row names.
+        case locksChanged = "locks-changed"
     }
 
     package let sequence: Int64

@@ -56,7 +56,7 @@ package struct GarbageCollector: Sendable {
     static let unreachedManifests = """
         SELECT repository.registry, repository.name, manifest.repository, manifest.digest FROM manifest
             JOIN repository ON repository.id = manifest.repository
-        WHERE manifest.created < ?
+        WHERE manifest.created < ? AND manifest.locks & 3 = 0 AND repository.locks & 3 = 0
             AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
             AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
                 AND manifest_entry.digest = manifest.digest AND kind = 1)

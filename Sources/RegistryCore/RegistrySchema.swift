@@ -60,6 +60,17 @@ package enum RegistrySchema {
                     digest TEXT, origin TEXT NOT NULL, time INTEGER NOT NULL)
                 """,
                 "INSERT INTO change_log VALUES (1, lower(hex(randomblob(16))), 0, 0)",
-            ]), StateSchema.migration,
+            ]),
+        Migration(
+            "registry-2-locks",
+            [
+                // Bits of `ImageLocks`: what is off.
+                "ALTER TABLE repository ADD COLUMN locks INTEGER NOT NULL DEFAULT 0",
+                "ALTER TABLE manifest ADD COLUMN locks INTEGER NOT NULL DEFAULT 0",
+                // When its attributes were changed last; NULL for never.
+                "ALTER TABLE manifest ADD COLUMN updated INTEGER",
+                "ALTER TABLE tag ADD COLUMN locks INTEGER NOT NULL DEFAULT 0",
+            ]),
+        StateSchema.migration,
     ]
 }

@@ -12,12 +12,15 @@ extension RegistryStore {
             guard
                 let row = try session.row(
                     """
-                    SELECT blob.size, blob.generation FROM repository
+                    SELECT blob.size, blob.generation, repository.locks FROM repository
                         JOIN repository_blob ON repository_blob.repository = repository.id AND repository_blob.digest = ?
                         JOIN blob ON blob.digest = repository_blob.digest
                     WHERE repository.registry = ? AND repository.name = ?
                     """, SQLValue(digest), .integer(registry.value), SQLValue(name))
             else { throw RegistryError.blobUnknown(name, digest) }
+            if ImageLocks(rawValue: row.integer(2)).contains(.read) {
+                throw RegistryError.locked(.repository(name), "readEnabled", "pulling")
+            }
             return StoredBlob(digest: digest, size: row.integer(0), generation: row.text(1))
         }
     }
@@ -57,6 +60,7 @@ extension RegistryStore {
                 .integer(now + Self.leaseDuration))
             if let name {
                 let repository = try Self.ensureRepository(name, in: registry, now: now, session)
+                try Self.requireWritable(name, repository, session)
                 try Self.link(stored.digest, into: repository, now: now, session)
             }
             return try session.row("SELECT generation FROM blob WHERE digest = ?", SQLValue(stored.digest))?.text(0)
@@ -116,6 +120,7 @@ extension RegistryStore {
                         != nil
                 else { continue }
                 let target = try Self.ensureRepository(name, in: registry, now: now, session)
+                try Self.requireWritable(name, target, session)
                 try Self.link(digest, into: target, now: now, session)
                 try session.execute(
                     "UPDATE blob SET lease = max(lease, ?) WHERE digest = ?", .integer(now + Self.leaseDuration), SQLValue(digest))
@@ -131,6 +136,7 @@ extension RegistryStore {
     package func deleteBlob(_ digest: Digest, from name: RepositoryName, of registry: RegistryID) async throws {
         try await self.database.write { session in
             guard let repository = try Self.repository(name, in: registry, session) else { throw RegistryError.blobUnknown(name, digest) }
+            try Self.requireDeletable(.repository(name), repository, session)
             if let user = try session.row(
                 "SELECT manifest FROM manifest_entry WHERE repository = ? AND digest = ? AND kind = 0", .integer(repository),
                 SQLValue(digest))

@@ -53,6 +53,7 @@ extension RegistryStore {
             else {
                 throw Self.missing(new.manifest.requiredBlobs.map(\.digest), name)
             }
+            try Self.requireWritable(name, repository, session)
             var missing: [Digest] = []
             for blob in new.manifest.requiredBlobs {
                 let size = try session.row(
@@ -72,6 +73,7 @@ extension RegistryStore {
             guard missing.isEmpty else { throw Self.missing(missing, name) }
             try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             for tag in tags {
+                try Self.requireMovable(tag, to: new.digest, name, repository, session)
                 try Self.move(
                     tag, to: new.digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             }
@@ -140,8 +142,11 @@ extension RegistryStore {
     package func manifest(_ reference: Reference, in name: RepositoryName, of registry: RegistryID) async throws -> StoredManifest {
         try await self.database.read { session in
             let repository = try Self.requireRepository(name, in: registry, session)
+            if try Self.locks(of: .repository(name), repository, session).contains(.read) {
+                throw RegistryError.locked(.repository(name), "readEnabled", "pulling")
+            }
             let select =
-                "SELECT manifest.digest, manifest.media_type, manifest_content.bytes FROM manifest JOIN manifest_content USING (digest)"
+                "SELECT manifest.digest, manifest.media_type, manifest_content.bytes, manifest.locks FROM manifest JOIN manifest_content USING (digest)"
             let row =
                 switch reference {
                 case .digest(let digest):
@@ -155,6 +160,12 @@ extension RegistryStore {
                         """, .integer(repository), SQLValue(tag))
                 }
             guard let row else { throw RegistryError.manifestUnknown(name, reference) }
+            if case .tag(let tag) = reference, try Self.locks(of: .tag(name, tag), repository, session).contains(.read) {
+                throw RegistryError.locked(.tag(name, tag), "readEnabled", "pulling")
+            }
+            if ImageLocks(rawValue: row.integer(3)).contains(.read) {
+                throw RegistryError.locked(.manifest(name, try Digest(row.text(0))), "readEnabled", "pulling")
+            }
             return StoredManifest(digest: try Digest(row.text(0)), mediaType: try MediaType(row.text(1)), bytes: row.blob(2))
         }
     }
@@ -164,6 +175,7 @@ extension RegistryStore {
         let now = self.clock.milliseconds()
         try await self.database.write { session in
             let repository = try Self.requireRepository(name, in: registry, session)
+            try Self.requireDeletable(.tag(name, tag), repository, session)
             guard try Self.remove(tag, repository: repository, name: name, registry: registry, origin: origin, now: now, session) else {
                 throw RegistryError.manifestUnknown(name, .tag(tag))
             }
@@ -187,6 +199,7 @@ extension RegistryStore {
         let now = self.clock.milliseconds()
         try await self.database.write { session in
             let repository = try Self.requireRepository(name, in: registry, session)
+            try Self.requireDeletable(.manifest(name, digest), repository, session)
             guard try Self.remove(digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session) else {
                 throw RegistryError.manifestUnknown(name, .digest(digest))
             }

@@ -81,10 +81,10 @@ package final class RegistryStore: Sendable {
         try await self.database.read { session in
             try session.rows(
                 """
-                SELECT name FROM repository WHERE registry = ? AND name > ?
+                SELECT name FROM repository WHERE registry = ? AND name > ? AND locks & ? = 0
                     AND EXISTS (SELECT 1 FROM manifest WHERE manifest.repository = repository.id)
                 ORDER BY name LIMIT ?
-                """, .integer(registry.value), SQLValue(last ?? ""), .integer(Int64(limit))
+                """, .integer(registry.value), SQLValue(last ?? ""), .integer(ImageLocks.list.rawValue), .integer(Int64(limit))
             ).map { try RepositoryName($0.text(0)) }
         }
     }
@@ -96,8 +96,8 @@ package final class RegistryStore: Sendable {
         try await self.database.read { session in
             let repository = try Self.requireRepository(name, in: registry, session)
             return try session.rows(
-                "SELECT name FROM tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?", .integer(repository), SQLValue(last ?? ""),
-                .integer(Int64(limit))
+                "SELECT name FROM tag WHERE repository = ? AND name > ? AND locks & ? = 0 ORDER BY name LIMIT ?", .integer(repository),
+                SQLValue(last ?? ""), .integer(ImageLocks.list.rawValue), .integer(Int64(limit))
             ).map { try Tag($0.text(0)) }
         }
     }

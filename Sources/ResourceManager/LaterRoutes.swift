@@ -9,19 +9,7 @@ extension Route {
         ("cacheRules", .cacheRules, "A cache rule"), ("credentialSets", .credentialSets, "A credential set"),
     ]
 
-    private static let registryOperations: [(segment: String, name: String)] = [
-        ("importImage", "Importing images")
-    ]
-
-    static let laterRoutes: [Route] =
-        collections.flatMap(routes)
-        + registryOperations.map { later in
-            Route(.post, "\(registryPath):\(later.segment.lowercased())", "\(ResourceKind.registry.rawValue)/\(later.segment)/action") {
-                operations, call in
-                _ = try await operations.registry(call)
-                throw ResourceError.notAvailable(later.name)
-            }
-        }
+    static let laterRoutes: [Route] = collections.flatMap(routes)
 
     private static func routes(_ later: (segment: String, kind: ResourceID.ChildKind, name: String)) -> [Route] {
         let path = "\(registryPath)/\(later.segment.lowercased())"

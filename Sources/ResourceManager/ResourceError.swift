@@ -43,6 +43,7 @@ package struct ResourceError: Error, Sendable, CustomStringConvertible {
         case singleRegistry = "SuffixRequired"
         case busy = "ServerBusy"
         case noSpace = "InsufficientStorage"
+        case importFailed = "ImportFailed"
         case internalError = "InternalServerError"
     }
 

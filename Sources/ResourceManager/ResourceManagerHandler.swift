@@ -89,6 +89,7 @@ package final class ResourceManagerHandler: RequestHandler {
         let call = Call(request: request, caller: caller, parameters: parameters, body: try await Self.body(of: request))
         switch request.method {
         case .get, .head: return try await route.run(self.operations, call)
+        case _ where !route.isExclusive: return try await route.run(self.operations, call)
         default: return try await self.gate.withLock { [operations] in try await route.run(operations, call) }
         }
     }

@@ -3,6 +3,7 @@
 package import Gateway
 package import HTTPServing
 package import Identity
+package import Import
 package import Persistence
 package import RegistryCore
 
@@ -20,6 +21,9 @@ package struct ResourceManagerServices: Sendable {
     /// The SHA-256 of the own CA's public key, appended to sync passwords; `nil` when clients trust the certificate anyway.
     package let trustPin: String?
     package let clock: WallClock
+    /// `nil` where nothing is imported.
+    package var importer: ImageImporter?
+    let imports: ImportJobs
 
     package init(
         names: ServerNames, resources: ResourceStore, registries: RegistryStore, identities: IdentityStore, directory: Directory,
@@ -37,6 +41,7 @@ package struct ResourceManagerServices: Sendable {
         self.garbage = garbage
         self.trustPin = trustPin
         self.clock = clock
+        self.imports = ImportJobs(clock: clock)
     }
 }
 

@@ -27,7 +27,7 @@ package final class ResourceStore: Sendable {
     let database: any Database
     private let registries: RegistryStore
     private let identities: IdentityStore
-    private let lookup: RegistryLookup
+    let lookup: RegistryLookup
     let clock: WallClock
 
     package init(

@@ -49,16 +49,19 @@ struct Route: Sendable {
     private let pieces: [Piece]
     /// As it is written in the table.
     let pattern: String
+    /// Whether the call runs while no other change does.
+    let isExclusive: Bool
 
     /// - Parameters:
     ///   - pattern: segments in lower case, parameters in braces; what follows `:` is an operation on the resource before it.
     init(
-        _ method: HTTPRequest.Method, _ pattern: String, _ action: String?, filtered: Bool = false,
+        _ method: HTTPRequest.Method, _ pattern: String, _ action: String?, filtered: Bool = false, exclusive: Bool = true,
         _ run: @escaping @Sendable (ResourceOperations, Call) async throws -> ServerResponse
     ) {
         self.method = method
         self.action = action
         self.isFiltered = filtered
+        self.isExclusive = exclusive
         self.run = run
         self.pattern = pattern
         let halves = pattern.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
@@ -84,7 +87,7 @@ struct Route: Sendable {
     /// Every call there is.
     static let all: [Route] =
         subscriptionRoutes + groupRoutes + registryRoutes + adminUserRoutes + garbageRoutes + scopeMapRoutes + tokenRoutes
-        + connectedRegistryRoutes + laterRoutes
+        + connectedRegistryRoutes + importRoutes + laterRoutes
         + authorizationRoutes + subscriptionAliasRoutes + identityRoutes + managedClusterRoutes + connectedClusterRoutes
 
     /// The path of a registry.

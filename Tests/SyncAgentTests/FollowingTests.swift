@@ -80,7 +80,9 @@ import Testing
         // Not one byte of content came twice.
         #expect(family.transport.blobBytes == self.bytes(image.blobs))
         let ranges = family.transport.requests.filter { $0.target.contains(image.layers[0].digest.description) }.map(\.range)
-        #expect(ranges == [nil, "bytes=\(234_567 - image.config.bytes.count)-"])
+        // The small configuration travels beside the layer: it may have been among the bytes before the cut, or not.
+        let places = [234_567 - image.config.bytes.count, 234_567].map { "bytes=\($0)-" }
+        #expect(ranges.count == 2 && ranges.first == .some(nil) && places.contains(ranges.last.flatMap { $0 } ?? ""))
         #expect(family.child.scratch.files(below: "transfers").isEmpty)
     }
 

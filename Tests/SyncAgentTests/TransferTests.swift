@@ -46,7 +46,9 @@ import Testing
         #expect(try await family.isWhole(image, in: self.app))
         #expect(family.transport.blobBytes == self.bytes(image.blobs))
         let ranges = family.transport.requests.filter { $0.target.contains(image.layers[0].digest.description) }.map(\.range)
-        #expect(ranges == ["bytes=\(stood - image.config.bytes.count)-"])
+        // The small configuration travels beside the layer: it may have been among the bytes before the end, or not.
+        let places = [stood - image.config.bytes.count, stood].map { "bytes=\($0)-" }
+        #expect(ranges.count == 1 && places.contains(ranges.first.flatMap { $0 } ?? ""))
     }
 
     @Test("C14 after a power loss a transfer goes on at what was flushed, whatever the file's length says")

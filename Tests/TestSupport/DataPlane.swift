@@ -115,6 +115,7 @@ package final class DataPlane: Sendable {
             [
                 DistributionHandler(store: site.store, uploads: site.uploads, access: access, directory: registry, hot: hot), gateway,
                 TokenEndpoint(access: access, directory: registry),
+                MetadataHandler(store: site.store, access: access, directory: registry),
             ]
         }
         self.handlers = self.makeHandlers(nil)

@@ -41,7 +41,7 @@ struct CheckCommand: AsyncParsableCommand {
     var platform: String?
 
     func run() async throws {
-        guard let name = ImageName(self.image) else {
+        guard let name = PulledImage(self.image) else {
             throw ValidationError("'\(self.image)' names no image: use registry/repository:tag, with the registry's name or address")
         }
         guard (self.username == nil) == (self.password == nil) else { throw ValidationError("--username and --password go together") }
@@ -65,7 +65,7 @@ struct CheckCommand: AsyncParsableCommand {
         guard !findings.contains(where: \.isInTheWay) else { throw ExitCode(1) }
     }
 
-    private func credentials(for image: ImageName) throws -> (user: String, password: String)? {
+    private func credentials(for image: PulledImage) throws -> (user: String, password: String)? {
         if let username, let password { return (username, password) }
         guard let authfile else { return nil }
         struct Entries: Decodable {

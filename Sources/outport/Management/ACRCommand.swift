@@ -9,7 +9,7 @@ struct ACRCommand: AsyncParsableCommand {
         subcommands: [
             RegistryCreateCommand.self, RegistryShowCommand.self, RegistryListCommand.self, RegistryUpdateCommand.self,
             RegistryDeleteCommand.self, CheckNameCommand.self, ShowUsageCommand.self, ShowEndpointsCommand.self, CollectGarbageCommand.self,
-            Credential.self,
+            ImportCommand.self, Credential.self, Repository.self, ManifestTree.self,
             Token.self, ScopeMap.self, ConnectedRegistry.self,
         ])
 
@@ -17,6 +17,24 @@ struct ACRCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "credential", abstract: "Manage login credentials of the admin user.",
             subcommands: [CredentialShowCommand.self, CredentialRenewCommand.self])
+    }
+
+    struct Repository: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "repository", abstract: "Manage repositories (image names) for Azure Container Registries.",
+            subcommands: [
+                RepositoryListCommand.self, RepositoryShowTagsCommand.self, RepositoryShowManifestsCommand.self,
+                RepositoryShowCommand.self, RepositoryUpdateCommand.self, RepositoryUntagCommand.self, RepositoryDeleteCommand.self,
+            ])
+    }
+
+    struct ManifestTree: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "manifest", abstract: "Manage artifact manifests in Azure Container Registries.",
+            subcommands: [
+                ManifestShowCommand.self, ManifestListCommand.self, ManifestDeleteCommand.self, ManifestListReferrersCommand.self,
+                ManifestShowMetadataCommand.self, ManifestListMetadataCommand.self, ManifestUpdateMetadataCommand.self,
+            ])
     }
 
     struct Token: AsyncParsableCommand {

@@ -17,7 +17,7 @@ struct ManagementSession: Sendable {
     let showsWarnings: Bool
     /// Seconds since 1970.
     let now: @Sendable () -> Int
-    private let transport: any ManagementTransport
+    let transport: any ManagementTransport
 
     init(
         client: ManagementClient, profile: Profile, subscription: Profile.Subscription?, console: any Console,

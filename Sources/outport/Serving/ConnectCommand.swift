@@ -73,6 +73,7 @@ struct ConnectCommand: AsyncParsableCommand {
             address: listen, tls: certificates?.context,
             handlers: [
                 DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: directory, hot: hot),
+                MetadataHandler(store: node.store, access: access, directory: directory),
                 TokenEndpoint(access: access, directory: directory),
             ], hot: hot, eventLoopGroup: group, pool: node.pool, logger: logger
         ) { _ in

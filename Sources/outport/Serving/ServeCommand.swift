@@ -7,6 +7,7 @@ internal import Foundation
 internal import Gateway
 internal import HTTPServing
 internal import Identity
+internal import Import
 internal import Logging
 internal import NIOPosix
 internal import Persistence
@@ -36,6 +37,8 @@ struct ServeCommand: AsyncParsableCommand {
 
     @Option(help: "Region of registries that name none.")
     var region: String?
+
+    @OptionGroup var fetch: FetchOptions
 
     func run() async throws {
         let layers = try await self.server.layers()
@@ -70,11 +73,13 @@ struct ServeCommand: AsyncParsableCommand {
         try await resources.load()
         let admins = try AdminUsers(database: node.database, folder: node.folder.keysPath)
         let collector = GarbageCollector(store: node.store, uploads: node.uploads)
-        let manager = ResourceManagerHandler(
-            ResourceManagerServices(
-                names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory,
-                authority: tokens,
-                connectedRegistries: connectedRegistries, admins: admins, garbage: collector, trustPin: authority?.pin))
+        var services = ResourceManagerServices(
+            names: names, resources: resources, registries: node.store, identities: node.identities, directory: directory,
+            authority: tokens, connectedRegistries: connectedRegistries, admins: admins, garbage: collector,
+            trustPin: authority?.pin)
+        let outside = try self.fetch.open(layers)
+        services.importer = ImageImporter(store: node.store, transport: outside.transport, upstreams: outside.upstreams)
+        let manager = ResourceManagerHandler(services)
         let hosts = ParentDirectory(lookup: lookup, names: names)
         let access = AccessController(
             identities: node.identities, directory: directory, tokens: tokens, leases: connectedRegistries, admins: admins)
@@ -86,7 +91,8 @@ struct ServeCommand: AsyncParsableCommand {
             address: listen, tls: certificates?.context,
             handlers: [
                 DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: hosts, hot: hot), gateway,
-                TokenEndpoint(access: access, directory: hosts), manager,
+                MetadataHandler(store: node.store, access: access, directory: hosts), TokenEndpoint(access: access, directory: hosts),
+                manager,
             ], hot: hot, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: node.pool, logger: logger
         ) { _ in
             self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: authority != nil)
@@ -100,6 +106,7 @@ struct ServeCommand: AsyncParsableCommand {
         let keeper = LogKeeper(store: node.store, connectedRegistries: connectedRegistries, logger: logger)
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
         try await Node.run([listener, GatewayService(gateway: gateway), garbage, keeper] + (certificates.map { [$0] } ?? []))
+        outside.transport.close()
         await node.close()
     }
 

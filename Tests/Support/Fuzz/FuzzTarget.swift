@@ -21,7 +21,7 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
     package var description: String { self.name }
 
     /// Milliseconds one input may take.
-    package static let patience: Int64 = 3000
+    package static let patience: Int64 = 20_000
 
     /// The committed inputs of a target.
     package func corpus(_ folder: String = Self.folder) throws -> [[UInt8]] {

@@ -1,0 +1,98 @@
+// Images that come from elsewhere at a user's wish: visible in one transaction, under the rules that a push has.
+
+package import OCI
+package import Persistence
+
+/// An image to be placed into a registry, whose content is here.
+package struct ImportedImage: Sendable {
+    package struct Target: Sendable, Hashable {
+        package let repository: RepositoryName
+        /// `nil` for a repository that gets the manifest alone.
+        package let tag: Tag?
+
+        package init(repository: RepositoryName, tag: Tag?) {
+            self.repository = repository
+            self.tag = tag
+        }
+    }
+
+    /// Children before parents; the last is what tags name.
+    package let manifests: [NewManifest]
+    package let targets: [Target]
+    /// Whether tags may be moved that are there.
+    package let replacesTags: Bool
+
+    package init(manifests: [NewManifest], targets: [Target], replacesTags: Bool) {
+        self.manifests = manifests
+        self.targets = targets
+        self.replacesTags = replacesTags
+    }
+}
+
+extension RegistryStore {
+    /// Refuses before anything is fetched what would be refused at the end.
+    ///
+    /// - Throws: `DENIED` with 409 for a tag that is there, a lock's refusal.
+    package func requirePlaceable(_ targets: [ImportedImage.Target], replacesTags: Bool, in registry: RegistryID) async throws {
+        try await self.database.read { session in
+            for target in targets {
+                guard let repository = try Self.repository(target.repository, in: registry, session) else { continue }
+                try Self.requirePlaceable(target, repository, replacesTags: replacesTags, session)
+            }
+        }
+    }
+
+    private static func requirePlaceable(
+        _ target: ImportedImage.Target, _ repository: Int64, replacesTags: Bool, _ session: any SQLReader
+    ) throws {
+        try self.requireWritable(target.repository, repository, session)
+        guard let tag = target.tag,
+            let row = try session.row("SELECT locks FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
+        else { return }
+        guard replacesTags else {
+            throw RegistryError(
+                .denied,
+                "tag \(target.repository):\(tag) already exists in the target registry; import with --force (mode Force) to move it",
+                detail: ["name": target.repository.description, "tag": tag.description], status: 409)
+        }
+        if ImageLocks(rawValue: row.integer(0)).contains(.write) {
+            throw RegistryError.locked(.tag(target.repository, tag), "writeEnabled", "overwriting")
+        }
+    }
+
+    /// Places an image: links, manifests and tags of every target in one transaction.
+    ///
+    /// - Throws: `MANIFEST_BLOB_UNKNOWN` when content is missing; nothing is then visible.
+    package func place(_ image: ImportedImage, in registry: RegistryID, origin: String) async throws {
+        guard let digest = image.manifests.last?.digest else { return }
+        let now = self.clock.milliseconds()
+        try await self.database.write { session in
+            for target in image.targets {
+                let name = target.repository
+                let repository = try Self.ensureRepository(name, in: registry, now: now, session)
+                try Self.requirePlaceable(target, repository, replacesTags: image.replacesTags, session)
+                for new in image.manifests {
+                    for blob in new.manifest.requiredBlobs {
+                        let size = try session.row("SELECT size FROM blob WHERE digest = ?", SQLValue(blob.digest))?.integer(0)
+                        guard let size else {
+                            throw RegistryError(.manifestBlobUnknown, "blob \(blob.digest) of manifest \(new.digest) has not arrived")
+                        }
+                        guard size == blob.size else {
+                            throw RegistryError(
+                                .sizeInvalid, "the manifest gives blob \(blob.digest) \(blob.size) bytes, it has \(size)",
+                                detail: ["digest": blob.digest.description])
+                        }
+                        try Self.link(blob.digest, into: repository, now: now, session)
+                    }
+                    try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+                }
+                if let tag = target.tag {
+                    try Self.move(
+                        tag, to: digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+                }
+            }
+        }
+        self.versions.tagsMoved()
+        self.activity.signal()
+    }
+}

@@ -1,0 +1,168 @@
+// Locks in the store: kept with what they lock, asked in the transaction of each change, written to the change log.
+
+package import OCI
+package import Persistence
+
+extension RegistryError {
+    /// A lock that refuses. Code and status are those with which clients of Azure's registries meet a lock.
+    static func locked(_ target: LockTarget, _ attribute: String, _ what: String) -> RegistryError {
+        let place: String
+        switch target {
+        case .repository(let name): place = "--repository \(name)"
+        case .tag(let name, let tag): place = "--image \(name):\(tag)"
+        case .manifest(let name, let digest): place = "--image \(name)@\(digest)"
+        }
+        return .init(
+            .unsupported,
+            "\(what) is disallowed: \(target) is locked (\(attribute) is false); "
+                + "'outport acr repository update \(place) --\(attribute.dropLast(7))-enabled true' unlocks it",
+            detail: ["name": target.repository.description, "lock": attribute])
+    }
+}
+
+extension RegistryStore {
+    /// Changes locks. The change is in the log of the same transaction and acts on the next request.
+    ///
+    /// - Throws: `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`.
+    package func setLocks(_ change: LockChange, of target: LockTarget, in registry: RegistryID, origin: String) async throws {
+        let now = self.clock.milliseconds()
+        try await self.database.write { session in
+            let repository = try Self.requireRepository(target.repository, in: registry, session)
+            let old = try Self.locks(of: target, repository, session)
+            let new = change.applied(to: old)
+            guard new != old else { return }
+            var (tag, digest): (Tag?, Digest?)
+            switch target {
+            case .repository:
+                try session.execute(
+                    "UPDATE repository SET locks = ?, updated = ? WHERE id = ?", .integer(new.rawValue), .integer(now), .integer(repository)
+                )
+            case .tag(_, let name):
+                tag = name
+                try session.execute(
+                    "UPDATE tag SET locks = ?, updated = ? WHERE repository = ? AND name = ?", .integer(new.rawValue), .integer(now),
+                    .integer(repository), SQLValue(name))
+            case .manifest(_, let name):
+                digest = name
+                try session.execute(
+                    "UPDATE manifest SET locks = ?, updated = ? WHERE repository = ? AND digest = ?", .integer(new.rawValue), .integer(now),
+                    .integer(repository), SQLValue(name))
+            }
+            try ChangeLog.append(
+                .locksChanged, registry: registry, repository: target.repository, tag: tag, digest: digest, origin: origin, time: now,
+                in: session)
+        }
+        // Answers kept in memory may be such as are no longer given.
+        self.versions.contentRemoved()
+        self.activity.signal()
+    }
+
+    /// - Throws: `MANIFEST_UNKNOWN` when what should carry the lock is not there.
+    static func locks(of target: LockTarget, _ repository: Int64, _ session: any SQLReader) throws -> ImageLocks {
+        let row: SQLRow?
+        switch target {
+        case .repository: row = try session.row("SELECT locks FROM repository WHERE id = ?", .integer(repository))
+        case .tag(_, let tag):
+            row = try session.row("SELECT locks FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
+        case .manifest(_, let digest):
+            row = try session.row("SELECT locks FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest))
+        }
+        guard let row else {
+            switch target {
+            case .repository(let name): throw RegistryError.repositoryUnknown(name)
+            case .tag(let name, let tag): throw RegistryError.manifestUnknown(name, .tag(tag))
+            case .manifest(let name, let digest): throw RegistryError.manifestUnknown(name, .digest(digest))
+            }
+        }
+        return ImageLocks(rawValue: row.integer(0))
+    }
+
+    /// Refuses a push into a locked repository before its content is sent.
+    package func requireWritable(_ name: RepositoryName, in registry: RegistryID) async throws {
+        try await self.database.read { session in
+            guard let repository = try Self.repository(name, in: registry, session) else { return }
+            try Self.requireWritable(name, repository, session)
+        }
+    }
+
+    static func requireWritable(_ name: RepositoryName, _ repository: Int64, _ session: any SQLReader) throws {
+        let target = LockTarget.repository(name)
+        if try self.locks(of: target, repository, session).contains(.write) {
+            throw RegistryError.locked(target, "writeEnabled", "pushing")
+        }
+    }
+
+    /// Refuses to move a locked tag. A tag that is not there yet is not locked.
+    static func requireMovable(_ tag: Tag, to digest: Digest, _ name: RepositoryName, _ repository: Int64, _ session: any SQLReader) throws
+    {
+        guard
+            let row = try session.row(
+                "SELECT locks, digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
+        else { return }
+        // Pushing once more what is there changes nothing.
+        if row.text(1) == digest.description { return }
+        if ImageLocks(rawValue: row.integer(0)).contains(.write) {
+            throw RegistryError.locked(.tag(name, tag), "writeEnabled", "overwriting")
+        }
+    }
+
+    /// Refuses to delete what is locked, or lies in a locked repository.
+    static func requireDeletable(_ target: LockTarget, _ repository: Int64, _ session: any SQLReader) throws {
+        try self.refuseDeletion(.repository(target.repository), try self.locks(of: .repository(target.repository), repository, session))
+        if case .repository = target { return }
+        try self.refuseDeletion(target, try self.locks(of: target, repository, session))
+        guard case .manifest(let name, let digest) = target else { return }
+        // Its tags would go with it.
+        for row in try session.rows(
+            "SELECT name, locks FROM tag WHERE repository = ? AND digest = ? AND locks & ? != 0 LIMIT 1", .integer(repository),
+            SQLValue(digest), .integer(ImageLocks.keeping.rawValue))
+        {
+            try self.refuseDeletion(.tag(name, try Tag(row.text(0))), ImageLocks(rawValue: row.integer(1)))
+        }
+    }
+
+    private static func refuseDeletion(_ target: LockTarget, _ locks: ImageLocks) throws {
+        if locks.contains(.delete) { throw RegistryError.locked(target, "deleteEnabled", "deleting") }
+        if locks.contains(.write) { throw RegistryError.locked(target, "writeEnabled", "deleting") }
+    }
+
+    /// Deletes a repository with its tags, manifests and links. Content that nothing else links to is collected later.
+    ///
+    /// - Returns: what was deleted.
+    /// - Throws: `NAME_UNKNOWN`; a lock of the repository or of anything in it refuses all of it.
+    package func deleteRepository(
+        _ name: RepositoryName, of registry: RegistryID, origin: String
+    ) async throws -> (manifests: [Digest], tags: [Tag]) {
+        let now = self.clock.milliseconds()
+        let deleted = try await self.database.write { session in
+            let repository = try Self.requireRepository(name, in: registry, session)
+            try Self.requireDeletable(.repository(name), repository, session)
+            let keeping = SQLValue.integer(ImageLocks.keeping.rawValue)
+            if let row = try session.row(
+                "SELECT name, locks FROM tag WHERE repository = ? AND locks & ? != 0", .integer(repository), keeping)
+            {
+                try Self.refuseDeletion(.tag(name, try Tag(row.text(0))), ImageLocks(rawValue: row.integer(1)))
+            }
+            if let row = try session.row(
+                "SELECT digest, locks FROM manifest WHERE repository = ? AND locks & ? != 0", .integer(repository), keeping)
+            {
+                try Self.refuseDeletion(.manifest(name, try Digest(row.text(0))), ImageLocks(rawValue: row.integer(1)))
+            }
+            let tags = try session.rows("SELECT name FROM tag WHERE repository = ? ORDER BY name", .integer(repository)).map {
+                try Tag($0.text(0))
+            }
+            let manifests = try session.rows("SELECT digest FROM manifest WHERE repository = ? ORDER BY digest", .integer(repository)).map {
+                try Digest($0.text(0))
+            }
+            for digest in manifests {
+                _ = try Self.remove(digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+            }
+            try session.execute("DELETE FROM repository WHERE id = ?", .integer(repository))
+            try ChangeLog.append(.repositoryDeleted, registry: registry, repository: name, origin: origin, time: now, in: session)
+            return (manifests, tags)
+        }
+        self.versions.contentRemoved()
+        self.activity.signal()
+        return deleted
+    }
+}
