@@ -151,7 +151,7 @@ import Testing
                 import sqlite3, sys
                 db = sqlite3.connect(sys.argv[1])
                 repository, digest = db.execute("SELECT repository, digest FROM tag").fetchone()
-                db.executemany("INSERT INTO tag VALUES (?, ?, ?, 0, 0)", ((repository, "t%06d" % i, digest) for i in range(100000)))
+                db.executemany("INSERT INTO tag (repository, name, digest, created, updated) VALUES (?, ?, ?, 0, 0)", ((repository, "t%06d" % i, digest) for i in range(100000)))
                 db.commit()
                 """
             try await command("python3", ["-c", script, parent.server.data + "/outport.db"]).succeeded()

@@ -29,7 +29,7 @@ import Testing
             try session.execute(
                 """
                 WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
-                INSERT INTO tag SELECT repository.id, 'build-' || n, ?2, 0, 0 FROM number JOIN repository ON name = 'app'
+                INSERT INTO tag (repository, name, digest, created, updated) SELECT repository.id, 'build-' || n, ?2, 0, 0 FROM number JOIN repository ON name = 'app'
                 """, .integer(Int64(count)), SQLValue(digest))
         }
     }
