@@ -47,7 +47,7 @@ import Testing
     }
 
     @Test("R1 an upload of 4 GiB of unknown length stays within 120 MB of memory", .timeLimit(.minutes(5))) func fourGiB() async throws {
-        try await withSandbox { box in
+        try await withOwnFiles { box in
             let parent = try await Parent.start(box)
             let admin = try await parent.token("admin")
             let registry = try parent.registry(by: admin)
@@ -143,7 +143,7 @@ import Testing
     }
 
     @Test("R1 a server with 100,000 tags answers at once after its start") func startWithManyTags() async throws {
-        try await withSandbox { box in
+        try await withOwnFiles { box in
             let parent = try await Parent.start(box)
             let admin = try await parent.token("admin")
             #expect(try await parent.registry(by: admin).push(try .image(layers: [.random(100)]), "many", "first"))
