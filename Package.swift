@@ -95,7 +95,8 @@ let package = Package(
         layer("DistributionAPI", ["HTTPServing", "Identity", "RegistryCore", nioFoundationCompat]),
         layer("Gateway", ["GatewayProtocol", "HTTPServing", "Identity", "RegistryCore", "Schedule"]),
         layer("Import", ["Persistence", "RegistryClient", "RegistryCore", logging, nioCore]),
-        layer("ResourceManager", ["Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
+        layer("Webhooks", ["Identity", "JSON", "Persistence", "RegistryClient", "RegistryCore", logging]),
+        layer("ResourceManager", ["Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule", "Webhooks"]),
         layer("SyncAgent", ["GatewayProtocol", "Identity", "RegistryClient", "RegistryCore", "Schedule", logging]),
 
         layer("Kubernetes", ["COutport", "HTTPServing", "OCI", "Persistence", "RegistryClient", crypto, nioCore]),
@@ -103,7 +104,7 @@ let package = Package(
         .executableTarget(
             name: "outport",
             dependencies: [
-                "DistributionAPI", "Gateway", "Import", "Kubernetes", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
+                "DistributionAPI", "Gateway", "Import", "Kubernetes", "JMESPath", "JSON", "ResourceManager", "SyncAgent", "Webhooks",
                 argumentParser, asyncHTTPClient, configuration, jwtKit, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings),
@@ -112,7 +113,7 @@ let package = Package(
             name: "TestSupport",
             dependencies: [
                 "OCI", "Persistence", "RegistryCore", "Identity", "HTTPServing", "DistributionAPI", "Gateway", "GatewayProtocol",
-                "Schedule", "SyncAgent", hummingbirdCore, nioCore, nioPosix, httpTypes, logging,
+                "Schedule", "SyncAgent", "Webhooks", hummingbirdCore, nioCore, nioPosix, httpTypes, logging,
             ],
             path: "Tests/TestSupport", swiftSettings: settings),
         // The crash harness: docs/crash-testing.md. No product of the package.
@@ -147,6 +148,7 @@ let package = Package(
         tests("JSON"),
         tests("Import", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "TestSupport", logging, nioCore]),
         tests("ResourceManager", [crypto, jwtKit, x509]),
+        tests("Webhooks", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "JSON", "TestSupport", logging, nioCore]),
         tests("JMESPath", ["JSON"]),
         tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),
 

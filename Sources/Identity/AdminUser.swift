@@ -1,13 +1,6 @@
 // The admin user of a registry: two passwords that its owner may look up at any time, so they are kept sealed, not hashed.
 
-internal import Crypto
 package import Persistence
-
-#if canImport(FoundationEssentials)
-internal import FoundationEssentials
-#else
-internal import Foundation
-#endif
 
 /// The two passwords of a registry's admin user.
 package enum AdminPasswordName: String, Sendable, CaseIterable {
@@ -27,23 +20,13 @@ package struct AdminPassword: Sendable, Hashable {
 package struct AdminUsers: Sendable {
     private let database: any Database
     private let clock: WallClock
-    private let key: SymmetricKey
+    private let box: SecretBox
 
     /// - Parameter folder: where the key lies; it is made when there is none.
     package init(database: any Database, folder: String, clock: WallClock = .system) throws {
-        let path = "\(folder)/admin-passwords.key"
-        if !FileSystem.exists(path) {
-            try FileSystem.replace(path, with: SymmetricKey(size: .bits256).withUnsafeBytes { Array($0) })
-        }
-        let bytes = try FileSystem.read(path, limit: 1024)
-        guard bytes.count == 32 else {
-            throw PersistenceError(
-                .io, tried: "read the key \(path)", cause: "it has \(bytes.count) bytes, not 32",
-                advice: "restore it from a backup, or remove it and renew the admin passwords")
-        }
+        self.box = try SecretBox(path: "\(folder)/admin-passwords.key", lost: "renew the admin passwords")
         self.database = database
         self.clock = clock
-        self.key = SymmetricKey(data: bytes)
     }
 
     /// The passwords; those that do not exist yet, or cannot be opened any more, are made.
@@ -110,18 +93,14 @@ package struct AdminUsers: Sendable {
         return stored
     }
 
-    private func context(_ registry: RegistryID, _ name: AdminPasswordName) -> Data { Data("\(registry.value)/\(name.rawValue)".utf8) }
+    private static func context(_ registry: RegistryID, _ name: AdminPasswordName) -> String { "\(registry.value)/\(name.rawValue)" }
 
     private func seal(_ value: String, _ registry: RegistryID, _ name: AdminPasswordName) throws -> [UInt8] {
-        let box = try AES.GCM.seal(Data(value.utf8), using: self.key, authenticating: self.context(registry, name))
-        return Array(box.nonce) + box.ciphertext + box.tag
+        try self.box.seal(value, for: Self.context(registry, name))
     }
 
     private func open(_ sealed: [UInt8], _ registry: RegistryID, _ name: AdminPasswordName) -> String? {
-        guard let box = try? AES.GCM.SealedBox(combined: Data(sealed)),
-            let plain = try? AES.GCM.open(box, using: self.key, authenticating: self.context(registry, name))
-        else { return nil }
-        return String(decoding: plain, as: UTF8.self)
+        self.box.open(sealed, for: Self.context(registry, name))
     }
 }
 

@@ -51,17 +51,17 @@ package struct ClientRequest: Sendable {
 /// A response whose body is still on its way.
 package struct ClientResponse: Sendable {
     package let status: Int
-    private let fields: [(name: String, value: String)]
+    package let headers: [(name: String, value: String)]
     package let body: ClientResponseBody
 
     package init(status: Int, headers: [(name: String, value: String)], body: ClientResponseBody) {
         self.status = status
-        self.fields = headers
+        self.headers = headers
         self.body = body
     }
 
     /// The first field of that name, whatever its letter case.
-    package func header(_ name: String) -> String? { self.fields.first { $0.name.lowercased() == name.lowercased() }?.value }
+    package func header(_ name: String) -> String? { self.headers.first { $0.name.lowercased() == name.lowercased() }?.value }
 
     /// The whole body.
     ///

@@ -107,4 +107,21 @@ package enum ChangeLog {
         let reached = rows.last?.integer(0) ?? log.integer(1)
         return ChangePage(changes: changes, next: ChangeCursor(log: cursor.log, sequence: reached), isAtHead: reached == log.integer(1))
     }
+
+    /// The rows of every registry after `sequence`, oldest first.
+    package static func rows(after sequence: Int64, limit: Int, in session: any SQLReader) throws -> [(
+        registry: RegistryID, change: Change
+    )] {
+        try session.rows(
+            "SELECT sequence, registry, repository, kind, tag, digest, time FROM change WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            .integer(sequence), .integer(Int64(limit))
+        ).compactMap { row in
+            guard let kind = Change.Kind(rawValue: row.text(3)) else { return nil }
+            let change = Change(
+                sequence: row.integer(0), repository: try RepositoryName(row.text(2)), kind: kind,
+                tag: try row.optionalText(4).map { try Tag($0) }, digest: try row.optionalText(5).map { try Digest($0) }, isReached: false,
+                time: row.integer(6))
+            return (RegistryID(row.integer(1)), change)
+        }
+    }
 }

@@ -9,19 +9,22 @@ extension RegistryStore {
     /// Removes the oldest rows of the log up to the first that is not older than `time`.
     ///
     /// Whoever comes with a cursor before what is left compares state instead.
-    /// - Parameter time: milliseconds since 1970.
+    /// - Parameters:
+    ///   - time: milliseconds since 1970.
+    ///   - reader: how far somebody has read who must miss nothing.
     /// - Returns: how many rows went.
     @discardableResult
-    package func trimLog(before time: Int64) async throws -> Int {
+    package func trimLog(before time: Int64, readTo reader: Int64? = nil) async throws -> Int {
         var removed = 0
         while true {
             let count = try await self.database.write { session -> Int in
                 // A clock that was set back may have written an old time after a newer one: only what precedes all newer rows goes.
                 let row = try session.row(
                     """
-                    SELECT tail, min(tail + ?2, coalesce((SELECT sequence - 1 FROM change WHERE time >= ?1 ORDER BY sequence LIMIT 1), head)), head
+                    SELECT tail, min(tail + ?2, coalesce(?3, head),
+                        coalesce((SELECT sequence - 1 FROM change WHERE time >= ?1 ORDER BY sequence LIMIT 1), head))
                     FROM change_log WHERE id = 1
-                    """, .integer(time), .integer(Self.trimmedAtOnce))
+                    """, .integer(time), .integer(Self.trimmedAtOnce), SQLValue(reader))
                 guard let row, row.integer(1) > row.integer(0) else { return 0 }
                 try session.execute("UPDATE change_log SET tail = ? WHERE id = 1", row[1])
                 return try session.execute("DELETE FROM change WHERE sequence <= ?", row[1])

@@ -5,8 +5,8 @@ internal import HTTPTypes
 
 extension Route {
     private static let collections: [(segment: String, kind: ResourceID.ChildKind, name: String)] = [
-        ("replications", .replications, "Replication to other regions"), ("webhooks", .webhooks, "A webhook"),
-        ("cacheRules", .cacheRules, "A cache rule"), ("credentialSets", .credentialSets, "A credential set"),
+        ("replications", .replications, "Replication to other regions"), ("cacheRules", .cacheRules, "A cache rule"),
+        ("credentialSets", .credentialSets, "A credential set"),
     ]
 
     static let laterRoutes: [Route] = collections.flatMap(routes)

@@ -4,6 +4,7 @@ internal import HTTPServing
 internal import HTTPTypes
 internal import Identity
 internal import JSON
+internal import Webhooks
 
 extension Route {
     private static let action = ResourceKind.registry.rawValue
@@ -96,7 +97,9 @@ extension ResourceOperations {
         return .list([
             // -1: no limit but the disk.
             usage("Size", limit: registry.document.quota ?? -1, try await self.services.registries.usage(of: registry.content), "Bytes"),
-            usage("Webhooks", limit: 0, 0, "Count"),
+            usage(
+                "Webhooks", limit: Int64(registry.document.sku.maximumWebhooks),
+                Int64(try await self.services.webhooks?.list(in: registry.content).count ?? 0), "Count"),
             usage(
                 "ScopeMaps", limit: Int64(IdentityStore.maximumScopeMaps),
                 Int64(try await self.identities.scopeMaps(in: registry.content).count), "Count"),

@@ -6,6 +6,7 @@ package import Identity
 package import Import
 package import Persistence
 package import RegistryCore
+package import Webhooks
 
 /// The stores and names behind ``ResourceManagerHandler``.
 package struct ResourceManagerServices: Sendable {
@@ -23,6 +24,8 @@ package struct ResourceManagerServices: Sendable {
     package let clock: WallClock
     /// `nil` where nothing is imported.
     package var importer: ImageImporter?
+    /// `nil` where nobody is told of events.
+    package var webhooks: WebhookStore?
     let imports: ImportJobs
 
     package init(

@@ -87,7 +87,7 @@ struct Route: Sendable {
     /// Every call there is.
     static let all: [Route] =
         subscriptionRoutes + groupRoutes + registryRoutes + adminUserRoutes + garbageRoutes + scopeMapRoutes + tokenRoutes
-        + connectedRegistryRoutes + importRoutes + laterRoutes
+        + connectedRegistryRoutes + webhookRoutes + importRoutes + laterRoutes
         + authorizationRoutes + subscriptionAliasRoutes + identityRoutes + managedClusterRoutes + connectedClusterRoutes
 
     /// The path of a registry.

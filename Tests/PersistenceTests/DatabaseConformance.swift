@@ -48,7 +48,7 @@ private let schema = [
     @Test("R7 an operation is applied wholly or not at all", arguments: DatabaseUnderTest.all)
     func atomic(subject: DatabaseUnderTest) async throws {
         let database = try self.open(subject)
-        try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "kept", 1) }
+        _ = try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "kept", 1) }
         await #expect(throws: Refused.self) {
             try await database.write { session in
                 try session.execute("INSERT INTO item VALUES (?, ?)", "undone", 1)
@@ -113,7 +113,7 @@ private let schema = [
     @Test("R7 writers at the same time lose no update", arguments: DatabaseUnderTest.all)
     func concurrentWriters(subject: DatabaseUnderTest) async throws {
         let database = try self.open(subject)
-        try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "counter", 0) }
+        _ = try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "counter", 0) }
         try await withThrowingTaskGroup(of: Int64.self) { group in
             for _ in 0..<200 {
                 group.addTask {
@@ -134,7 +134,7 @@ private let schema = [
     @Test("R7 a read sees one state from its beginning to its end", arguments: DatabaseUnderTest.all)
     func snapshot(subject: DatabaseUnderTest) async throws {
         let database = try self.open(subject)
-        try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "first", 1) }
+        _ = try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "first", 1) }
         let reading = Gate()
         let written = DispatchSemaphore(value: 0)
         async let counts = database.read { session in
@@ -144,7 +144,7 @@ private let schema = [
             return (before, try session.rows("SELECT name FROM item").count)
         }
         await reading.wait()
-        try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "second", 1) }
+        _ = try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "second", 1) }
         written.signal()
         let (before, after) = try await counts
         #expect(before == 1)
@@ -155,7 +155,7 @@ private let schema = [
     @Test("R7 what was acknowledged is there after opening again", arguments: DatabaseUnderTest.all)
     func reopened(subject: DatabaseUnderTest) async throws {
         let first = try self.open(subject)
-        try await first.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "kept", 1) }
+        _ = try await first.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "kept", 1) }
         try await first.close()
         #expect(try await self.names(self.open(subject)) == ["kept"])
     }
@@ -174,7 +174,7 @@ private let schema = [
         let newer = schema + [Migration("test-2", ["ALTER TABLE item ADD COLUMN extra TEXT"])]
         try await self.open(subject).close()
         let upgraded = try self.open(subject, newer)
-        try await upgraded.write { try $0.execute("INSERT INTO item (name, value, extra) VALUES (?, ?, ?)", "a", 1, "x") }
+        _ = try await upgraded.write { try $0.execute("INSERT INTO item (name, value, extra) VALUES (?, ?, ?)", "a", 1, "x") }
         try await upgraded.close()
         let error = #expect(throws: PersistenceError.self) { try self.open(subject) }
         #expect(error?.code == .newerSchema)
@@ -254,7 +254,7 @@ private let schema = [
         // Whatever was acknowledged is there, whatever was refused is not.
         for number in 0..<6 { #expect(there.contains(number) == (outcomes[number]! == nil)) }
         _ = try await database.write { _ = try $0.rows("PRAGMA max_page_count = 1000000") }
-        try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "afterwards", 100) }
+        _ = try await database.write { try $0.execute("INSERT INTO item VALUES (?, ?)", "afterwards", 100) }
     }
 
     @Test("R7 a file that is no database is refused and left alone")

@@ -147,7 +147,7 @@ import Testing
         }
         #expect(await problem(ChangeCursor(log: "another", sequence: 0)) == .unknownLog)
         #expect(await problem(ChangeCursor(log: head.log, sequence: head.sequence + 1)) == .beyondHead)
-        try await site.database.write { try $0.execute("UPDATE change_log SET tail = 1") }
+        _ = try await site.database.write { try $0.execute("UPDATE change_log SET tail = 1") }
         #expect(await problem(ChangeCursor(log: head.log, sequence: 0)) == .trimmed)
         let page = try await site.store.changes(of: site.registry, after: ChangeCursor(log: head.log, sequence: 1), limit: 10) { _ in true }
         #expect(page.isAtHead)

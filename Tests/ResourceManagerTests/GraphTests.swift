@@ -106,7 +106,8 @@ import Testing
             #expect(answer.status == 201)
             return try #require(answer.body["id"]?.stringValue)
         }
-        let (outer, inner) = (try await group("outer"), try await group("inner"))
+        let outer = try await group("outer")
+        let inner = try await group("inner")
         let actor = try await world.actor("ci")
         func reference(_ id: String) -> JSONValue { ["@odata.id": .string("https://localhost:8443/graph/v1.0/directoryObjects/\(id)")] }
         #expect(try await world.graph(.post, "/groups/\(outer)/members/$ref", reference(inner)).status == 204)

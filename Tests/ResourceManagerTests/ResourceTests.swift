@@ -128,9 +128,9 @@ import Testing
     func later() async throws {
         let world = try await World().withRegistry()
         #expect(try await world.send(.get, world.registry() + "/replications").values == [])
-        #expect(try await world.send(.get, world.registry() + "/webhooks/hook1").code == "ResourceNotFound")
+        #expect(try await world.send(.get, world.registry() + "/cacheRules/rule1").code == "ResourceNotFound")
         for (method, path) in [
-            (.put, "/webhooks/hook1"), (.put, "/replications/westus"), (.post, "/importImage"),
+            (.put, "/cacheRules/rule1"), (.put, "/replications/westus"), (.post, "/importImage"),
         ] as [(HTTPRequest.Method, String)] {
             let answer = try await world.send(method, world.registry() + path)
             #expect(answer.status == 400)

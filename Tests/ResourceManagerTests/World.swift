@@ -13,6 +13,7 @@ import RegistryCore
 import ResourceManager
 import Synchronization
 import Testing
+import Webhooks
 
 #if canImport(FoundationEssentials)
 import FoundationEssentials
@@ -59,7 +60,8 @@ final class World: Sendable {
         self.folder = try DataFolder(self.path)
         self.database = try SQLiteDatabase(
             path: self.folder.databasePath,
-            migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + ResourceSchema.migrations)
+            migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + ResourceSchema.migrations
+                + WebhookSchema.migrations)
         self.clock = TestClock()
         let wall = self.clock.wall
         let activity = Activity()
@@ -78,12 +80,14 @@ final class World: Sendable {
         self.installation = try await self.bootstrap.create { told = $1 }
         self.secret = told
         let authority = try await TokenAuthority(folder: self.folder.keysPath, tenantID: self.installation.tenantID, clock: wall)
-        self.services = ResourceManagerServices(
+        var services = ResourceManagerServices(
             names: names, resources: resources, registries: registries, identities: identities, directory: directory, authority: authority,
             connectedRegistries: ConnectedRegistryStore(database: self.database, activity: activity, clock: wall),
             admins: try AdminUsers(database: self.database, folder: self.folder.keysPath, clock: wall),
             garbage: GarbageCollector(store: registries, uploads: Uploads(store: registries)), trustPin: pin,
             clock: wall)
+        services.webhooks = try WebhookStore(database: self.database, folder: self.folder.keysPath, clock: wall)
+        self.services = services
         try await resources.load()
         self.handler = ResourceManagerHandler(self.services)
         let principal = try #require(try await directory.administrator())

@@ -180,7 +180,7 @@ import Testing
         try await parent.store.delete(tag("old"), from: self.app, of: parent.registry, origin: "test")
         try await parent.store.delete(signature.manifest.digest, from: self.app, of: parent.registry, origin: "test")
         try await parent.store.delete(one.manifest.digest, from: repository("gone"), of: parent.registry, origin: "test")
-        try await parent.database.write { try $0.execute("UPDATE change_log SET tail = head") }
+        _ = try await parent.database.write { try $0.execute("UPDATE change_log SET tail = head") }
         family.transport.forget()
         try await family.following { () async throws in
             #expect(try await family.until { try await family.childHas(tag("v1"), at: nil, in: repository("gone")) })

@@ -8,6 +8,7 @@ package import OCI
 package import Persistence
 package import RegistryCore
 internal import SyncAgent
+internal import Webhooks
 
 /// One registry's data, and what a client would do with it.
 package final class Site: Sendable {
@@ -28,7 +29,8 @@ package final class Site: Sendable {
         self.folder = try DataFolder(self.scratch.path)
         self.database = try SQLiteDatabase(
             path: self.folder.databasePath,
-            migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + SyncSchema.migrations)
+            migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + SyncSchema.migrations
+                + WebhookSchema.migrations)
         let activity = Activity()
         self.activity = activity
         self.blobs = FileBlobStore(folder: self.folder, pool: .singleton)

@@ -10,13 +10,22 @@ struct ACRCommand: AsyncParsableCommand {
             RegistryCreateCommand.self, RegistryShowCommand.self, RegistryListCommand.self, RegistryUpdateCommand.self,
             RegistryDeleteCommand.self, CheckNameCommand.self, ShowUsageCommand.self, ShowEndpointsCommand.self, CollectGarbageCommand.self,
             ImportCommand.self, Credential.self, Repository.self, ManifestTree.self,
-            Token.self, ScopeMap.self, ConnectedRegistry.self,
+            Token.self, ScopeMap.self, ConnectedRegistry.self, Webhook.self,
         ])
 
     struct Credential: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "credential", abstract: "Manage login credentials of the admin user.",
             subcommands: [CredentialShowCommand.self, CredentialRenewCommand.self])
+    }
+
+    struct Webhook: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "webhook", abstract: "Manage webhooks for Azure Container Registries.",
+            subcommands: [
+                WebhookCreateCommand.self, WebhookListCommand.self, WebhookShowCommand.self, WebhookUpdateCommand.self,
+                WebhookDeleteCommand.self, WebhookPingCommand.self, WebhookGetConfigCommand.self, WebhookListEventsCommand.self,
+            ])
     }
 
     struct Repository: AsyncParsableCommand {

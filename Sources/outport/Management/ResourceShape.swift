@@ -49,6 +49,11 @@ struct ResourceShape: Sendable {
         }
     }
 
+    static let webhook = ResourceShape(skeleton: [
+        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "systemData": nil, "status": nil, "scope": nil,
+        "actions": nil, "provisioningState": nil,
+    ])
+
     static let registry = ResourceShape(skeleton: [
         "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "sku": ["name": nil, "tier": nil], "identity": nil,
         "systemData": nil, "loginServer": nil, "creationDate": nil, "provisioningState": nil, "status": nil,

@@ -45,6 +45,31 @@ extension TableLayout {
         ]
     }
 
+    static let webhooks = TableLayout { item in
+        [
+            ("NAME", text(item, "name")), ("LOCATION", text(item, "location")),
+            // As `az` prints a list in a cell.
+            ("ACTIONS", "[" + (item["actions"]?.arrayValue ?? []).map { "'\($0.stringValue ?? "")'" }.joined(separator: ", ") + "]"),
+            ("SCOPE", text(item, "scope")), ("STATUS", text(item, "status")),
+        ]
+    }
+
+    static let webhookPing = TableLayout { item in [("ID", text(item, "id"))] }
+
+    static let webhookTarget = TableLayout { item in
+        [("SERVICE URI", text(item, "serviceUri")), ("HEADERS", item["customHeaders"]?.serialized() ?? "")]
+    }
+
+    static let webhookEvents = TableLayout { item in
+        let content = item[path: "eventRequestMessage", "content"] ?? .null
+        let (repository, tag) = (text(content, "target", "repository"), text(content, "target", "tag"))
+        return [
+            ("ID", text(item, "id")), ("ACTION", text(content, "action")),
+            ("IMAGE", repository.isEmpty || tag.isEmpty ? repository : "\(repository):\(tag)"),
+            ("HTTP STATUS", text(item, "eventResponseMessage", "statusCode")), ("TIMESTAMP", date(text(content, "timestamp"))),
+        ]
+    }
+
     static let tokens = TableLayout { item in
         let passwords = item["credentials"]?["passwords"]?.arrayValue ?? []
         func expiry(_ name: String) -> String {

@@ -5,6 +5,7 @@ internal import Logging
 internal import RegistryCore
 internal import Schedule
 internal import ServiceLifecycle
+internal import Webhooks
 
 /// Keeps changes as long as connected registries may stay away, and no longer.
 struct LogKeeper: Service {
@@ -13,6 +14,8 @@ struct LogKeeper: Service {
     let store: RegistryStore
     /// `nil` where there are no connected registries below.
     let connectedRegistries: ConnectedRegistryStore?
+    /// Reads along, and must miss nothing.
+    var webhooks: WebhookStore?
     let logger: Logger
 
     func run() async throws {
@@ -20,7 +23,8 @@ struct LogKeeper: Service {
             while !Task.isCancelled {
                 do {
                     let seconds = try await self.connectedRegistries?.longestMessageTTL() ?? Int64(MessageTTL.default.seconds)
-                    let removed = try await self.store.trimLog(before: self.store.clock.milliseconds() - seconds * 1000)
+                    let removed = try await self.store.trimLog(
+                        before: self.store.clock.milliseconds() - seconds * 1000, readTo: try await self.webhooks?.cursor())
                     if removed > 0 { self.logger.info("change log trimmed", metadata: ["rows": .stringConvertible(removed)]) }
                 } catch {
                     self.logger.error(

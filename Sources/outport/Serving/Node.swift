@@ -12,6 +12,7 @@ internal import RegistryCore
 internal import ResourceManager
 internal import ServiceLifecycle
 internal import SyncAgent
+internal import Webhooks
 
 /// The version that is reported to parents and printed.
 let outportVersion = "0.1.0"
@@ -37,7 +38,7 @@ struct Node: Sendable {
         self.database = try SQLiteDatabase(
             path: self.folder.databasePath,
             migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + ResourceSchema.migrations
-                + SyncSchema.migrations)
+                + SyncSchema.migrations + WebhookSchema.migrations)
         let activity = Activity()
         self.activity = activity
         self.store = RegistryStore(database: self.database, blobs: FileBlobStore(folder: self.folder, pool: self.pool), activity: activity)

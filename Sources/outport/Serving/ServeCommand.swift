@@ -15,6 +15,7 @@ internal import RegistryCore
 internal import ResourceManager
 internal import Schedule
 internal import ServiceLifecycle
+internal import Webhooks
 
 /// Runs the parent.
 struct ServeCommand: AsyncParsableCommand {
@@ -79,6 +80,8 @@ struct ServeCommand: AsyncParsableCommand {
             trustPin: authority?.pin)
         let outside = try self.fetch.open(layers)
         services.importer = ImageImporter(store: node.store, transport: outside.transport, upstreams: outside.upstreams)
+        let webhooks = try WebhookStore(database: node.database, folder: node.folder.keysPath)
+        services.webhooks = webhooks
         let manager = ResourceManagerHandler(services)
         let hosts = ParentDirectory(lookup: lookup, names: names)
         let access = AccessController(
@@ -103,9 +106,14 @@ struct ServeCommand: AsyncParsableCommand {
         ) {
             .init(schedule: daily, policy: GarbagePolicy())
         }
-        let keeper = LogKeeper(store: node.store, connectedRegistries: connectedRegistries, logger: logger)
+        let keeper = LogKeeper(store: node.store, connectedRegistries: connectedRegistries, webhooks: webhooks, logger: logger)
+        let sender = WebhookSender(
+            store: webhooks, changes: node.activity, transport: outside.transport, version: outportVersion, logger: logger
+        ) { id in lookup.all.first { $0.id == id }?.loginServer }
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
-        try await Node.run([listener, GatewayService(gateway: gateway), garbage, keeper] + (certificates.map { [$0] } ?? []))
+        try await Node.run(
+            [listener, GatewayService(gateway: gateway), garbage, keeper, WebhookService(sender: sender)]
+                + (certificates.map { [$0] } ?? []))
         outside.transport.close()
         await node.close()
     }
@@ -162,6 +170,13 @@ private struct GatewayService: Service {
         try? await gracefulShutdown()
         self.gateway.stop()
     }
+}
+
+/// Tells webhooks until the process is to end; what is not delivered then is after the next start.
+private struct WebhookService: Service {
+    let sender: WebhookSender
+
+    func run() async throws { await cancelWhenGracefulShutdown { await self.sender.run() } }
 }
 
 /// Hosts of the parent.
