@@ -96,7 +96,9 @@ let package = Package(
         layer("Gateway", ["GatewayProtocol", "HTTPServing", "Identity", "RegistryCore", "Schedule"]),
         layer("Import", ["Persistence", "RegistryClient", "RegistryCore", logging, nioCore]),
         layer("Webhooks", ["Identity", "JSON", "Persistence", "RegistryClient", "RegistryCore", logging]),
-        layer("ResourceManager", ["Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule", "Webhooks"]),
+        layer(
+            "ResourceManager",
+            ["Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule", "Webhooks", crypto, nioPosix]),
         layer("SyncAgent", ["GatewayProtocol", "Identity", "RegistryClient", "RegistryCore", "Schedule", logging]),
 
         layer("Kubernetes", ["COutport", "HTTPServing", "OCI", "Persistence", "RegistryClient", crypto, nioCore]),

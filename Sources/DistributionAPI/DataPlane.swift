@@ -18,11 +18,18 @@ package struct DataPlaneRegistry: Sendable {
     package let allowsAnonymousPull: Bool
     /// Bytes of content the registry may hold; `nil` for no limit.
     package let quota: Int64?
+    /// Whether it matters from where a request comes: then nothing is answered from memory.
+    package let isRestricted: Bool
+    /// Whether tokens for the resource manager may not be exchanged, only those for registries.
+    package let wantsRegistryTokens: Bool
 
     package init(
         id: RegistryID, name: String, audience: String, writeRefusal: String?, scope: String? = nil, isAdminUserEnabled: Bool = false,
-        allowsAnonymousPull: Bool = false, quota: Int64? = nil
+        allowsAnonymousPull: Bool = false, quota: Int64? = nil, isRestricted: Bool = false,
+        wantsRegistryTokens: Bool = false
     ) {
+        self.isRestricted = isRestricted
+        self.wantsRegistryTokens = wantsRegistryTokens
         self.scope = scope
         self.isAdminUserEnabled = isAdminUserEnabled
         self.allowsAnonymousPull = allowsAnonymousPull

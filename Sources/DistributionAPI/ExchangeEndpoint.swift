@@ -31,6 +31,12 @@ extension TokenEndpoint {
             return try .refusal(.unauthorized, "the form has no access_token; request one of the directory and send it")
         }
         let verified = try await self.access.tokens.verify(token, as: [.management], audience: nil)
+        guard !registry.wantsRegistryTokens || verified.audience == TokenAuthority.registryAudience else {
+            return try .refusal(
+                .denied,
+                "the registry '\(registry.name)' takes no tokens of the resource manager ('acr config authentication-as-arm' is disabled); "
+                    + "request one for \(TokenAuthority.registryAudience)", status: 403)
+        }
         guard let credential = verified.credential, try await self.access.directory?.holds(credential, subject: verified.subject) == true
         else {
             throw IdentityError(.invalidToken, "the sign-in behind this access token has ended; sign in again")

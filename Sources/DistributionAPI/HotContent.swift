@@ -124,7 +124,7 @@ package final class HotContent: HotResponder {
     ///   - isTag: whether the path names a tag.
     ///   - version: of tags or of removals, taken before the manifest was read.
     func remember(_ manifest: StoredManifest, isTag: Bool, version: UInt64, repository: RepositoryName, _ call: DistributionHandler.Call) {
-        guard let key = Self.key(call) else { return }
+        guard !call.registry.isRestricted, let key = Self.key(call) else { return }
         let now = HTTPDate.now()
         let head = ByteBuffer(
             string:
@@ -159,7 +159,7 @@ package final class HotContent: HotResponder {
     ///
     /// - Parameter version: of removals, taken before the blob was looked up.
     func remember(_ file: File, _ stored: StoredBlob, version: UInt64, repository: RepositoryName, _ call: DistributionHandler.Call) {
-        guard let key = Self.key(call) else { return }
+        guard !call.registry.isRestricted, let key = Self.key(call) else { return }
         let entry = Entry(
             audience: call.registry.audience, repository: repository.description, version: version, isTag: false,
             content: .blob(file, size: stored.size, digest: stored.digest.description))

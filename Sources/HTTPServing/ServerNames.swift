@@ -12,8 +12,13 @@ package struct ServerNames: Sendable {
     package let suffix: HostAndPort?
     /// The region of registries that name none, `eastus` style.
     package let region: String
+    /// Where the control plane is, when it has a listener of its own.
+    package let management: HostAndPort?
 
-    package init(publicAddress: HostAndPort, aliases: [HostAndPort] = [], suffix: HostAndPort?, region: String) {
+    package init(
+        publicAddress: HostAndPort, aliases: [HostAndPort] = [], suffix: HostAndPort?, region: String, management: HostAndPort? = nil
+    ) {
+        self.management = management
         self.publicAddress = publicAddress
         self.aliases = aliases
         self.suffix = suffix
@@ -37,7 +42,9 @@ package struct ServerNames: Sendable {
             if labels.count == 1 || (labels.count == 3 && labels[2] == "data") { return .registry(String(labels[0])) }
         }
         if let suffix, host.host == suffix.host, host.port ?? 443 == suffix.port ?? 443 { return .listener }
-        let isOurs = ([self.publicAddress] + self.aliases).contains { $0.host == host.host && $0.port ?? 443 == host.port ?? 443 }
+        let isOurs = ([self.publicAddress, self.management].compactMap { $0 } + self.aliases).contains {
+            $0.host == host.host && $0.port ?? 443 == host.port ?? 443
+        }
         return isOurs ? .listener : .foreign
     }
 
@@ -57,13 +64,13 @@ package struct ServerNames: Sendable {
     }
 
     /// The control plane's base URL, without a final slash.
-    package var controlPlane: String { "https://\(self.publicAddress)" }
+    package var controlPlane: String { "https://\(self.management ?? self.publicAddress)" }
 
     /// Names the server's certificate must cover.
     ///
     /// - Parameter registries: the registries that exist: a wildcard covers one label only, a data endpoint has three.
     package func certificateNames(registries: [(name: String, region: String)] = []) -> [String] {
-        var names = [self.publicAddress.host] + self.aliases.map(\.host)
+        var names = [self.publicAddress.host, self.management?.host].compactMap { $0 } + self.aliases.map(\.host)
         if let suffix {
             names += [suffix.host, "*.\(suffix.host)"]
             // `*.<region>.data.<suffix>` covers every registry of a region.

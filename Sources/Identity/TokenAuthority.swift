@@ -8,6 +8,9 @@ internal import Synchronization
 
 /// Issues tokens and verifies them; remembers what it has verified until it expires.
 package final class TokenAuthority: Sendable {
+    /// What tokens for the data plane are requested for; a literal name, no host.
+    package static let registryAudience = "https://containerregistry.azure.net"
+
     /// Verified tokens remembered at most.
     private static let cacheLimit = 16_384
     /// The longest token looked at, in bytes.

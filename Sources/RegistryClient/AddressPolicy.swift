@@ -3,6 +3,7 @@
 
 package import NIOCore
 internal import NIOPosix
+internal import OCI
 
 #if canImport(Glibc)
 internal import Glibc
@@ -17,47 +18,18 @@ internal import Darwin
 /// Public addresses are allowed. Loopback and private ones are only where the operator has listed the network or the host.
 /// Link-local, multicast and unspecified ones never are: that is where clouds keep their credentials.
 package struct AddressPolicy: Sendable, Hashable {
-    private struct Network: Sendable, Hashable {
-        let bytes: [UInt8]
-        let prefix: Int
-
-        func contains(_ address: [UInt8]) -> Bool {
-            guard address.count == self.bytes.count else { return false }
-            for index in 0..<self.prefix where (address[index / 8] ^ self.bytes[index / 8]) & (0x80 >> UInt8(index % 8)) != 0 {
-                return false
-            }
-            return true
-        }
-
-        init?(_ text: some StringProtocol) {
-            let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-            guard let first = parts.first, parts.count <= 2,
-                let address = try? SocketAddress(ipAddress: String(first), port: 0), let bytes = AddressPolicy.bytes(of: address)
-            else { return nil }
-            let prefix = parts.count == 2 ? Int(parts[1]) : bytes.count * 8
-            guard let prefix, (0...bytes.count * 8).contains(prefix) else { return nil }
-            self.bytes = bytes
-            self.prefix = prefix
-        }
-
-        init(_ bytes: [UInt8], _ prefix: Int) {
-            self.bytes = bytes
-            self.prefix = prefix
-        }
-    }
-
     /// An entry of the list that is neither a network nor a host.
     package struct Invalid: Error, Sendable {
         package let text: String
     }
 
-    private var networks: [Network] = []
+    private var networks: [IPNetwork] = []
     private var hosts: Set<String> = []
 
     /// - Parameter entries: networks (`10.1.0.0/16`, `fd00::/8`), addresses, or names of hosts.
     package init(allowing entries: [String] = []) throws(Invalid) {
         for entry in entries {
-            if let network = Network(entry) {
+            if let network = IPNetwork(entry) {
                 self.networks.append(network)
             } else if !entry.isEmpty, entry.utf8.allSatisfy({ $0.isHostByte }), !entry.contains(":") {
                 self.hosts.insert(entry.lowercased())
@@ -70,22 +42,23 @@ package struct AddressPolicy: Sendable, Hashable {
     /// Allows a host that the operator has named elsewhere.
     package mutating func allow(host: String) {
         self.hosts.insert(host.lowercased())
-        if let network = Network(host) { self.networks.append(network) }
+        if let network = IPNetwork(host) { self.networks.append(network) }
     }
 
-    private static let never: [(network: Network, what: String)] = [
-        (Network([0, 0, 0, 0], 8), "unspecified"), (Network([169, 254, 0, 0], 16), "link-local"), (Network([224, 0, 0, 0], 3), "reserved"),
-        (Network([0xfe, 0x80] + Array(repeating: 0, count: 14), 10), "link-local"),
-        (Network([0xff] + Array(repeating: 0, count: 15), 8), "multicast"), (Network(Array(repeating: 0, count: 16), 128), "unspecified"),
-    ]
+    private static func ranges(_ table: [(String, String)]) -> [(network: IPNetwork, what: String)] {
+        table.compactMap { text, what in IPNetwork(text).map { ($0, what) } }
+    }
 
-    private static let inside: [(network: Network, what: String)] = [
-        (Network([127, 0, 0, 0], 8), "loopback"), (Network([10, 0, 0, 0], 8), "private"), (Network([172, 16, 0, 0], 12), "private"),
-        (Network([192, 168, 0, 0], 16), "private"), (Network([100, 64, 0, 0], 10), "shared"), (Network([192, 0, 0, 0], 24), "reserved"),
-        (Network([198, 18, 0, 0], 15), "reserved"),
-        (Network(Array(repeating: 0, count: 15) + [1], 128), "loopback"), (Network([0xfc] + Array(repeating: 0, count: 15), 7), "private"),
-        (Network([0xfe, 0xc0] + Array(repeating: 0, count: 14), 10), "private"),
-    ]
+    private static let never = ranges([
+        ("0.0.0.0/8", "unspecified"), ("169.254.0.0/16", "link-local"), ("224.0.0.0/3", "reserved"), ("fe80::/10", "link-local"),
+        ("ff00::/8", "multicast"), ("::/128", "unspecified"),
+    ])
+
+    private static let inside = ranges([
+        ("127.0.0.0/8", "loopback"), ("10.0.0.0/8", "private"), ("172.16.0.0/12", "private"), ("192.168.0.0/16", "private"),
+        ("100.64.0.0/10", "shared"), ("192.0.0.0/24", "reserved"), ("198.18.0.0/15", "reserved"), ("::1/128", "loopback"),
+        ("fc00::/7", "private"), ("fec0::/10", "private"),
+    ])
 
     /// Judges an address.
     ///

@@ -2,7 +2,7 @@
 // links to, files the database does not know.
 
 internal import OCI
-internal import Persistence
+package import Persistence
 
 /// What may be removed, and from what age on.
 package struct GarbagePolicy: Sendable, Equatable {
@@ -12,6 +12,8 @@ package struct GarbagePolicy: Sendable, Equatable {
     package var blobAge: Int64
     /// Milliseconds after which a manifest that no tag, no index and no subject reaches is removed; `nil` keeps them.
     package var untaggedAge: Int64?
+    /// The same for registries that have a policy of their own.
+    package var retention: [RegistryID: Int64] = [:]
 
     package static let day: Int64 = 86_400_000
 
@@ -19,6 +21,11 @@ package struct GarbagePolicy: Sendable, Equatable {
         self.uploadAge = uploadAge
         self.blobAge = blobAge
         self.untaggedAge = untaggedAge
+    }
+
+    /// What is asked of whom; `nil` is every registry.
+    var untaggedAges: [(registry: RegistryID?, age: Int64)] {
+        (self.untaggedAge.map { [(nil, $0)] } ?? []) + self.retention.sorted { $0.key.value < $1.key.value }.map { ($0.key, $0.value) }
     }
 }
 
@@ -52,17 +59,19 @@ package struct GarbageCollector: Sendable {
         self.uploads = uploads
     }
 
-    /// Manifests older than an instant that nothing reaches, at most so many.
+    /// Manifests, of one registry or (NULL) all, that have been without a tag since before an instant and that nothing reaches, at
+    /// most so many.
     static let unreachedManifests = """
         SELECT repository.registry, repository.name, manifest.repository, manifest.digest FROM manifest
             JOIN repository ON repository.id = manifest.repository
-        WHERE manifest.created < ? AND manifest.locks & 3 = 0 AND repository.locks & 3 = 0
+        WHERE (?1 IS NULL OR repository.registry = ?1) AND max(manifest.created, coalesce(manifest.untagged, 0)) < ?2
+            AND manifest.locks & 3 = 0 AND repository.locks & 3 = 0
             AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
             AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
                 AND manifest_entry.digest = manifest.digest AND kind = 1)
             AND (manifest.subject IS NULL OR NOT EXISTS (SELECT 1 FROM manifest AS subject
                 WHERE subject.repository = manifest.repository AND subject.digest = manifest.subject))
-        LIMIT ?
+        LIMIT ?3
         """
 
     /// Links older than an instant, of blobs whose lease is over, that no manifest of the repository needs.
@@ -84,7 +93,7 @@ package struct GarbageCollector: Sendable {
     package func collect(_ policy: GarbagePolicy) async throws -> GarbageReport {
         var report = GarbageReport()
         report.uploads = try await self.uploads.expire(olderThan: policy.uploadAge)
-        if let age = policy.untaggedAge { report.manifests = try await self.collectManifests(olderThan: age) }
+        for (registry, age) in policy.untaggedAges { report.manifests += try await self.collectManifests(of: registry, olderThan: age) }
         report.links = try await self.collectLinks(olderThan: policy.blobAge)
         let (blobs, bytes) = try await self.collectBlobs()
         report.blobs = blobs
@@ -98,14 +107,14 @@ package struct GarbageCollector: Sendable {
 
     /// Manifests that no tag names, no index lists and that refer to no subject that is here. Removing an index may leave its
     /// children unreached; rounds go on until nothing is found.
-    private func collectManifests(olderThan age: Int64) async throws -> Int {
+    private func collectManifests(of registry: RegistryID?, olderThan age: Int64) async throws -> Int {
         let now = self.store.clock.milliseconds()
         let (limit, clock) = (Self.batch, self.store.clock)
         var total = 0
         while true {
             let removed = try await self.store.database.write { session in
                 let rows = try session.rows(
-                    Self.unreachedManifests, .integer(now - age), .integer(Int64(limit)))
+                    Self.unreachedManifests, SQLValue(registry?.value), .integer(now - age), .integer(Int64(limit)))
                 for row in rows {
                     _ = try RegistryStore.remove(
                         Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)),

@@ -56,8 +56,8 @@ extension GarbageCollector {
                 for row in rows { items.append(try remove(row)) }
             }
         }
-        if let age = policy.untaggedAge {
-            try each(Self.unreachedManifests, [.integer(now - age)]) { row in
+        for (registry, age) in policy.untaggedAges {
+            try each(Self.unreachedManifests, [SQLValue(registry?.value), .integer(now - age)]) { row in
                 let size = try session.row("SELECT size FROM manifest WHERE repository = ? AND digest = ?", row[2], row[3])?.integer(0)
                 _ = try RegistryStore.remove(
                     Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)),

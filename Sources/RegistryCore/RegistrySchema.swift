@@ -72,5 +72,7 @@ package enum RegistrySchema {
                 "ALTER TABLE tag ADD COLUMN locks INTEGER NOT NULL DEFAULT 0",
             ]),
         StateSchema.migration,
+        // When a manifest lost a tag last; NULL for never.
+        Migration("registry-4-untagged", ["ALTER TABLE manifest ADD COLUMN untagged INTEGER"]),
     ]
 }

@@ -1,8 +1,14 @@
-// Keeps the change log from growing for ever: rows that nobody is waited for any longer go.
+// Keeps the change log from growing for ever, and answers in memory from being given for too long.
 
 internal import Persistence
 
 extension RegistryStore {
+    /// Answers that are kept in memory are not given any more: who may have them has changed.
+    package func forgetAnswers() {
+        self.versions.contentRemoved()
+        self.versions.tagsMoved()
+    }
+
     /// Rows removed in one transaction, so that pushes do not wait long.
     private static let trimmedAtOnce: Int64 = 10_000
 

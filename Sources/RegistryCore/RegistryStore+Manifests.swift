@@ -126,6 +126,7 @@ extension RegistryStore {
         let current = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))?
             .text(0)
         guard current != digest.description else { return }
+        if let current { try self.noteUntagged(current, repository: repository, now: now, session) }
         try session.execute(
             """
             INSERT INTO tag (repository, name, digest, created, updated) VALUES (?, ?, ?, ?, ?)
@@ -187,11 +188,18 @@ extension RegistryStore {
     static func remove(
         _ tag: Tag, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
     ) throws -> Bool {
-        guard try session.execute("DELETE FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag)) > 0 else {
-            return false
-        }
+        let row = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
+        guard let row else { return false }
+        try session.execute("DELETE FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
+        try self.noteUntagged(row.text(0), repository: repository, now: now, session)
         try ChangeLog.append(.tagDeleted, registry: registry, repository: name, tag: tag, origin: origin, time: now, in: session)
         return true
+    }
+
+    /// The age by which the collector goes begins anew with each tag that a manifest loses.
+    private static func noteUntagged(_ digest: String, repository: Int64, now: Int64, _ session: any SQLWriter) throws {
+        try session.execute(
+            "UPDATE manifest SET untagged = ? WHERE repository = ? AND digest = ?", .integer(now), .integer(repository), SQLValue(digest))
     }
 
     /// Removes a manifest and every tag that names it. An index that lists it keeps listing it.

@@ -7,6 +7,8 @@ internal import JSON
 /// Describes the server as a cloud.
 struct CloudMetadata: Sendable {
     let names: ServerNames
+    /// Whether `az` finds extensions here.
+    var hasMirror = false
 
     /// `https://host:port` as the client knows it, when it used a name of the listener.
     func base(for request: ServerRequest) -> String {
@@ -30,7 +32,7 @@ struct CloudMetadata: Sendable {
     /// it may trust the host. The graph has an audience of its own, so that the two kinds of tokens can be told apart.
     private func document(_ base: String) -> JSONValue {
         let suffix = self.names.suffix ?? self.names.publicAddress
-        return [
+        var document: JSONValue = [
             "name": "outport", "resourceManager": .string(base),
             "authentication": [
                 "loginEndpoint": .string(base + "/adfs"), "audiences": [.string(base + "/")], "tenant": "common", "identityProvider": "AAD",
@@ -40,5 +42,7 @@ struct CloudMetadata: Sendable {
             "portal": .string(base + "/"), "gallery": .string(base + "/"),
             "suffixes": ["acrLoginServer": .string(suffix.description), "storage": .string(suffix.host)],
         ]
+        if self.hasMirror { document.apply(mergePatch: ["azmirrorStorageAccountResourceId": .string(base + "/mirror")]) }
+        return document
     }
 }

@@ -23,7 +23,8 @@ extension ResourceOperations {
         let body = BodyField(body: call.body ?? [:])
         let isDryRun = try body["dryRun"].bool() ?? false
         let days = try body["untaggedDays"].integer(in: 0...36_500)
-        let policy = GarbagePolicy(untaggedAge: days.map { Int64($0) * GarbagePolicy.day })
+        var policy = self.resources.lookup.garbagePolicy
+        policy.untaggedAge = days.map { Int64($0) * GarbagePolicy.day }
         guard isDryRun else {
             let report = try await self.services.garbage.collect(policy)
             return .document([

@@ -156,8 +156,14 @@ extension ResourceOperations {
                 "The client '\(call.principal.name)' may not pull from '\(id)', so it cannot import from it. Ask for the role AcrPull there."
             )
         }
-        guard let content = try await self.resources.registry(id)?.registry else {
+        guard let source = try await self.resources.registry(id), let content = source.registry else {
             throw ResourceError(.notFound, .resourceNotFound, "The registry '\(id)' was not found.", target: field.path)
+        }
+        guard source.document.allowsExport else {
+            throw ResourceError(
+                .forbidden, .authorizationFailed,
+                "The registry '\(id.name)' does not allow exports. Its owner allows them with 'acr update --name \(id.name) --allow-exports true'."
+            )
         }
         return .local(content, repository)
     }

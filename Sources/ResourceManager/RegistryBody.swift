@@ -60,6 +60,21 @@ extension RegistryDocument {
                 "Pulling without credentials needs the SKU Standard or Premium, not \(self.sku.rawValue). Change the SKU, or leave "
                     + "anonymous pull off.", target: "properties.anonymousPullEnabled")
         }
+        let premium: [(String, String, Bool)] = [
+            ("Closing the registry to networks", "properties.networkRuleSet", NetworkRules(self) != nil),
+            ("A retention policy", "properties.policies.retentionPolicy.status", self.retention != nil),
+        ]
+        for (what, field, isUsed) in premium where isUsed && self.sku != .premium {
+            throw ResourceError(
+                .badRequest, .skuTooSmall, "\(what) needs the SKU Premium, not \(self.sku.rawValue). Change the SKU, or leave it off.",
+                target: field)
+        }
+        guard self.allowsExport || self.settings["publicNetworkAccess"] == "Disabled" else {
+            throw ResourceError(
+                .badRequest, .invalidParameter,
+                "Exports can be disabled only where public network access is, too: otherwise images leave by being pulled.",
+                target: "properties.policies.exportPolicy.status")
+        }
         guard self.isDataEndpointEnabled, self.sku != .premium else { return }
         throw ResourceError(
             .badRequest, .skuTooSmall,
@@ -79,7 +94,7 @@ extension ResourceOperations {
             "provisioningState": "Succeeded",
             "dataEndpointHostNames": document.isDataEndpointEnabled
                 ? [.string(self.names.dataEndpoint(of: name, region: document.location))] : [],
-            "networkRuleSet": ["ipRules": []], "privateEndpointConnections": [], "regionalEndpointHostNames": [],
+            "privateEndpointConnections": [], "regionalEndpointHostNames": [],
         ]
         for option in RegistryOption.all {
             var setting = document.settings[option.key] ?? option.initial

@@ -2,6 +2,7 @@
 
 package import HTTPServing
 package import Persistence
+package import RegistryCore
 internal import Synchronization
 
 /// A registry as the data plane and the gateway need it.
@@ -23,6 +24,12 @@ package struct RegistryEntry: Sendable, Hashable {
     package let isReadOnly: Bool
     /// Bytes of content it may hold; `nil` for no limit.
     package let quota: Int64?
+    /// From where it may be reached; `nil` for everywhere.
+    package let network: NetworkRules?
+    /// Whether only tokens for registries may be exchanged.
+    package let wantsRegistryTokens: Bool
+    /// Milliseconds after which manifests that nothing reaches go; `nil` keeps them.
+    package let retention: Int64?
 
     /// What tokens are issued for: the same on the login server and the data endpoint.
     package var audience: String { "registry/\(self.name)" }
@@ -54,6 +61,13 @@ package final class RegistryLookup: Sendable {
     /// All registries by name.
     package var all: [RegistryEntry] { self.entries.withLock { $0.values.sorted { $0.name < $1.name } } }
 
+    /// What may be collected by the registries' own retention policies.
+    package var garbagePolicy: GarbagePolicy {
+        var policy = GarbagePolicy()
+        for entry in self.all { policy.retention[entry.id] = entry.retention }
+        return policy
+    }
+
     func replace(with resources: [StoredResource<RegistryDocument>]) {
         let fresh = Dictionary(resources.compactMap(self.entry).map { ($0.name, $0) }) { first, _ in first }
         self.entries.withLock { $0 = fresh }
@@ -79,6 +93,8 @@ package final class RegistryLookup: Sendable {
             isDataEndpointEnabled: resource.document.isDataEndpointEnabled, scope: resource.id.description,
             dataEndpoint: self.names.dataEndpoint(of: name, region: resource.document.location),
             isAdminUserEnabled: resource.document.isAdminUserEnabled, allowsAnonymousPull: resource.document.allowsAnonymousPull,
-            isReadOnly: resource.document.isReadOnly, quota: resource.document.quota)
+            isReadOnly: resource.document.isReadOnly, quota: resource.document.quota,
+            network: NetworkRules(resource.document), wantsRegistryTokens: resource.document.wantsRegistryTokens,
+            retention: resource.document.retention)
     }
 }

@@ -13,6 +13,8 @@ struct RegistryOption: Sendable {
         case days(ClosedRange<Int>)
         /// A number of bytes, or null for no limit.
         case bytes
+        /// Addresses and networks that are let in.
+        case addresses
     }
 
     /// Below `properties`.
@@ -47,16 +49,17 @@ struct RegistryOption: Sendable {
         .init("storageQuota", .bytes, .null, available: true),
         .flag("readOnly", available: true),
         .flag("networkRuleBypassAllowedForTasks", available: false),
-        .choice("publicNetworkAccess", "Enabled", "Disabled"),
+        .init("publicNetworkAccess", .choice(["Enabled", "Disabled"]), "Enabled", available: true),
         .init("networkRuleBypassOptions", .choice(["AzureServices", "None"]), "AzureServices", available: true),
-        .choice("networkRuleSet.defaultAction", "Allow", "Deny"),
+        .init("networkRuleSet.defaultAction", .choice(["Allow", "Deny"]), "Allow", available: true),
+        .init("networkRuleSet.ipRules", .addresses, [], available: true),
         .choice("policies.quarantinePolicy.status", "disabled", "enabled"),
         .init("policies.trustPolicy.type", .choice(["Notary"]), "Notary", available: true),
         .choice("policies.trustPolicy.status", "disabled", "enabled"),
         .init("policies.retentionPolicy.days", .days(0...365), 7, available: true),
-        .choice("policies.retentionPolicy.status", "disabled", "enabled"),
-        .choice("policies.exportPolicy.status", "enabled", "disabled"),
-        .choice("policies.azureADAuthenticationAsArmPolicy.status", "enabled", "disabled"),
+        .init("policies.retentionPolicy.status", .choice(["disabled", "enabled"]), "disabled", available: true),
+        .init("policies.exportPolicy.status", .choice(["enabled", "disabled"]), "enabled", available: true),
+        .init("policies.azureADAuthenticationAsArmPolicy.status", .choice(["enabled", "disabled"]), "enabled", available: true),
         .init("policies.softDeletePolicy.retentionDays", .days(1...90), 7, available: true),
         .choice("policies.softDeletePolicy.status", "disabled", "enabled"),
         .choice("encryption.status", "disabled", "enabled"),
@@ -78,6 +81,7 @@ struct RegistryOption: Sendable {
         case .flag: value = try field.bool().map { .bool($0) }
         case .choice(let choices): value = try field.choice(choices).map { .string($0) }
         case .days(let range): value = try field.integer(in: range).map { .integer($0) }
+        case .addresses: value = try NetworkRules.rules(in: field)
         case .bytes: value = field.isNull ? .null : try field.integer(in: 0...Int.max).map { .integer(Int64($0)) }
         }
         if let value, value != self.initial, !self.isAvailable {
@@ -90,7 +94,7 @@ struct RegistryOption: Sendable {
     static func values(in properties: BodyField) throws(ResourceError) -> [String: JSONValue] {
         var values: [String: JSONValue] = [:]
         for option in self.all { values[option.key] = try option.value(in: properties) }
-        for path in [["networkRuleSet", "ipRules"], ["networkRuleSet", "virtualNetworkRules"], ["privateEndpointConnections"]] {
+        for path in [["networkRuleSet", "virtualNetworkRules"], ["privateEndpointConnections"]] {
             let field = try properties.at(path)
             if let rules = try field.elements(), !rules.isEmpty {
                 throw .notAvailable("'\(field.path)' with rules in it", target: field.path)

@@ -30,6 +30,14 @@ package struct RegistryDocument: Codable, Sendable, Hashable {
     package var isDataEndpointEnabled: Bool { self.settings["dataEndpointEnabled"]?.boolValue ?? false }
     package var isAdminUserEnabled: Bool { self.settings["adminUserEnabled"]?.boolValue ?? false }
     package var allowsAnonymousPull: Bool { self.settings["anonymousPullEnabled"]?.boolValue ?? false }
+    /// Milliseconds for which manifests that nothing reaches are kept; `nil` for ever.
+    package var retention: Int64? {
+        guard self.settings["policies.retentionPolicy.status"] == "enabled" else { return nil }
+        return Int64(self.settings["policies.retentionPolicy.days"]?.intValue ?? 7) * 86_400_000
+    }
+    package var wantsRegistryTokens: Bool { self.settings["policies.azureADAuthenticationAsArmPolicy.status"] == "disabled" }
+    /// Whether other registries may import from it.
+    package var allowsExport: Bool { self.settings["policies.exportPolicy.status"] != "disabled" }
     package var isReadOnly: Bool { self.settings["readOnly"]?.boolValue ?? false }
     /// Bytes; `nil` for no limit.
     package var quota: Int64? { self.settings["storageQuota"]?.intValue.map(Int64.init) }

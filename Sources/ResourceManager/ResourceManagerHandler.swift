@@ -18,14 +18,15 @@ internal import Foundation
 package final class ResourceManagerHandler: RequestHandler {
     /// Bytes of a body read at most.
     package static let maximumBody = 4 << 20
-    /// What data-plane tokens are requested for; a literal name, no host.
-    package static let registryAudience = "https://containerregistry.azure.net"
+    /// What data-plane tokens are requested for.
+    package static let registryAudience = TokenAuthority.registryAudience
 
     private let operations: ResourceOperations
     private let authority: TokenAuthority
     private let directory: Directory
     private let signIn: SignInEndpoint
     private let metadata: CloudMetadata
+    private let mirror: ExtensionMirror?
     private let policy: AccessPolicy
     private let graph: GraphHandler
     /// Changes run one after the other: rules that span several stores (a data endpoint stays on while connected registries
@@ -38,12 +39,13 @@ package final class ResourceManagerHandler: RequestHandler {
         self.graph = GraphHandler(directory: services.directory, policy: self.policy, tenantID: services.authority.tenantID)
         self.authority = services.authority
         self.directory = services.directory
-        self.metadata = CloudMetadata(names: services.names)
+        self.metadata = CloudMetadata(names: services.names, hasMirror: services.mirror != nil)
+        self.mirror = services.mirror
         self.signIn = SignInEndpoint(
             names: services.names, directory: services.directory, authority: services.authority, clock: services.clock)
     }
 
-    private static let ours: Set<String> = ["metadata", "adfs", "subscriptions", "tenants", "providers", "graph", "v1.0"]
+    private static let ours: Set<String> = ["metadata", "adfs", "subscriptions", "tenants", "providers", "graph", "v1.0", "mirror"]
 
     package func respond(to request: ServerRequest) async throws -> ServerResponse? {
         let raw = request.path.split(separator: "/")
@@ -58,6 +60,7 @@ package final class ResourceManagerHandler: RequestHandler {
             }
             switch first {
             case "metadata": return try self.metadata.answer(request, segments)
+            case "mirror": return try await self.answerMirror(request, segments)
             case "adfs": return try await self.signIn.answer(request, segments)
             case "graph", "v1.0": return try await self.answerDirectory(request, segments)
             default: return try await self.answer(request, segments)
@@ -113,6 +116,24 @@ package final class ResourceManagerHandler: RequestHandler {
         throw ResourceError(
             .notFound, .invalidType,
             "The path '/\(segments.joined(separator: "/").prefix(300))' is none of this server's resources or operations.")
+    }
+
+    // MARK: Extensions
+
+    private func answerMirror(_ request: ServerRequest, _ segments: [String]) async throws -> ServerResponse {
+        guard let mirror else {
+            throw ResourceError(
+                .notFound, .invalidType, "This server mirrors no extensions: its operator starts it with --extension-mirror FOLDER.")
+        }
+        guard request.method == .get || request.method == .head else {
+            throw ResourceError(.methodNotAllowed, .methodNotAllowed, "Extensions can only be read; use GET.")
+        }
+        guard let answer = try await mirror.answer(segments, base: self.metadata.base(for: request)) else {
+            throw ResourceError(
+                .notFound, .resourceNotFound,
+                "There is no '\(request.path.prefix(300))' here; the list is at /mirror/extensions/index.json.")
+        }
+        return answer
     }
 
     // MARK: The directory

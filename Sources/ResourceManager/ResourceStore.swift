@@ -164,7 +164,10 @@ package final class ResourceStore: Sendable {
 
     package func updateRegistry(_ document: RegistryDocument, as id: ResourceID) async throws -> StoredResource<RegistryDocument> {
         try await self.write(document, as: id, registry: nil)
-        return try await self.reload(id)
+        let stored = try await self.reload(id)
+        // Answers kept in memory may be such as are no longer given.
+        self.registries.forgetAnswers()
+        return stored
     }
 
     /// Deletes a registry with its content, tokens, scope maps and connected registries.

@@ -10,13 +10,42 @@ struct ACRCommand: AsyncParsableCommand {
             RegistryCreateCommand.self, RegistryShowCommand.self, RegistryListCommand.self, RegistryUpdateCommand.self,
             RegistryDeleteCommand.self, CheckNameCommand.self, ShowUsageCommand.self, ShowEndpointsCommand.self, CollectGarbageCommand.self,
             ImportCommand.self, Credential.self, Repository.self, ManifestTree.self,
-            Token.self, ScopeMap.self, ConnectedRegistry.self, Webhook.self,
+            Token.self, ScopeMap.self, ConnectedRegistry.self, Webhook.self, NetworkRule.self, Config.self,
         ])
 
     struct Credential: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "credential", abstract: "Manage login credentials of the admin user.",
             subcommands: [CredentialShowCommand.self, CredentialRenewCommand.self])
+    }
+
+    struct NetworkRule: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "network-rule", abstract: "Manage network rules for Azure Container Registries.",
+            subcommands: [NetworkRuleListCommand.self, NetworkRuleAddCommand.self, NetworkRuleRemoveCommand.self])
+    }
+
+    struct Config: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "config", abstract: "Configure policies for Azure Container Registries.",
+            subcommands: [Retention.self, ArmAuthentication.self, SoftDelete.self])
+
+        struct Retention: AsyncParsableCommand {
+            static let configuration = CommandConfiguration(
+                commandName: "retention", abstract: "Manage the retention policy.",
+                subcommands: [RetentionShowCommand.self, RetentionUpdateCommand.self])
+        }
+
+        struct ArmAuthentication: AsyncParsableCommand {
+            static let configuration = CommandConfiguration(
+                commandName: "authentication-as-arm", abstract: "Manage whether tokens of the resource manager open the registry.",
+                subcommands: [ArmAuthenticationShowCommand.self, ArmAuthenticationUpdateCommand.self])
+        }
+
+        struct SoftDelete: AsyncParsableCommand {
+            static let configuration = CommandConfiguration(
+                commandName: "soft-delete", abstract: "Show the soft-delete policy.", subcommands: [SoftDeleteShowCommand.self])
+        }
     }
 
     struct Webhook: AsyncParsableCommand {

@@ -39,13 +39,26 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "Region of registries that name none.")
     var region: String?
 
+    @Option(
+        help: """
+            Address for the control plane alone (sign-in, resource manager, directory), ADDR:PORT. Registries and sites then reach \
+            nothing of it.
+            """)
+    var managementListen: String?
+
+    @Option(help: ArgumentHelp("Offer the extensions of 'az' (wheels) that lie in this folder.", valueName: "folder"))
+    var extensionMirror: String?
+
     @OptionGroup var fetch: FetchOptions
 
     func run() async throws {
         let layers = try await self.server.layers()
         let logger = Node.logger("outport", level: try self.server.logLevel(layers))
         let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8443")
-        let names = try self.names(listen, layers)
+        let management = try (self.managementListen ?? layers.string(forKey: "management-listen")).map {
+            try ServerOptions.address($0, "--management-listen")
+        }
+        let names = try self.names(listen, management: management, layers)
         let isPlain = self.server.isPlain(layers)
         let node = try await Node(data: self.server.data ?? layers.string(forKey: "data") ?? "outport-data")
         let certificates =
@@ -82,6 +95,10 @@ struct ServeCommand: AsyncParsableCommand {
         services.importer = ImageImporter(store: node.store, transport: outside.transport, upstreams: outside.upstreams)
         let webhooks = try WebhookStore(database: node.database, folder: node.folder.keysPath)
         services.webhooks = webhooks
+        if let folder = self.extensionMirror ?? layers.string(forKey: "extension-mirror") {
+            guard FileSystem.exists(folder) else { throw ValidationError("--extension-mirror: there is no folder \(folder)") }
+            services.mirror = ExtensionMirror(folder: folder, pool: node.pool)
+        }
         let manager = ResourceManagerHandler(services)
         let hosts = ParentDirectory(lookup: lookup, names: names)
         let access = AccessController(
@@ -90,21 +107,29 @@ struct ServeCommand: AsyncParsableCommand {
             connectedRegistries: connectedRegistries, registries: node.store, identities: node.identities, tokens: tokens,
             trustRoot: authority?.pem, lookup: hosts.gateway(for:))
         let hot = HotContent(tokens: tokens, store: node.store)
+        let control: [any RequestHandler] = [manager]
         let listener = HTTPListener(
             address: listen, tls: certificates?.context,
             handlers: [
+                NetworkGate(entry: hosts.entry(for:)),
                 DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: hosts, hot: hot), gateway,
                 MetadataHandler(store: node.store, access: access, directory: hosts), TokenEndpoint(access: access, directory: hosts),
-                manager,
-            ], hot: hot, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: node.pool, logger: logger
+            ] + (management == nil ? control : []), hot: hot, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: node.pool,
+            logger: logger
         ) { _ in
             self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: authority != nil)
+        }
+        let managementListener = management.map {
+            HTTPListener(
+                address: $0, tls: certificates?.context, handlers: control, hot: nil,
+                eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: node.pool, logger: logger
+            ) { _ in announce("the control plane is at \(names.controlPlane)") }
         }
         let daily = try CronSchedule(parsing: "0 0 * * *")
         let garbage = GarbageService(
             collector: collector, store: node.store, logger: logger
         ) {
-            .init(schedule: daily, policy: GarbagePolicy())
+            .init(schedule: daily, policy: lookup.garbagePolicy)
         }
         let keeper = LogKeeper(store: node.store, connectedRegistries: connectedRegistries, webhooks: webhooks, logger: logger)
         let sender = WebhookSender(
@@ -112,13 +137,15 @@ struct ServeCommand: AsyncParsableCommand {
         ) { id in lookup.all.first { $0.id == id }?.loginServer }
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
         try await Node.run(
-            [listener, GatewayService(gateway: gateway), garbage, keeper, WebhookService(sender: sender)]
+            (managementListener.map { [$0] } ?? []) + [
+                listener, GatewayService(gateway: gateway), garbage, keeper, WebhookService(sender: sender),
+            ]
                 + (certificates.map { [$0] } ?? []))
         outside.transport.close()
         await node.close()
     }
 
-    private func names(_ listen: HostAndPort, _ layers: ConfigReader) throws -> ServerNames {
+    private func names(_ listen: HostAndPort, management: HostAndPort?, _ layers: ConfigReader) throws -> ServerNames {
         func parse(_ text: String?, _ option: String) throws -> HostAndPort? {
             guard let text else { return nil }
             guard let address = HostAndPort(text) else {
@@ -134,9 +161,12 @@ struct ServeCommand: AsyncParsableCommand {
                 "\(listen) is no name that clients could use: add --suffix HOST[:PORT] (a DNS name for this server), or --public-address HOST:PORT, or listen on one address"
             )
         }
+        let address = given ?? (isWildcard ? suffix : nil) ?? listen
+        // One that listens on all addresses goes by the name of the registries' listener, at its own port.
+        let managed = management.map { ServerOptions.isWildcard($0) ? HostAndPort(host: address.host, port: $0.port) : $0 }
         return ServerNames(
-            publicAddress: given ?? (isWildcard ? suffix : nil) ?? listen, aliases: ServerOptions.aliases(of: listen), suffix: suffix,
-            region: self.region ?? layers.string(forKey: "region") ?? "eastus")
+            publicAddress: address, aliases: ServerOptions.aliases(of: listen) + (management.map(ServerOptions.aliases) ?? []),
+            suffix: suffix, region: self.region ?? layers.string(forKey: "region") ?? "eastus", management: managed)
     }
 
     /// Says where the server is and what to type next.
@@ -187,7 +217,7 @@ private struct ParentDirectory: RegistryDirectory {
     private static let readOnly =
         "the registry is read-only: its owner has switched writing off ('outport acr update --read-only false' switches it on again)"
 
-    private func entry(for host: HostAndPort?) -> RegistryEntry? {
+    func entry(for host: HostAndPort?) -> RegistryEntry? {
         switch self.names.match(host) {
         case .registry(let name): self.lookup.registry(named: name)
         case .listener: self.lookup.onlyRegistry()
@@ -200,7 +230,8 @@ private struct ParentDirectory: RegistryDirectory {
             let registry = DataPlaneRegistry(
                 id: $0.id, name: $0.name, audience: $0.audience,
                 writeRefusal: $0.isReadOnly ? Self.readOnly : nil, scope: $0.scope, isAdminUserEnabled: $0.isAdminUserEnabled,
-                allowsAnonymousPull: $0.allowsAnonymousPull, quota: $0.quota)
+                allowsAnonymousPull: $0.allowsAnonymousPull, quota: $0.quota, isRestricted: $0.network != nil,
+                wantsRegistryTokens: $0.wantsRegistryTokens)
             return (registry, self.names.canonical(host))
         }
     }

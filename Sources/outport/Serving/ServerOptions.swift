@@ -54,9 +54,13 @@ struct ServerOptions: ParsableArguments {
 
     /// The address to bind.
     func listenAddress(_ layers: ConfigReader, default fallback: String) throws -> HostAndPort {
-        let text = self.listen ?? layers.string(forKey: "listen") ?? fallback
+        try Self.address(self.listen ?? layers.string(forKey: "listen") ?? fallback, "--listen")
+    }
+
+    /// An address to bind.
+    static func address(_ text: String, _ option: String) throws -> HostAndPort {
         guard let address = HostAndPort(text), let port = address.port, port > 0 else {
-            throw ValidationError("--listen takes an address and a port, such as 127.0.0.1:8443, not '\(text)'")
+            throw ValidationError("\(option) takes an address and a port, such as 127.0.0.1:8443, not '\(text)'")
         }
         return address
     }

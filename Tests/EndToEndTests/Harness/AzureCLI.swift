@@ -15,20 +15,20 @@ struct AzureCLI: Sendable {
     }
 
     /// Registers the server as a cloud, with nothing else configured but its CA.
-    init(_ box: Sandbox, server: OutportServer) async throws {
+    init(_ box: Sandbox, server: OutportServer, endpoint: String? = nil) async throws {
         self.program = try await Self.installed.value
         self.environment = [
             "AZURE_CONFIG_DIR": try box.newFolder("azure"), "HOME": try box.newFolder("azure-home"), "REQUESTS_CA_BUNDLE": server.ca,
             "AZURE_CORE_COLLECT_TELEMETRY": "no", "AZURE_CORE_NO_COLOR": "yes",
         ]
-        try await self("cloud", "register", "--name", "self", "--endpoint-resource-manager", "https://\(server.address)")
+        try await self("cloud", "register", "--name", "self", "--endpoint-resource-manager", endpoint ?? "https://\(server.address)")
         try await self("cloud", "set", "--name", "self")
     }
 
     /// Registers the server and signs in as its operator.
     static func operate(_ parent: Parent) async throws -> AzureCLI {
-        let azure = try await AzureCLI(parent.box, server: parent.server)
         let bootstrap = try parent.bootstrap()
+        let azure = try await AzureCLI(parent.box, server: parent.server, endpoint: bootstrap.resourceManager)
         try await azure(
             "login", "--service-principal", "-u", bootstrap.clientId, "-p", bootstrap.clientSecret, "--tenant", bootstrap.tenantId)
         return azure

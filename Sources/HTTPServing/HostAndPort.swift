@@ -1,24 +1,6 @@
-// IP address literals: told apart from names wherever a host is written.
+// A host and a port, wherever one is written.
 
-#if canImport(Glibc)
-internal import Glibc
-#elseif canImport(Musl)
-internal import Musl
-#else
-internal import Darwin
-#endif
-
-/// IPv4 and IPv6 literals.
-package enum AddressLiteral {
-    /// The 4 or 16 bytes of an address; `nil` for a name.
-    package static func bytes(_ text: String) -> [UInt8]? {
-        var v4 = in_addr()
-        if inet_pton(AF_INET, text, &v4) == 1 { return withUnsafeBytes(of: &v4) { Array($0) } }
-        var v6 = in6_addr()
-        if inet_pton(AF_INET6, text, &v6) == 1 { return withUnsafeBytes(of: &v6) { Array($0) } }
-        return nil
-    }
-}
+internal import OCI
 
 /// A host and a port, as given by operators and by `Host` headers.
 package struct HostAndPort: Hashable, Sendable, CustomStringConvertible {
