@@ -69,7 +69,7 @@ import Testing
             "properties": ["loginServer": "r.test", "creationDate": "2026-01-02T03:04:05.6789012Z", "adminUserEnabled": false],
         ]
         #expect(
-            try render(ResourceShape.registry.shape([registry]), .table, table: .registries) == """
+            try render(.array([ResourceShape.registry(registry)]), .table, table: .registries) == """
                 NAME        RESOURCE GROUP    LOCATION    SKU      LOGIN SERVER    CREATION DATE         ADMIN ENABLED
                 ----------  ----------------  ----------  -------  --------------  --------------------  ---------------
                 myregistry  myGroup           eastus      Premium  r.test          2026-01-02T03:04:05Z  False
@@ -178,14 +178,14 @@ import Testing
 
     @Test("A4 resources are shown flat, with their group and with null for what is unset")
     func shape() {
-        let shown = ResourceShape.registry.shape([
+        let shown = ResourceShape.registry([
             "id": .string(FakeServer.registry), "properties": ["loginServer": "x", "policies": ["a": 1]],
         ])
         #expect(shown["loginServer"] == "x")
         #expect(shown["properties"] == nil)
         #expect(shown["resourceGroup"] == "myGroup")
         #expect(shown["identity"]?.isNull == true)
-        #expect(shown["policies"] == ["a": 1])
+        #expect(shown["policies"] == ["a": 1, "retentionPolicy": nil, "softDeletePolicy": nil])
         let connected = ResourceShape.connectedRegistry.shape([
             "properties": [
                 "parent": ["id": .string(FakeServer.registry + "/connectedRegistries/p"), "syncProperties": ["schedule": "* * * * *"]],
@@ -198,6 +198,17 @@ import Testing
         #expect(connected["loginServer"]?.isNull == true)
         let map = ResourceShape.scopeMap.shape(["type": "T", "properties": ["type": "UserDefined"]])
         #expect(map["type"] == "T")
-        #expect(map["scopeMapType"] == "UserDefined")
+        #expect(map["scopeMapType"] == nil)
+    }
+
+    @Test("A4 times and durations are printed as az prints them, members of our own only where they say something")
+    func printedForms() {
+        #expect(PrintedForms.time("2026-01-01T00:00:00.877Z") == "2026-01-01T00:00:00.877000+00:00")
+        #expect(PrintedForms.time("2026-01-01T00:00:00.0000000Z") == "2026-01-01T00:00:00+00:00")
+        #expect(PrintedForms.time("2026-01-01T00:00:00Z") == "2026-01-01T00:00:00+00:00")
+        for text in ["", "Z", "2026-01-01", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00.x1Z"] { #expect(PrintedForms.time(text) == nil) }
+        #expect([3600, 86_400, 3 * 86_400 + 61].map(PrintedForms.duration) == ["1:00:00", "1 day, 0:00:00", "3 days, 0:01:01"])
+        #expect(PrintedForms.of(["readOnly": false, "storageQuota": nil, "name": "x"]) == ["name": "x"])
+        #expect(PrintedForms.of([["readOnly": true, "syncWindow": "PT4H"]]) == [["readOnly": true, "syncWindow": "4:00:00"]])
     }
 }

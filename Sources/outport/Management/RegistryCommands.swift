@@ -90,7 +90,7 @@ struct RegistryCreateCommand: ManagementCommand {
         if let zoneRedundancy { body[path: "properties", "zoneRedundancy"] = .string(zoneRedundancy.rawValue) }
         settings.apply(to: &body, session)
         let path = try session.registryPath(name, in: resourceGroup)
-        return ResourceShape.registry.shape(try await session.client.put(path, body))
+        return ResourceShape.registry(try await session.client.put(path, body))
     }
 }
 
@@ -102,7 +102,7 @@ struct RegistryShowCommand: ManagementCommand {
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        ResourceShape.registry.shape(try await session.client.get(try await session.registryPath(registry.name, registry.group)))
+        ResourceShape.registry(try await session.client.get(try await session.registryPath(registry.name, registry.group)))
     }
 }
 
@@ -117,7 +117,7 @@ struct RegistryListCommand: ManagementCommand {
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         var path = try session.subscriptionPath()
         if let group = group.resourceGroup { path += "/resourceGroups/\(URLText.segment(group))" }
-        return ResourceShape.registry.shape(try await session.client.list(path + "/providers/Microsoft.ContainerRegistry/registries"))
+        return .array(try await session.client.list(path + "/providers/Microsoft.ContainerRegistry/registries").map(ResourceShape.registry))
     }
 }
 
@@ -154,7 +154,7 @@ struct RegistryUpdateCommand: ManagementCommand {
         if let storageQuota { body[path: "properties", "storageQuota"] = storageQuota.json }
         if let readOnly { body[path: "properties", "readOnly"] = .bool(readOnly.value) }
         settings.apply(to: &body, session)
-        return ResourceShape.registry.shape(try await session.client.patch(path, body))
+        return ResourceShape.registry(try await session.client.patch(path, body))
     }
 }
 

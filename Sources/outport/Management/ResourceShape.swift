@@ -12,12 +12,10 @@ struct ResourceShape: Sendable {
     func shape(_ resource: JSONValue) -> JSONValue {
         guard case .object(var members) = resource else { return resource }
         if case .object(let properties)? = members.removeValue(forKey: "properties") {
-            for (key, value) in properties {
-                // A scope map has a type of its own, which must not hide the type of the resource.
-                members[key == "type" ? "scopeMapType" : key] = value
-            }
+            // A scope map has a type of its own, which `az` does not show and which must not hide the type of the resource.
+            for (key, value) in properties where key != "type" { members[key] = value }
         }
-        return Self.addingGroups(to: Self.filled(.object(members), skeleton))
+        return PrintedForms.of(Self.addingGroups(to: Self.filled(.object(members), skeleton)))
     }
 
     func shape(_ resources: [JSONValue]) -> JSONValue { .array(resources.map(shape)) }
@@ -54,10 +52,25 @@ struct ResourceShape: Sendable {
         "actions": nil, "provisioningState": nil,
     ])
 
-    static let registry = ResourceShape(skeleton: [
+    /// A registry, with the two members that `az` calls by other names.
+    static func registry(_ resource: JSONValue) -> JSONValue {
+        var resource = resource
+        if case .object(var policies)? = resource[path: "properties", "policies"] {
+            policies["azureAdAuthenticationAsArmPolicy"] = policies.removeValue(forKey: "azureADAuthenticationAsArmPolicy")
+            resource[path: "properties", "policies"] = .object(policies)
+        }
+        if let rules = resource[path: "properties", "networkRuleSet", "ipRules"]?.arrayValue {
+            resource[path: "properties", "networkRuleSet", "ipRules"] = NetworkRules.rules(rules)
+        }
+        return self.registryShape.shape(resource)
+    }
+
+    private static let registryShape = ResourceShape(skeleton: [
         "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "sku": ["name": nil, "tier": nil], "identity": nil,
         "systemData": nil, "loginServer": nil, "creationDate": nil, "provisioningState": nil, "status": nil,
-        "adminUserEnabled": nil, "networkRuleSet": nil, "policies": nil, "encryption": nil, "dataEndpointEnabled": nil,
+        "adminUserEnabled": nil, "networkRuleSet": ["virtualNetworkRules": nil],
+        "policies": ["retentionPolicy": ["lastUpdatedTime": nil], "softDeletePolicy": ["lastUpdatedTime": nil]],
+        "encryption": ["keyVaultProperties": nil], "dataEndpointEnabled": nil,
         "dataEndpointHostNames": nil, "regionalEndpoints": nil, "regionalEndpointHostNames": nil, "endpointProtocol": nil,
         "privateEndpointConnections": nil, "publicNetworkAccess": nil, "networkRuleBypassOptions": nil,
         "networkRuleBypassAllowedForTasks": nil, "zoneRedundancy": nil, "anonymousPullEnabled": nil, "metadataSearch": nil,
@@ -66,7 +79,7 @@ struct ResourceShape: Sendable {
 
     static let scopeMap = ResourceShape(skeleton: [
         "id": nil, "name": nil, "type": nil, "systemData": nil, "description": nil, "creationDate": nil, "provisioningState": nil,
-        "actions": nil, "scopeMapType": nil,
+        "actions": nil,
     ])
 
     private static let password: JSONValue = ["creationTime": nil, "expiry": nil, "name": nil, "value": nil]

@@ -40,7 +40,7 @@ extension TableLayout {
         let description = text(item, "description")
         let isLong = description.unicodeScalars.count > 57
         return [
-            ("NAME", text(item, "name")), ("TYPE", text(item, "scopeMapType")), ("CREATION DATE", date(text(item, "creationDate"))),
+            ("NAME", text(item, "name")), ("TYPE", ""), ("CREATION DATE", date(text(item, "creationDate"))),
             ("DESCRIPTION", isLong ? String(String.UnicodeScalarView(description.unicodeScalars.prefix(57))) + "..." : description),
         ]
     }
