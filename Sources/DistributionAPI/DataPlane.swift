@@ -1,6 +1,7 @@
 // What the data plane must know of the registry a request is for.
 
 package import HTTPServing
+package import OCI
 package import Persistence
 
 /// A registry as its data plane serves it.
@@ -18,11 +19,14 @@ package struct DataPlaneRegistry: Sendable {
     package let allowsAnonymousPull: Bool
     /// Bytes of content the registry may hold; `nil` for no limit.
     package let quota: Int64?
+    /// Says for a repository why it is not written to, where others are.
+    package let refusesWriting: (@Sendable (RepositoryName) -> String?)?
 
     package init(
         id: RegistryID, name: String, audience: String, writeRefusal: String?, scope: String? = nil, isAdminUserEnabled: Bool = false,
-        allowsAnonymousPull: Bool = false, quota: Int64? = nil
+        allowsAnonymousPull: Bool = false, quota: Int64? = nil, refusesWriting: (@Sendable (RepositoryName) -> String?)? = nil
     ) {
+        self.refusesWriting = refusesWriting
         self.scope = scope
         self.isAdminUserEnabled = isAdminUserEnabled
         self.allowsAnonymousPull = allowsAnonymousPull

@@ -72,5 +72,6 @@ package enum RegistrySchema {
                 "ALTER TABLE tag ADD COLUMN locks INTEGER NOT NULL DEFAULT 0",
             ]),
         StateSchema.migration,
+        Outbox.migration,
     ]
 }
