@@ -1,6 +1,7 @@
 // What the data plane must know of the registry a request is for.
 
 package import HTTPServing
+package import OCI
 package import Persistence
 
 /// A registry as its data plane serves it.
@@ -22,14 +23,17 @@ package struct DataPlaneRegistry: Sendable {
     package let isRestricted: Bool
     /// Whether tokens for the resource manager may not be exchanged, only those for registries.
     package let wantsRegistryTokens: Bool
+    /// Says for a repository why it is not written to, where others are.
+    package let refusesWriting: (@Sendable (RepositoryName) -> String?)?
 
     package init(
         id: RegistryID, name: String, audience: String, writeRefusal: String?, scope: String? = nil, isAdminUserEnabled: Bool = false,
-        allowsAnonymousPull: Bool = false, quota: Int64? = nil, isRestricted: Bool = false,
-        wantsRegistryTokens: Bool = false
+        allowsAnonymousPull: Bool = false, quota: Int64? = nil, isRestricted: Bool = false, wantsRegistryTokens: Bool = false,
+        refusesWriting: (@Sendable (RepositoryName) -> String?)? = nil
     ) {
         self.isRestricted = isRestricted
         self.wantsRegistryTokens = wantsRegistryTokens
+        self.refusesWriting = refusesWriting
         self.scope = scope
         self.isAdminUserEnabled = isAdminUserEnabled
         self.allowsAnonymousPull = allowsAnonymousPull

@@ -43,6 +43,10 @@ extension DistributionHandler {
         var tags: [Tag] = if case .tag(let tag) = reference { [tag] } else { [] }
         let named = try Self.tags(in: call.request)
         tags += named.filter { !tags.contains($0) }
+        // Tags of a connected registry are compared with what stands here: the gateway moves them.
+        guard tags.isEmpty || call.caller.lease == nil else {
+            throw RegistryError(.denied, "a connected registry pushes manifests by digest; its tags go through the gateway's outbox")
+        }
         try await self.store.put(new, tags: tags, into: name, of: call.registry.id, origin: call.caller.origin)
         var headers: HTTPFields = [.location: "/v2/\(name)/manifests/\(new.digest)", .dockerContentDigest: new.digest.description]
         if let subject = new.manifest.subject { headers[.ociSubject] = subject.digest.description }
@@ -75,6 +79,9 @@ extension DistributionHandler {
     }
 
     func deleteManifest(_ name: RepositoryName, _ reference: Reference, _ call: Call) async throws -> ServerResponse {
+        guard call.caller.lease == nil else {
+            throw RegistryError(.denied, "a connected registry deletes through the gateway's outbox")
+        }
         switch reference {
         case .tag(let tag): try await self.store.delete(tag, from: name, of: call.registry.id, origin: call.caller.origin)
         case .digest(let digest): try await self.store.delete(digest, from: name, of: call.registry.id, origin: call.caller.origin)

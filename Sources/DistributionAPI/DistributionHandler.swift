@@ -79,7 +79,9 @@ package struct DistributionHandler: RequestHandler {
             return try Self.challenge(route, permission, request, host, .unauthorized, error.message, error: "invalid_token")
         }
         let isWrite = permission == .contentWrite || permission == .contentDelete
-        if isWrite, let refusal = registry.writeRefusal { return try .refusal(.unsupported, refusal) }
+        if isWrite, let refusal = registry.writeRefusal ?? route.repository.flatMap({ registry.refusesWriting?($0) }) {
+            return try .refusal(.unsupported, refusal)
+        }
         if route == .catalog {
             guard caller.mayList else {
                 return try Self.challenge(
@@ -95,9 +97,10 @@ package struct DistributionHandler: RequestHandler {
                     error: "insufficient_scope")
             }
         }
-        if isWrite, let lease = caller.lease, try await self.access.leases?.isCurrent(lease, registry: registry.id) != true {
+        if isWrite, let lease = caller.lease, try await self.access.leases?.mayWrite(lease, registry: registry.id) != true {
             return try .refusal(
-                .denied, "this instance of connected registry '\(lease.connectedRegistry)' is no longer active at the parent")
+                .denied,
+                "this instance of connected registry '\(lease.connectedRegistry)' is ReadOnly or no longer active at the parent")
         }
         return try await self.dispatch(route, Call(request: request, registry: registry, caller: caller))
     }

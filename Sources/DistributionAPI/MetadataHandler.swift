@@ -91,10 +91,13 @@ package struct MetadataHandler: RequestHandler {
             caller = try await self.access.caller(caller.subject, registry: registry)
         }
         if permission != .metadataRead {
-            if let refusal = registry.writeRefusal { return try .refusal(.unsupported, refusal) }
-            if let lease = caller.lease, try await self.access.leases?.isCurrent(lease, registry: registry.id) != true {
+            if let refusal = registry.writeRefusal ?? route.repository.flatMap({ registry.refusesWriting?($0) }) {
+                return try .refusal(.unsupported, refusal)
+            }
+            if let lease = caller.lease, try await self.access.leases?.mayWrite(lease, registry: registry.id) != true {
                 return try .refusal(
-                    .denied, "this instance of connected registry '\(lease.connectedRegistry)' is no longer active at the parent")
+                    .denied,
+                    "this instance of connected registry '\(lease.connectedRegistry)' is ReadOnly or no longer active at the parent")
             }
         }
         return try await self.dispatch(route, Call(request: request, registry: registry, host: host, caller: caller))

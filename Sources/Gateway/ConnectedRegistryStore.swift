@@ -370,4 +370,9 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         let found = try await self.find(lease.connectedRegistry, in: registry)
         return found?.epoch == epoch && found?.instance == instance
     }
+
+    package func mayWrite(_ lease: SyncLease, registry: RegistryID) async throws -> Bool {
+        guard try await self.isCurrent(lease, registry: registry) else { return false }
+        return try await self.find(lease.connectedRegistry, in: registry)?.configuration.mode == .readWrite
+    }
 }

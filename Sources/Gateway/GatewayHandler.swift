@@ -23,8 +23,11 @@ package struct GatewayRegistry: Sendable {
     package let audience: String
     /// Hosts and ports under which children reach this gateway.
     package let endpoints: [String]
+    /// `nil` when content may be changed; otherwise the sentence that refuses it.
+    package let writeRefusal: String?
 
-    package init(id: RegistryID, name: String, audience: String, endpoints: [String]) {
+    package init(id: RegistryID, name: String, audience: String, endpoints: [String], writeRefusal: String? = nil) {
+        self.writeRefusal = writeRefusal
         self.id = id
         self.name = name
         self.audience = audience
@@ -35,7 +38,7 @@ package struct GatewayRegistry: Sendable {
 /// Answers children.
 package final class GatewayHandler: RequestHandler {
     private let connectedRegistries: ConnectedRegistryStore
-    private let registries: RegistryStore
+    let registries: RegistryStore
     private let identities: IdentityStore
     private let tokens: TokenAuthority
     private let trustRoot: String?
@@ -82,7 +85,7 @@ package final class GatewayHandler: RequestHandler {
     }
 
     /// A refusal on the wire.
-    private struct Refusal: Error {
+    struct Refusal: Error {
         let body: GatewayErrorBody
         let status: Int
 
@@ -109,7 +112,7 @@ package final class GatewayHandler: RequestHandler {
     }
 
     /// A call whose token has been checked.
-    private struct Call {
+    struct Call {
         let registry: GatewayRegistry
         let connectedRegistry: ConnectedRegistry
         let map: ScopeMap
@@ -150,6 +153,8 @@ package final class GatewayHandler: RequestHandler {
             return try await self.state(of: rest.joined(separator: "/"), request, call)
         case (.post, "status", 0):
             return try await self.status(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
+        case (.post, "outbox", 0):
+            return try await self.outbox(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
         default: throw Refusal(.noGateway, 404, "there is no call \(request.method) \(request.path)")
         }
     }
@@ -273,7 +278,7 @@ package final class GatewayHandler: RequestHandler {
             let etag = try Self.etag(try await self.settings(for: call))
             let remaining = deadline - ContinuousClock.now
             // Replicas hold what tags and referrers reach. A child of an index comes with it, or, where the index was there first, by itself.
-            func travelling() -> [Change] { page.changes.filter { ($0.kind != .manifestPut || $0.isReached) && $0.kind != .locksChanged } }
+            func travelling() -> [Change] { page.changes.filter(\.travels) }
             if !travelling().isEmpty || (known != nil && known != etag) || remaining <= .zero || self.isStopping.load(ordering: .relaxed) {
                 var root: String?
                 if page.isAtHead { (page, root) = try await self.pageAndRoot(of: call, after: cursor, limit: limit) }
@@ -378,9 +383,17 @@ package final class GatewayHandler: RequestHandler {
         return try .json(.ok, StatusResponse(nonce: nonce, settings: Self.etag(try await self.settings(for: call))))
     }
 
-    private func decode<Body: Decodable>(_ request: ServerRequest) async throws -> Body {
+    func decode<Body: Decodable>(_ request: ServerRequest) async throws -> Body {
         let bytes = try await request.collectBody(limit: GatewayLimits.maximumBody)
         guard JSONDepth.measure(bytes.readableBytesView, limit: 16) else { throw Refusal(.invalid, 400, "the JSON is nested too deeply") }
         return try JSONDecoder().decode(Body.self, from: Data(bytes.readableBytesView))
+    }
+}
+
+extension Change {
+    /// Whether children are told: of what a tag or a referrer reaches, and not of what each end keeps for itself.
+    fileprivate var travels: Bool {
+        if let tag, ConflictTag.isReserved(tag.description) { return false }
+        return (self.kind != .manifestPut || self.isReached) && self.kind != .locksChanged
     }
 }

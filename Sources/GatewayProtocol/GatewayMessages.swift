@@ -314,12 +314,19 @@ package struct StatusReport: Codable, Sendable, Hashable {
     package var root: String?
     /// The resynchronisation by hand that was done last.
     package var resynced: Int64?
+    /// Changes of the child's clients that the parent does not have yet; absent where the child is ReadOnly.
+    package var outboxPending: Int64?
+    /// Bytes of content sent to the parent since activation.
+    package var bytesSent: Int64?
 
     package init(
         nonce: String, phase: Phase, version: String, cursor: GatewayCursor?, result: SyncResult?, details: [StatusDetail],
         bytesReceived: Int64,
-        diskFree: Int64?, diskTotal: Int64?, root: String? = nil, resynced: Int64? = nil
+        diskFree: Int64?, diskTotal: Int64?, root: String? = nil, resynced: Int64? = nil, outboxPending: Int64? = nil,
+        bytesSent: Int64? = nil
     ) {
+        self.outboxPending = outboxPending
+        self.bytesSent = bytesSent
         self.resynced = resynced
         self.root = root
         self.nonce = nonce
@@ -373,6 +380,10 @@ package enum GatewayErrorCode: String, Sendable {
     case denied = "DENIED"
     case cursorGone = "COMPARE_STATE"
     case invalid = "INVALID_REQUEST"
+    /// Something else stands at the parent.
+    case conflict = "CONFLICT"
+    /// The parent takes no changes now.
+    case readOnly = "READ_ONLY"
 }
 
 /// The scope with which a child asks the token endpoint for a sync token.

@@ -39,4 +39,8 @@ package protocol SyncLeaseAuthority: Sendable {
 
     /// Whether the lease is the current one.
     func isCurrent(_ lease: SyncLease, registry: RegistryID) async throws -> Bool
+
+    /// Whether the lease is the current one of a connected registry whose clients may write. A ReadOnly one has nothing to write,
+    /// whatever its scope map says.
+    func mayWrite(_ lease: SyncLease, registry: RegistryID) async throws -> Bool
 }

@@ -44,7 +44,7 @@ package struct ServerRefusal: Error, Sendable, CustomStringConvertible {
     }
 }
 
-/// Reads content of one registry with a bearer token.
+/// Reads and writes content of one registry with a bearer token.
 package struct RegistryClient: Sendable {
     private let transport: any Transport
     private let endpoint: ServerEndpoint
@@ -99,8 +99,12 @@ package struct RegistryClient: Sendable {
         return nil
     }
 
-    private func send(_ method: String, _ target: String, _ headers: [(String, String)]) async throws -> ClientResponse {
+    func send(
+        _ method: String, _ target: String, _ headers: [(String, String)], body: [UInt8] = [], timeout: Duration = .seconds(30)
+    ) async throws -> ClientResponse {
         try await self.transport.send(
-            ClientRequest(method, self.endpoint, target, headers: headers + [("Authorization", "Bearer \(try await self.token())")]))
+            ClientRequest(
+                method, self.endpoint, target, headers: headers + [("Authorization", "Bearer \(try await self.token())")], body: body,
+                responseTimeout: timeout))
     }
 }

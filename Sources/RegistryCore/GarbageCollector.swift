@@ -69,6 +69,8 @@ package struct GarbageCollector: Sendable {
             AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
             AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
                 AND manifest_entry.digest = manifest.digest AND kind = 1)
+            AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.registry = repository.registry AND outbox.repository = repository.name
+                AND outbox.kind = 0 AND outbox.name = manifest.digest)
             AND (manifest.subject IS NULL OR NOT EXISTS (SELECT 1 FROM manifest AS subject
                 WHERE subject.repository = manifest.repository AND subject.digest = manifest.subject))
         LIMIT ?3

@@ -45,6 +45,7 @@ extension RegistryStore {
     private static func requirePlaceable(
         _ target: ImportedImage.Target, _ repository: Int64, replacesTags: Bool, _ session: any SQLReader
     ) throws {
+        if let tag = target.tag { try ConflictTag.refuse(tag) }
         try self.requireWritable(target.repository, repository, session)
         guard let tag = target.tag,
             let row = try session.row("SELECT locks FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))

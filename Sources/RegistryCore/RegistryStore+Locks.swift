@@ -30,31 +30,42 @@ extension RegistryStore {
             let repository = try Self.requireRepository(target.repository, in: registry, session)
             let old = try Self.locks(of: target, repository, session)
             let new = change.applied(to: old)
-            guard new != old else { return }
-            var (tag, digest): (Tag?, Digest?)
-            switch target {
-            case .repository:
-                try session.execute(
-                    "UPDATE repository SET locks = ?, updated = ? WHERE id = ?", .integer(new.rawValue), .integer(now), .integer(repository)
-                )
-            case .tag(_, let name):
-                tag = name
-                try session.execute(
-                    "UPDATE tag SET locks = ?, updated = ? WHERE repository = ? AND name = ?", .integer(new.rawValue), .integer(now),
-                    .integer(repository), SQLValue(name))
-            case .manifest(_, let name):
-                digest = name
-                try session.execute(
-                    "UPDATE manifest SET locks = ?, updated = ? WHERE repository = ? AND digest = ?", .integer(new.rawValue), .integer(now),
-                    .integer(repository), SQLValue(name))
-            }
-            try ChangeLog.append(
-                .locksChanged, registry: registry, repository: target.repository, tag: tag, digest: digest, origin: origin, time: now,
-                in: session)
+            try Self.write(new, to: target, repository: repository, registry: registry, origin: origin, now: now, session)
         }
         // Answers kept in memory may be such as are no longer given.
         self.versions.contentRemoved()
         self.activity.signal()
+    }
+
+    /// Sets locks within a caller's transaction; what is so already changes nothing.
+    static func write(
+        _ new: ImageLocks, to target: LockTarget, repository: Int64, registry: RegistryID, origin: String, now: Int64,
+        _ session: any SQLWriter
+    ) throws {
+        let old = try self.locks(of: target, repository, session)
+        guard new != old else { return }
+        var (tag, digest): (Tag?, Digest?)
+        switch target {
+        case .repository:
+            try session.execute(
+                "UPDATE repository SET locks = ?, updated = ? WHERE id = ?", .integer(new.rawValue), .integer(now), .integer(repository))
+        case .tag(_, let name):
+            tag = name
+            try session.execute(
+                "UPDATE tag SET locks = ?, updated = ? WHERE repository = ? AND name = ?", .integer(new.rawValue), .integer(now),
+                .integer(repository), SQLValue(name))
+        case .manifest(_, let name):
+            digest = name
+            try session.execute(
+                "UPDATE manifest SET locks = ?, updated = ? WHERE repository = ? AND digest = ?", .integer(new.rawValue), .integer(now),
+                .integer(repository), SQLValue(name))
+        }
+        let sequence = try ChangeLog.append(
+            .locksChanged, registry: registry, repository: target.repository, tag: tag, digest: digest, origin: origin, time: now,
+            in: session)
+        try Outbox.note(
+            .locks(target), in: target.repository, from: String(old.rawValue), to: String(new.rawValue), registry: registry, origin: origin,
+            sequence: sequence, now: now, session)
     }
 
     /// - Throws: `MANIFEST_UNKNOWN` when what should carry the lock is not there.

@@ -73,6 +73,7 @@ extension RegistryStore {
             guard missing.isEmpty else { throw Self.missing(missing, name) }
             try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             for tag in tags {
+                try ConflictTag.refuse(tag)
                 try Self.requireMovable(tag, to: new.digest, name, repository, session)
                 try Self.move(
                     tag, to: new.digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
@@ -116,7 +117,12 @@ extension RegistryStore {
             }
         }
         try session.execute("UPDATE repository SET updated = ? WHERE id = ?", .integer(now), .integer(repository))
-        try ChangeLog.append(.manifestPut, registry: registry, repository: name, digest: new.digest, origin: origin, time: now, in: session)
+        let sequence = try ChangeLog.append(
+            .manifestPut, registry: registry, repository: name, digest: new.digest, origin: origin, time: now, in: session)
+        try Outbox.note(
+            .manifest(new.digest), in: name, from: nil, to: Outbox.present, registry: registry, origin: origin, sequence: sequence,
+            now: now,
+            session)
     }
 
     static func move(
@@ -133,8 +139,11 @@ extension RegistryStore {
             ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest, updated = excluded.updated
             """, .integer(repository), SQLValue(tag), SQLValue(digest), .integer(now), .integer(now))
         try session.execute("UPDATE repository SET updated = ? WHERE id = ?", .integer(now), .integer(repository))
-        try ChangeLog.append(
+        let sequence = try ChangeLog.append(
             .tagSet, registry: registry, repository: name, tag: tag, digest: digest, origin: origin, time: now, in: session)
+        try Outbox.note(
+            .tag(tag), in: name, from: current, to: digest.description, registry: registry, origin: origin, sequence: sequence, now: now,
+            session)
     }
 
     /// The manifest a tag or digest names.
@@ -188,11 +197,15 @@ extension RegistryStore {
     static func remove(
         _ tag: Tag, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
     ) throws -> Bool {
-        let row = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
-        guard let row else { return false }
+        guard let row = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
+        else { return false }
         try session.execute("DELETE FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
         try self.noteUntagged(row.text(0), repository: repository, now: now, session)
-        try ChangeLog.append(.tagDeleted, registry: registry, repository: name, tag: tag, origin: origin, time: now, in: session)
+        let sequence = try ChangeLog.append(
+            .tagDeleted, registry: registry, repository: name, tag: tag, origin: origin, time: now, in: session)
+        try Outbox.forgetLocks(of: .tag(name, tag), registry: registry, session)
+        try Outbox.note(
+            .tag(tag), in: name, from: row.text(0), to: nil, registry: registry, origin: origin, sequence: sequence, now: now, session)
         return true
     }
 
@@ -231,7 +244,12 @@ extension RegistryStore {
         try session.execute("DELETE FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest))
         try session.execute(
             "DELETE FROM manifest_content WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM manifest WHERE digest = ?1)", SQLValue(digest))
-        try ChangeLog.append(.manifestDeleted, registry: registry, repository: name, digest: digest, origin: origin, time: now, in: session)
+        let sequence = try ChangeLog.append(
+            .manifestDeleted, registry: registry, repository: name, digest: digest, origin: origin, time: now, in: session)
+        try Outbox.forgetLocks(of: .manifest(name, digest), registry: registry, session)
+        try Outbox.note(
+            .manifest(digest), in: name, from: Outbox.present, to: nil, registry: registry, origin: origin, sequence: sequence, now: now,
+            session)
         return true
     }
 

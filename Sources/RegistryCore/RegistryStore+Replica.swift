@@ -59,6 +59,8 @@ extension RegistryStore {
                     new, repository: repository, name: update.repository, registry: registry, origin: origin, now: now, session)
             }
             for entry in update.tags {
+                // What clients here have made of it is tried against the parent's value when it is sent; until then it stays.
+                if try Outbox.isPending(.tag(entry.tag), in: update.repository, of: registry, session) { continue }
                 try Self.move(
                     entry.tag, to: entry.digest, repository: repository, name: update.repository, registry: registry, origin: origin,
                     now: now,
@@ -69,17 +71,18 @@ extension RegistryStore {
         self.activity.signal()
     }
 
-    /// Removes tags and manifests that the parent no longer has. What is gone already is no error.
+    /// Removes tags and manifests that the parent no longer has. What is gone already is no error; what waits to be told to the parent stays.
     package func retract(
         tags: [Tag], manifests: [Digest], from name: RepositoryName, of registry: RegistryID, origin: String
     ) async throws {
         let now = self.clock.milliseconds()
         try await self.database.write { session in
             guard let repository = try Self.repository(name, in: registry, session) else { return }
-            for tag in tags {
+            for tag in tags where try !Outbox.isPending(.tag(tag), in: name, of: registry, session) {
                 _ = try Self.remove(tag, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             }
-            for digest in manifests {
+            for digest in manifests
+            where try !Outbox.isNeeded(digest, in: name, repository: repository, of: registry, session) {
                 _ = try Self.remove(digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             }
         }
@@ -114,8 +117,8 @@ extension RegistryStore {
                 return (RepositoryState(tags: [], referrers: []), head)
             }
             let tags = try session.rows(
-                "SELECT name, digest FROM tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?", .integer(repository),
-                SQLValue(last?.description ?? ""), .integer(Int64(limit))
+                "SELECT name, digest FROM tag WHERE repository = ? AND name > ? AND name NOT GLOB ? ORDER BY name LIMIT ?",
+                .integer(repository), SQLValue(last?.description ?? ""), .text(ConflictTag.glob), .integer(Int64(limit))
             ).map { RepositoryState.TagEntry(tag: try Tag($0.text(0)), digest: try Digest($0.text(1))) }
             let referrers =
                 last != nil

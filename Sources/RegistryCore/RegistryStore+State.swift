@@ -223,7 +223,8 @@ extension RegistryStore {
             """, .integer(Int64(self.namesAtOnce)))
         guard let last = rows.last else { return true }
         let changes = try rows.map { row in
-            var value = row.optionalText(3)
+            // What is kept of a conflict is each end's own.
+            var value = row.integer(1) == 0 && ConflictTag.isReserved(row.text(2)) ? nil : row.optionalText(3)
             if let digest = value, row.flag(4) {
                 value = try ([digest] + self.absent(below: digest, in: row.integer(0), session)).joined(separator: " ")
             }

@@ -55,6 +55,9 @@ extension ResourceOperations {
         if let host = connected.report?.loginServer { properties["loginServer"] = ["host": .string(host), "tls": ["status": "Enabled"]] }
         // Beyond what the cloud has: what the link has carried.
         if let status { properties["bytesReceived"] = .integer(status.bytesReceived) }
+        if let sent = status?.bytesSent { properties["bytesSent"] = .integer(sent) }
+        // What its clients have changed and this registry does not have yet.
+        if let pending = status?.outboxPending { properties["pendingChanges"] = .integer(pending) }
         properties["inStepSince"] = time(connected.report?.inStepSince)
         if connected.isResyncPending, status?.result?.trigger != "ManualResync" || status?.result?.state == "Succeeded" {
             // Ordered, and not begun: the connected registry is away, busy or outside of its window.

@@ -106,6 +106,30 @@ actor GatewayClient {
         try await self.call("POST", "status", body: status, timeout: .seconds(15))
     }
 
+    /// What the parent says of a change.
+    enum OutboxAnswer: Sendable {
+        /// It has been made, or was so already.
+        case agreed(GatewayCursor)
+        /// Something else stands.
+        case conflict(OutboxConflictBody)
+    }
+
+    func propose(_ request: OutboxRequest) async throws -> OutboxAnswer {
+        let response = try await self.send("POST", "outbox", body: [UInt8](try JSONEncoder().encode(request)))
+        switch response.status {
+        case 200:
+            return .agreed(
+                try JSONDecoder().decode(OutboxResponse.self, from: Data(try await response.collect(limit: 1 << 20))).cursor)
+        case 409:
+            let body = Data(try await response.collect(limit: 1 << 20))
+            if let conflict = try? JSONDecoder().decode(OutboxConflictBody.self, from: body) { return .conflict(conflict) }
+            let refusal = try? JSONDecoder().decode(GatewayErrorBody.self, from: body).error
+            throw ServerRefusal(
+                status: 409, code: refusal?.code ?? "HTTP_409", message: refusal?.message ?? "the parent answered with status 409")
+        default: throw try await ServerRefusal(response)
+        }
+    }
+
     private func call<Answer: Decodable>(
         _ method: String, _ target: String, body: (any Encodable & Sendable)? = nil, timeout: Duration = .seconds(30)
     ) async throws -> Answer {

@@ -16,6 +16,8 @@ struct StateComparison: Sendable {
     let store: RegistryStore
     let registry: RegistryID
     let gateway: GatewayClient
+    /// On a ReadWrite connected registry what is selected: everything else here stays as it is. `nil` where only what the parent has may stay.
+    let kept: [RepositoryPattern]?
     /// Makes an image complete and moves tags to it; what is damaged at the parent is not its failure.
     let replicate: @Sendable (Digest, [Tag], RepositoryName) async throws -> Void
 
@@ -23,7 +25,8 @@ struct StateComparison: Sendable {
     func run() async throws -> GatewayCursor {
         // What was taken out of service here is missing although every name stands.
         for (name, digest) in try await self.store.incompleteManifests(in: self.registry) { try await self.replicate(digest, [], name) }
-        let local = try await self.store.stateSummary(of: self.registry) { _ in true }
+        let kept = self.kept
+        let local = try await self.store.stateSummary(of: self.registry) { name in kept?.contains { $0.matches(name) } ?? true }
         let summary = try await self.gateway.state(root: local.root)
         if summary.unchanged == true { return summary.cursor }
         let ours = Dictionary(uniqueKeysWithValues: local.repositories.map { ($0.name, $0) })
@@ -39,6 +42,12 @@ struct StateComparison: Sendable {
         }
         let selected = Set(summary.repositories)
         for repository in local.repositories where !selected.contains(repository.name) {
+            guard kept == nil else {
+                // What clients have pushed and the parent has not judged stays.
+                let here = try await self.localState(of: repository.name)
+                try await self.retract(tags: here.tags.map(\.tag), manifests: here.referrers, from: repository.name)
+                continue
+            }
             try await self.store.clear(repository.name, in: self.registry, origin: TransferEngine.origin)
         }
         return summary.cursor

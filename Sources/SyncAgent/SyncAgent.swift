@@ -29,6 +29,8 @@ package final class SyncAgent: Sendable {
     private let reporting = AsyncMutex()
     private let skipped: SkippedImages
     private let gate: TransferGate
+    private let uploads: UploadEngine
+    private let outbox: OutboxSender
     /// When content was last found to differ although the log had been followed.
     private let lastDrift = Mutex<ContinuousClock.Instant?>(nil)
 
@@ -58,9 +60,13 @@ package final class SyncAgent: Sendable {
         self.gate = TransferGate(clock: clock)
         let gateway = GatewayClient(transport: transport, connection: connection)
         self.gateway = gateway
-        self.engine = TransferEngine(
-            client: RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }, store: store,
-            registry: registry, gate: self.gate)
+        let client = RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }
+        self.engine = TransferEngine(client: client, store: store, registry: registry, gate: self.gate)
+        self.uploads = UploadEngine(client: client, store: store, registry: registry, gate: self.gate)
+        self.outbox = OutboxSender(
+            store: store, registry: registry, gateway: gateway, uploads: self.uploads, downloads: self.engine, gate: self.gate,
+            clock: clock,
+            logger: logger)
     }
 
     /// Why the loop ended although nobody asked it to.
@@ -80,9 +86,14 @@ package final class SyncAgent: Sendable {
         while !Task.isCancelled {
             let action = machine.handle(event, now: Int(self.clock.seconds), jitter: .random(in: 0...1))
             if case .stopped(let error) = machine.phase {
+                let unsent = (try? await self.store.outboxCount(of: self.registry).pending) ?? 0
                 self.logger.error(
                     "synchronisation stopped; content here is served on",
-                    metadata: ["code": .string(error.code.rawValue), "reason": .string(error.message)])
+                    metadata: [
+                        "code": .string(error.code.rawValue), "reason": .string(error.message),
+                        "unsent": .stringConvertible(unsent),
+                    ])
+                try? await self.memory.update { $0.stopped = error.message }
                 return Stop(error: error, wasActive: wasActive)
             }
             do {
@@ -123,10 +134,12 @@ package final class SyncAgent: Sendable {
         case .fetchSettings: return try await self.fetchSettings()
         case .compareState:
             try await self.openGate()
+            try await self.sendOutbox()
             try await self.withProgressReport { try await self.compareState() }
             return .compared
         case .follow:
             try await self.openGate()
+            try await self.sendOutbox()
             return .followed(settingsDiffer: try await self.follow())
         case .heartbeatAndRest(let seconds):
             try await self.report(.idle, trouble: trouble)
@@ -174,6 +187,7 @@ package final class SyncAgent: Sendable {
                 instanceId: memory.instance, nonce: memory.nonce, version: self.version, loginServer: self.loginServer, caPin: nil,
                 gatewayAddress: nil))
         try await self.memory.update {
+            $0.stopped = nil
             $0.epoch = answer.epoch
             $0.nonce = answer.nonce
             $0.registry = answer.registry
@@ -199,6 +213,10 @@ package final class SyncAgent: Sendable {
         // The authority may have been renewed; the key is the same, or it is not ours.
         let renewed = settings.trustRoots.first { pin != nil && (try? TrustPolicy.pin(ofPEM: $0)) == pin }
         let isResyncDue = memory.settings != nil && settings.resync != nil && settings.resync != memory.settings?.resync
+        // Before the first client may write: whatever is acknowledged from here on is told to the parent.
+        if settings.mode == "ReadWrite" { try await self.store.keepOutbox(of: self.registry) }
+        // What was refused may be welcome under what has been changed there.
+        try await self.store.retryOutbox(of: self.registry)
         let selectionChanged = isResyncDue || Set(settings.repositories) != Set(memory.settings?.repositories ?? [])
         try await self.memory.update {
             $0.settings = settings
@@ -231,6 +249,29 @@ package final class SyncAgent: Sendable {
 
     // MARK: Content
 
+    /// Tells the parent what clients have changed here.
+    private func sendOutbox() async throws {
+        guard await self.memory.memory.isReadWrite, try await self.outbox.isDue else { return }
+        try await self.withProgressReport { try await self.outbox.send() }
+        let sent = self.uploads.takeSent()
+        try await self.memory.update { $0.bytesSent += sent }
+        try await self.report(.idle, trouble: nil)
+    }
+
+    /// The parent's changes; `nil` when something is to be told to the parent before.
+    private func nextPage(after cursor: GatewayCursor, wait: Int, settings: String?, watchesOutbox: Bool) async throws -> ChangesPage? {
+        guard watchesOutbox else { return try await self.gateway.changes(after: cursor, wait: wait, settings: settings) }
+        return try await withThrowingTaskGroup(of: ChangesPage?.self) { group in
+            group.addTask { try await self.gateway.changes(after: cursor, wait: wait, settings: settings) }
+            group.addTask {
+                try await self.outbox.awaitDue()
+                return nil
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? nil
+        }
+    }
+
     /// Waits for changes and applies them.
     ///
     /// - Returns: whether the parent's settings are others than ours.
@@ -239,12 +280,15 @@ package final class SyncAgent: Sendable {
         guard let cursor = memory.cursor else { throw SyncError(.compareState, "there is no cursor yet") }
         // No longer than the window is open, and until something is to be tried again.
         let wait = min(30, Int(try await self.skipped.rest() ?? 30), self.gate.rest ?? 30)
-        let page = try await self.gateway.changes(after: cursor, wait: wait, settings: memory.settingsTag)
+        guard
+            let page = try await self.nextPage(
+                after: cursor, wait: wait, settings: memory.settingsTag, watchesOutbox: memory.isReadWrite)
+        else { return false }
         let isRetryDue = try await !self.skipped.due().isEmpty
         if !page.changes.isEmpty || isRetryDue {
             try await self.beginSync(trigger: memory.result?.trigger ?? "InitialSync")
             try await self.withProgressReport {
-                try await self.apply(page.changes)
+                try await self.apply(page.changes, of: cursor.log)
                 try await self.retrySkipped()
             }
         }
@@ -252,6 +296,10 @@ package final class SyncAgent: Sendable {
         // Rows of a selection that is not ours any more may be missing from the page: it is asked for again under the new one.
         if !settingsDiffer {
             try await self.memory.update { $0.cursor = page.next }
+            if memory.isReadWrite {
+                try await self.store.forgetConfirmed(
+                    before: ChangeCursor(log: page.next.log, sequence: page.next.sequence), of: self.registry)
+            }
             if try await self.hasDrifted(from: page) { throw SyncError(.compareState, "the content differs although the log was followed") }
         }
         try await self.finishSync()
@@ -261,7 +309,8 @@ package final class SyncAgent: Sendable {
     /// Applies a page in the order of the log; of each tag only the last word counts.
     ///
     /// Deletions keep their place: a manifest that was deleted and pushed again in one page is here afterwards.
-    private func apply(_ changes: [ChangesPage.Change]) async throws {
+    private func apply(_ changes: [ChangesPage.Change], of log: String) async throws {
+        let isReadWrite = await self.memory.memory.isReadWrite
         struct Name: Hashable {
             let repository: RepositoryName
             let tag: Tag
@@ -273,6 +322,7 @@ package final class SyncAgent: Sendable {
                 guard last[Name(repository: change.repository, tag: tag)] == change.sequence else { continue }
                 try await self.skipped.supersede(tag, in: change.repository, by: change.digest)
             }
+            if isReadWrite, try await self.isOutdated(change, log) { continue }
             switch (Change.Kind(rawValue: change.kind), change.tag, change.digest) {
             case (.tagSet, let tag?, let digest?): try await self.replicate(digest, tags: [tag], in: change.repository)
             case (.manifestPut, nil, let digest?): try await self.replicate(digest, tags: [], in: change.repository)
@@ -283,6 +333,20 @@ package final class SyncAgent: Sendable {
             default: break
             }
         }
+    }
+
+    /// Whether the row is older than what the parent has taken over from here of the same tag or manifest.
+    private func isOutdated(_ change: ChangesPage.Change, _ log: String) async throws -> Bool {
+        let subject: OutboxEntry.Subject
+        if let tag = change.tag {
+            subject = .tag(tag)
+        } else if let digest = change.digest {
+            subject = .manifest(digest)
+        } else {
+            return false
+        }
+        return try await self.store.isOutdated(
+            subject, in: change.repository, at: ChangeCursor(log: log, sequence: change.sequence), of: self.registry)
     }
 
     private func retract(_ tags: [Tag], _ manifests: [Digest], from name: RepositoryName) async throws {
@@ -316,13 +380,23 @@ package final class SyncAgent: Sendable {
     /// Whether the child, having applied everything up to the head, holds something else than the parent: then the log was not enough.
     private func hasDrifted(from page: ChangesPage) async throws -> Bool {
         guard page.atHead, let root = page.root, try await self.skipped.all().isEmpty else { return false }
-        guard try await self.store.stateSummary(of: self.registry, isSelected: { _ in true }).root != root else { return false }
+        guard try await self.store.outboxCount(of: self.registry).pending == 0 else { return false }
+        guard try await self.root() != root else { return false }
         // Rarely: what a comparison cannot mend would be compared for ever.
         return self.lastDrift.withLock { last in
             guard last.map({ ContinuousClock.now - $0 > .seconds(3600) }) ?? true else { return false }
             last = .now
             return true
         }
+    }
+
+    /// The root of what is compared with the parent: a ReadWrite connected registry may hold more than what is selected.
+    private func root() async throws -> String {
+        let memory = await self.memory.memory
+        let selection = memory.selection
+        return try await self.store.stateSummary(of: self.registry) { name in
+            !memory.isReadWrite || selection.contains { $0.matches(name) }
+        }.root
     }
 
     /// Compares whole state: at the first start, after a change of the selection, and when the cursor cannot be followed.
@@ -333,7 +407,9 @@ package final class SyncAgent: Sendable {
         let recovery = resync != memory.resynced ? "ManualResync" : "RecoveryService"
         try await self.beginSync(trigger: memory.result?.lastSuccess == nil ? "InitialSync" : recovery)
         try await self.skipped.forgetAll()
-        let comparison = StateComparison(store: self.store, registry: self.registry, gateway: self.gateway) { digest, tags, name in
+        let comparison = StateComparison(
+            store: self.store, registry: self.registry, gateway: self.gateway, kept: memory.isReadWrite ? memory.selection : nil
+        ) { digest, tags, name in
             try await self.replicate(digest, tags: tags, in: name)
         }
         let cursor = try await comparison.run()
@@ -374,8 +450,10 @@ package final class SyncAgent: Sendable {
     private func failSync(state: String = "Failed") async {
         let now = self.clock.milliseconds()
         let received = self.engine.takeReceived()
+        let sent = self.uploads.takeSent()
         try? await self.memory.update {
             $0.bytesReceived += received
+            $0.bytesSent += sent
             guard var result = $0.result, result.state == "Syncing" else { return }
             result.state = state
             result.ended = state == "Pending" ? nil : now
@@ -415,13 +493,15 @@ package final class SyncAgent: Sendable {
                 (trouble.map {
                     [StatusDetail(type: "Error", code: $0.code.rawValue, description: $0.message, timestamp: self.clock.milliseconds())]
                 } ?? []) + ((try? await self.skipped.details()) ?? [])
+                + (memory.isReadWrite ? (try? await self.outbox.details()) ?? [] : [])
+            let pending = memory.isReadWrite ? try? await self.store.outboxCount(of: self.registry).pending : nil
             // A disk that takes no more keeps the root from being told, not the heartbeat.
-            let root = phase == .idle ? try? await self.store.stateSummary(of: self.registry, isSelected: { _ in true }).root : nil
+            let root = phase == .idle ? try? await self.root() : nil
             let answer = try await self.gateway.report(
                 StatusReport(
                     nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
                     bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
-                    resynced: memory.resynced))
+                    resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil))
             try await self.memory.update { $0.nonce = answer.nonce }
         }
     }

@@ -1,6 +1,7 @@
 // The sync agent's durable memory: who we are to the parent, what we were told, how far we have come.
 
 package import GatewayProtocol
+package import OCI
 package import Persistence
 internal import RegistryClient
 internal import RegistryCore
@@ -30,6 +31,15 @@ package struct SyncMemory: Sendable, Equatable {
     package var result: SyncResult?
     /// The resynchronisation by hand that was done last.
     package var resynced: Int64?
+    package var bytesSent: Int64 = 0
+    /// Why the parent will not have this instance any more; what clients wrote would never leave it.
+    package var stopped: String?
+
+    /// Whether clients may write.
+    package var isReadWrite: Bool { self.settings?.mode == "ReadWrite" }
+
+    /// The repositories that are synchronised.
+    package var selection: [RepositoryPattern] { self.settings?.repositories.compactMap { try? RepositoryPattern($0) } ?? [] }
 }
 
 /// Keeps ``SyncMemory`` in the database.
@@ -49,7 +59,7 @@ package actor SyncMemoryStore {
             try session.row(
                 """
                 SELECT connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log, sequence,
-                    bytes_received, result, resynced FROM sync_state WHERE id = 1
+                    bytes_received, result, resynced, bytes_sent, stopped FROM sync_state WHERE id = 1
                 """
             ).map(Self.decode)
         }
@@ -102,15 +112,17 @@ package actor SyncMemoryStore {
             _ = try session.execute(
                 """
                 INSERT INTO sync_state (id, connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log,
-                    sequence, bytes_received, result, resynced) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    sequence, bytes_received, result, resynced, bytes_sent, stopped)
+                VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, pin = excluded.pin, epoch = excluded.epoch, nonce = excluded.nonce,
                     registry = excluded.registry, trust = excluded.trust, settings = excluded.settings, settings_tag = excluded.settings_tag,
-                    log = excluded.log, sequence = excluded.sequence, bytes_received = excluded.bytes_received, result = excluded.result, resynced = excluded.resynced
+                    log = excluded.log, sequence = excluded.sequence, bytes_received = excluded.bytes_received, result = excluded.result, resynced = excluded.resynced,
+                    bytes_sent = excluded.bytes_sent, stopped = excluded.stopped
                 """, SQLValue(memory.connectedRegistry), SQLValue(memory.parent), SQLValue(memory.pin), SQLValue(memory.instance),
                 SQLValue(memory.epoch),
                 SQLValue(memory.nonce), SQLValue(memory.registry), SQLValue(memory.trust), SQLValue(settings), SQLValue(memory.settingsTag),
                 SQLValue(memory.cursor?.log), SQLValue(memory.cursor?.sequence), .integer(memory.bytesReceived), SQLValue(result),
-                SQLValue(memory.resynced))
+                SQLValue(memory.resynced), .integer(memory.bytesSent), SQLValue(memory.stopped))
         }
     }
 
@@ -128,6 +140,6 @@ package actor SyncMemoryStore {
             settingsTag: row.optionalText(9),
             cursor: row.optionalText(10).map { GatewayCursor(log: $0, sequence: row.integer(11)) }, bytesReceived: row.integer(12),
             result: try row.optionalText(13).map { try decoder.decode(SyncResult.self, from: Data($0.utf8)) },
-            resynced: row.optionalInteger(14))
+            resynced: row.optionalInteger(14), bytesSent: row.integer(15), stopped: row.optionalText(16))
     }
 }

@@ -27,5 +27,14 @@ package enum SyncSchema {
                 // The resynchronisation by hand that was done last, as the parent numbers it.
                 "ALTER TABLE sync_state ADD COLUMN resynced INTEGER",
             ]),
+        Migration(
+            "sync-3",
+            [
+                // Uploads to the parent that are open: they go on after a restart.
+                "CREATE TABLE sync_upload (repository TEXT NOT NULL, digest TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (repository, digest)) WITHOUT ROWID",
+                "ALTER TABLE sync_state ADD COLUMN bytes_sent INTEGER NOT NULL DEFAULT 0",
+                // Why the parent will not have this instance any more: code and sentence.
+                "ALTER TABLE sync_state ADD COLUMN stopped TEXT",
+            ]),
     ]
 }

@@ -63,7 +63,7 @@ package final class TransferEngine: Sendable {
         return true
     }
 
-    static let origin = "parent"
+    static let origin = ChangeOrigin.parent
 
     /// Gathers the manifests below `digest`, children first.
     private func collect(

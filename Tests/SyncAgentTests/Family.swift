@@ -5,6 +5,7 @@ import Gateway
 import GatewayProtocol
 import HTTPServing
 import HTTPTypes
+import HummingbirdCore
 import Identity
 import Logging
 import NIOCore
@@ -38,6 +39,11 @@ final class LoopbackTransport: TrustingTransport {
         /// Sizes of the answers that are no blobs.
         var bodies: [(target: String, bytes: Int)] = []
         var gate: (Gate, reached: Gate)?
+        /// Bytes of blobs on their way up that still pass before the link is cut.
+        var upwardBudget: Int?
+        var upwardBytes = 0
+        /// Requests that still pass, and whether the next one is lost or only its answer.
+        var fault: (requests: Int, losesAnswer: Bool)?
     }
 
     static let partSize = 10_000
@@ -51,6 +57,8 @@ final class LoopbackTransport: TrustingTransport {
     var requests: [Request] { self.state.withLock { $0.requests } }
     /// Bytes of blobs that reached the child.
     var blobBytes: Int { self.state.withLock { $0.blobBytes } }
+    /// Bytes of blobs that reached the parent.
+    var upwardBytes: Int { self.state.withLock { $0.upwardBytes } }
     var isOnline: Bool { self.state.withLock { $0.isOnline } }
 
     /// Bytes of all answers that are no blobs.
@@ -63,6 +71,17 @@ final class LoopbackTransport: TrustingTransport {
     func setOnline(_ isOnline: Bool) { self.state.withLock { $0.isOnline = isOnline } }
     /// Cuts the link in the middle of a blob, after this many bytes of blobs from now on.
     func cut(afterBlobBytes count: Int) { self.state.withLock { $0.budget = count } }
+    /// Cuts the link in the middle of a chunk on its way up, after this many bytes from now on.
+    func cut(afterUpwardBytes count: Int) { self.state.withLock { $0.upwardBudget = count } }
+    /// Cuts the link at a request, before it arrives or before its answer does.
+    func cut(afterRequests count: Int, losesAnswer: Bool) { self.state.withLock { $0.fault = (count, losesAnswer) } }
+    /// Forgets cuts that are still to come, and is online.
+    func heal() {
+        self.state.withLock { state in
+            (state.fault, state.budget, state.upwardBudget) = (nil, nil, nil)
+            state.isOnline = true
+        }
+    }
     /// Does something once so many bytes of blobs have passed, before the next ones do.
     func when(blobBytes count: Int, _ action: @escaping @Sendable () -> Void) { self.state.withLock { $0.milestone = (count, action) } }
     /// Holds the first blob body until `gate` is opened; `reached` tells that it waits.
@@ -96,20 +115,38 @@ final class LoopbackTransport: TrustingTransport {
 
     func send(_ request: ClientRequest) async throws -> ClientResponse {
         let range = request.headers.first { $0.name == "Range" }?.value
+        var losesAnswer = false
         let isOnline = self.state.withLock { state in
             state.requests.append(Request(method: request.method, target: request.target, range: range))
-            return state.isOnline
+            guard state.isOnline else { return false }
+            guard let fault = state.fault else { return true }
+            state.fault = fault.requests > 0 ? (fault.requests - 1, fault.losesAnswer) : nil
+            if fault.requests == 0 { (state.isOnline, losesAnswer) = (false, fault.losesAnswer) }
+            return fault.requests > 0 || fault.losesAnswer
         }
         guard isOnline else { throw TransportError(.unreachable, "the link is cut") }
+        let upward = request.target.contains("/blobs/uploads/") ? self.passUpward(request.body.count) : request.body.count
+        let isBroken = upward < request.body.count
         var headers = HTTPFields()
         for (name, value) in request.headers { if let name = HTTPField.Name(name) { headers.append(HTTPField(name: name, value: value)) } }
         headers[.contentLength] = String(request.body.count)
-        let response = try await self.server.respond(
-            HTTPRequest.Method(rawValue: request.method) ?? .get, request.target, headers: headers,
-            body: .init(buffer: ByteBuffer(bytes: request.body)),
-            host: request.endpoint.authority, isSecure: request.endpoint.isSecure)
+        let requestBody: RequestBody =
+            isBroken
+            ? .init(asyncSequence: Parts(upward > 0 ? [Array(request.body.prefix(upward))] : [], breaks: true))
+            : .init(buffer: ByteBuffer(bytes: request.body))
+        let method = HTTPRequest.Method(rawValue: request.method) ?? .get
+        let fields = headers
+        let ask: @Sendable () async -> ServerResponse? = {
+            try? await self.server.respond(
+                method, request.target, headers: fields, body: requestBody, host: request.endpoint.authority,
+                isSecure: request.endpoint.isSecure)
+        }
+        // A client that goes away does not take the server's writing with it; a poll that nobody waits for ends.
+        let response = request.body.isEmpty ? await ask() : await Task(operation: ask).value
         try Task.checkCancellation()
-        guard let response, self.isOnline else { throw TransportError(.interrupted, "the link is cut") }
+        guard let response, self.isOnline, !losesAnswer, !isBroken else {
+            throw TransportError(.interrupted, "the link is cut")
+        }
         let isBlob = request.target.contains("/blobs/") && response.status.code < 300
         let body: Body =
             switch response.body {
@@ -121,6 +158,18 @@ final class LoopbackTransport: TrustingTransport {
             }
         return ClientResponse(
             status: response.status.code, headers: response.headers.map { ($0.name.rawName, $0.value) }, body: ClientResponseBody(body))
+    }
+
+    private func passUpward(_ count: Int) -> Int {
+        self.state.withLock { state in
+            let passed = min(count, state.upwardBudget ?? count)
+            state.upwardBytes += passed
+            if let budget = state.upwardBudget {
+                state.upwardBudget = budget - passed
+                if budget == passed { (state.isOnline, state.upwardBudget) = (false, nil) }
+            }
+            return passed
+        }
     }
 
     private func counted(_ buffer: ByteBuffer, _ target: String, _ body: Body) -> Body {
@@ -170,20 +219,27 @@ final class LoopbackTransport: TrustingTransport {
 
 /// A parent with one connected registry, and what the connected registry is made of.
 final class Family: Sendable {
+    let name: String
     let parent: DataPlane
     let child: Site
     let transport: LoopbackTransport
     let connection: ConnectionString
 
-    init(repositories: [String] = ["*"], clientTokens: [String] = [], schedule: String = "* * * * *", window: String? = nil) async throws {
-        self.parent = try await DataPlane(Site())
+    /// - Parameter parent: one that has other children already.
+    init(
+        of parent: DataPlane? = nil, name: String = "site1", mode: ConnectedRegistryMode = .readOnly, repositories: [String] = ["*"],
+        clientTokens: [String] = [], schedule: String = "* * * * *", window: String? = nil
+    ) async throws {
+        self.name = name
+        if let parent { self.parent = parent } else { self.parent = try await DataPlane(Site()) }
         for token in clientTokens { _ = try await self.parent.client(token) }
         let password = try await self.parent.connectedRegistry(
-            "site1", repositories: repositories, clientTokens: clientTokens, schedule: schedule, window: window)
+            name, repositories: repositories, mode: mode, clientTokens: clientTokens, schedule: schedule, window: window)
         self.child = try await Site(clock: self.parent.site.clock)
         self.transport = LoopbackTransport(self.parent)
         self.connection = try ConnectionString(
-            parsing: ConnectionStringTests.text(password: password, endpoint: "harbour.test", scheme: "http"))
+            parsing: ConnectionStringTests.text(
+                name: name, token: "\(name)-sync", password: password, endpoint: "harbour.test", scheme: "http"))
     }
 
     func memory(_ site: Site? = nil) async throws -> SyncMemoryStore {
@@ -246,7 +302,26 @@ final class Family: Sendable {
         return true
     }
 
+    /// What a tag names at the parent.
+    func atParent(_ tag: OCI.Tag, in name: RepositoryName) async throws -> Digest? {
+        try await self.parent.site.store.resolve(tag, in: name, of: self.parent.site.registry)
+    }
+
+    func atChild(_ tag: OCI.Tag, in name: RepositoryName) async throws -> Digest? {
+        try await self.child.store.resolve(tag, in: name, of: self.child.registry)
+    }
+
+    /// Lets the child take its settings and compare once.
+    func introduce() async throws {
+        let memory = try await self.memory()
+        try await self.following(self.agent(memory: memory)) { () async throws in
+            #expect(try await eventually { await memory.memory.cursor != nil })
+        }
+    }
+
+    var unsent: Int64 { get async throws { try await self.child.store.outboxCount(of: self.child.registry).pending } }
+
     var parentState: ConnectedRegistry? {
-        get async throws { try await self.parent.connectedRegistries.find("site1", in: self.parent.site.registry) }
+        get async throws { try await self.parent.connectedRegistries.find(self.name, in: self.parent.site.registry) }
     }
 }

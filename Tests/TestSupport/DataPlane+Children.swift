@@ -15,7 +15,7 @@ extension DataPlane {
         clientTokens: [String] = [],
         schedule: String = "* * * * *", window: String? = nil, gatewayActions: [String]? = nil
     ) async throws -> String {
-        try await self.select(repositories, for: name, gatewayActions: gatewayActions)
+        try await self.select(repositories, for: name, mode: mode, gatewayActions: gatewayActions)
         try await self.site.identities.putToken("\(name)-sync", scopeMap: "map-\(name)", isEnabled: true, in: self.site.registry)
         try await self.configure(name, mode: mode, parent: parent, clientTokens: clientTokens, schedule: schedule, window: window)
         let passwords = try await self.site.identities.generatePasswords(
@@ -23,9 +23,14 @@ extension DataPlane {
         return passwords.values[.password1] ?? ""
     }
 
-    package func select(_ repositories: [String], for name: String, gatewayActions: [String]? = nil) async throws {
+    package func select(
+        _ repositories: [String], for name: String, mode: ConnectedRegistryMode = .readOnly, gatewayActions: [String]? = nil
+    ) async throws {
         let gateway = gatewayActions ?? ["config/read", "config/write", "message/read", "message/write"]
-        let actions = repositories.map { "repositories/\($0)/content/read" } + gateway.map { "gateway/\(name)/\($0)" }
+        let permissions =
+            mode == .readOnly ? ["content/read"] : ["content/read", "content/write", "content/delete", "metadata/read", "metadata/write"]
+        let actions =
+            repositories.flatMap { name in permissions.map { "repositories/\(name)/\($0)" } } + gateway.map { "gateway/\(name)/\($0)" }
         try await self.site.identities.put(
             ScopeMap(name: "map-\(name)", text: nil, actions: try actions.map { try ScopeMapAction($0) }, created: 0),
             in: self.site.registry)

@@ -60,7 +60,7 @@ struct ConnectCommand: AsyncParsableCommand {
                 given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA", logger: logger)
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: "")
         let access = AccessController(identities: node.identities, directory: nil, tokens: tokens, leases: nil)
-        let directory = ReplicaDirectory(registry: registry, connection: connection, names: names)
+        let directory = ReplicaDirectory(registry: registry, connection: connection, names: names, memory: memory)
         let group = MultiThreadedEventLoopGroup.singleton
         let transport = try NIOTransport(group: group, trust: .system)
         let agent = SyncAgent(
@@ -88,7 +88,9 @@ struct ConnectCommand: AsyncParsableCommand {
             guard let settings = await memory.memory.settings?.garbageCollection, settings.enabled,
                 let schedule = try? CronSchedule(parsing: settings.schedule)
             else { return nil }
-            return .init(schedule: schedule, policy: GarbagePolicy(untaggedAge: GarbagePolicy.day))
+            // Where clients push, what no tag names may be just what they want.
+            let isReadWrite = await memory.memory.isReadWrite
+            return .init(schedule: schedule, policy: GarbagePolicy(untaggedAge: isReadWrite ? nil : GarbagePolicy.day))
         }
         let keeper = LogKeeper(store: node.store, connectedRegistries: nil, logger: logger)
         do {
@@ -151,18 +153,42 @@ private struct ReplicaDirectory: RegistryDirectory {
     let registry: RegistryID
     let connection: ConnectionString
     let names: ServerNames
+    let memory: SyncMemoryStore
 
     func registry(for host: HostAndPort?) async throws -> (registry: DataPlaneRegistry, host: HostAndPort)? {
         // There is one registry here, whatever name a client found it under; what we write into answers is ours.
-        (
+        let memory = await self.memory.memory
+        let name = self.connection.connectedRegistry
+        let selection = memory.selection
+        return (
             DataPlaneRegistry(
-                id: self.registry, name: self.connection.connectedRegistry,
-                audience: "connected-registry/\(self.connection.connectedRegistry.lowercased())",
-                writeRefusal:
-                    "connected registry '\(self.connection.connectedRegistry)' is ReadOnly: push to its parent at \(self.connection.parent) and it arrives here by itself"
-            ),
+                id: self.registry, name: name, audience: "connected-registry/\(name.lowercased())",
+                writeRefusal: self.writeRefusal(memory),
+                refusesWriting: { repository in
+                    selection.contains { $0.matches(repository) }
+                        ? nil
+                        : "repository \(repository) is not among those that connected registry '\(name)' synchronises, so the parent would never get it; "
+                            + "add it there with 'outport acr connected-registry permissions update --name \(name) --add \(repository)'"
+                }),
             self.names.canonical(host)
         )
+    }
+
+    /// Why clients may not write; `nil` when they may.
+    private func writeRefusal(_ memory: SyncMemory) -> String? {
+        let name = self.connection.connectedRegistry
+        if let reason = memory.stopped {
+            return "connected registry '\(name)' takes no more writes, since they could never reach its parent: \(reason)"
+        }
+        if memory.settings == nil {
+            return
+                "connected registry '\(name)' has not been activated at its parent at \(self.connection.parent) yet; try again once it has"
+        }
+        guard memory.isReadWrite else {
+            return
+                "connected registry '\(name)' is ReadOnly: push to its parent at \(self.connection.parent) and it arrives here by itself"
+        }
+        return nil
     }
 }
 

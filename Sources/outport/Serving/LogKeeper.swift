@@ -25,6 +25,7 @@ struct LogKeeper: Service {
                     let seconds = try await self.connectedRegistries?.longestMessageTTL() ?? Int64(MessageTTL.default.seconds)
                     let removed = try await self.store.trimLog(
                         before: self.store.clock.milliseconds() - seconds * 1000, readTo: try await self.webhooks?.cursor())
+                    try await self.store.trimProposals()
                     if removed > 0 { self.logger.info("change log trimmed", metadata: ["rows": .stringConvertible(removed)]) }
                 } catch {
                     self.logger.error(

@@ -239,6 +239,8 @@ private struct ParentDirectory: RegistryDirectory {
     func gateway(for host: HostAndPort?) async throws -> GatewayRegistry? {
         // A registry whose data endpoint is off has no gateway.
         guard let entry = self.entry(for: host), entry.isDataEndpointEnabled else { return nil }
-        return GatewayRegistry(id: entry.id, name: entry.name, audience: entry.audience, endpoints: [entry.dataEndpoint])
+        return GatewayRegistry(
+            id: entry.id, name: entry.name, audience: entry.audience, endpoints: [entry.dataEndpoint],
+            writeRefusal: entry.isReadOnly ? Self.readOnly : nil)
     }
 }

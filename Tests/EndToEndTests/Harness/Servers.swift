@@ -187,8 +187,11 @@ struct Parent: Sendable {
     /// Makes a connected registry.
     ///
     /// - Returns: its connection string.
-    func connectedRegistry(_ name: String, repository: String = "app", tokens: [String] = []) async throws -> String {
+    func connectedRegistry(
+        _ name: String, repository: String = "app", tokens: [String] = [], mode: String? = nil
+    ) async throws -> String {
         var arguments = ["acr", "connected-registry", "create", "-r", self.registryName, "-n", name, "--repository", repository, "--yes"]
+        if let mode { arguments += ["--mode", mode] }
         if !tokens.isEmpty { arguments += ["--client-tokens"] + tokens }
         try await self.attempt(arguments).succeeded()
         return try await self.connectionString(name)
