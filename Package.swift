@@ -74,6 +74,7 @@ let package = Package(
         layer("JSON"),
         layer("JMESPath", ["JSON"]),
         layer("GatewayProtocol", ["OCI"]),
+        layer("ClusterProtocol"),
 
         // System calls that Swift does not see.
         .target(name: "COutport"),
@@ -95,7 +96,7 @@ let package = Package(
         layer("DistributionAPI", ["HTTPServing", "Identity", "RegistryCore", nioFoundationCompat]),
         layer("Gateway", ["GatewayProtocol", "HTTPServing", "Identity", "RegistryCore", "Schedule"]),
         layer("Import", ["Persistence", "RegistryClient", "RegistryCore", logging, nioCore]),
-        layer("ResourceManager", ["Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
+        layer("ResourceManager", ["ClusterProtocol", "Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule"]),
         layer("SyncAgent", ["GatewayProtocol", "Identity", "RegistryClient", "RegistryCore", "Schedule", logging]),
 
         layer("Kubernetes", ["COutport", "HTTPServing", "OCI", "Persistence", "RegistryClient", crypto, nioCore]),
@@ -146,7 +147,7 @@ let package = Package(
         tests("Schedule"),
         tests("JSON"),
         tests("Import", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "TestSupport", logging, nioCore]),
-        tests("ResourceManager", [crypto, jwtKit, x509]),
+        tests("ResourceManager", ["ClusterProtocol", "JSON", crypto, jwtKit, x509]),
         tests("JMESPath", ["JSON"]),
         tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),
 

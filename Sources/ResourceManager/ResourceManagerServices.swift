@@ -23,6 +23,8 @@ package struct ResourceManagerServices: Sendable {
     package let clock: WallClock
     /// `nil` where nothing is imported.
     package var importer: ImageImporter?
+    /// `nil` where clusters have no extensions.
+    package var extensions: ClusterExtensionStore?
     let imports: ImportJobs
 
     package init(

@@ -78,12 +78,14 @@ final class World: Sendable {
         self.installation = try await self.bootstrap.create { told = $1 }
         self.secret = told
         let authority = try await TokenAuthority(folder: self.folder.keysPath, tenantID: self.installation.tenantID, clock: wall)
-        self.services = ResourceManagerServices(
+        var services = ResourceManagerServices(
             names: names, resources: resources, registries: registries, identities: identities, directory: directory, authority: authority,
             connectedRegistries: ConnectedRegistryStore(database: self.database, activity: activity, clock: wall),
             admins: try AdminUsers(database: self.database, folder: self.folder.keysPath, clock: wall),
             garbage: GarbageCollector(store: registries, uploads: Uploads(store: registries)), trustPin: pin,
             clock: wall)
+        services.extensions = try ClusterExtensionStore(database: self.database, folder: self.folder.keysPath, clock: wall)
+        self.services = services
         try await resources.load()
         self.handler = ResourceManagerHandler(self.services)
         let principal = try #require(try await directory.administrator())

@@ -79,6 +79,8 @@ struct ServeCommand: AsyncParsableCommand {
             trustPin: authority?.pin)
         let outside = try self.fetch.open(layers)
         services.importer = ImageImporter(store: node.store, transport: outside.transport, upstreams: outside.upstreams)
+        let extensions = try ClusterExtensionStore(database: node.database, folder: node.folder.keysPath)
+        services.extensions = extensions
         let manager = ResourceManagerHandler(services)
         let hosts = ParentDirectory(lookup: lookup, names: names)
         let access = AccessController(
@@ -105,7 +107,8 @@ struct ServeCommand: AsyncParsableCommand {
         }
         let keeper = LogKeeper(store: node.store, connectedRegistries: connectedRegistries, logger: logger)
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
-        try await Node.run([listener, GatewayService(gateway: gateway), garbage, keeper] + (certificates.map { [$0] } ?? []))
+        try await Node.run(
+            [listener, LongPollService(gateway: gateway, extensions: extensions), garbage, keeper] + (certificates.map { [$0] } ?? []))
         outside.transport.close()
         await node.close()
     }
@@ -154,13 +157,15 @@ struct ServeCommand: AsyncParsableCommand {
     }
 }
 
-/// Ends the gateway's long polls when the process is to end.
-private struct GatewayService: Service {
+/// Ends the long polls of children and agents when the process is to end.
+private struct LongPollService: Service {
     let gateway: GatewayHandler
+    let extensions: ClusterExtensionStore
 
     func run() async throws {
         try? await gracefulShutdown()
         self.gateway.stop()
+        self.extensions.stop()
     }
 }
 
