@@ -33,6 +33,7 @@ let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 
 /// A library target with the house settings.
@@ -61,6 +62,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-extras", exact: "1.35.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1"),
         .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
@@ -74,6 +76,7 @@ let package = Package(
         layer("JSON"),
         layer("JMESPath", ["JSON"]),
         layer("GatewayProtocol", ["OCI"]),
+        layer("ClusterProtocol", ["OCI"]),
 
         // System calls that Swift does not see.
         .target(name: "COutport"),
@@ -98,15 +101,25 @@ let package = Package(
         layer("Webhooks", ["Identity", "JSON", "Persistence", "RegistryClient", "RegistryCore", logging]),
         layer(
             "ResourceManager",
-            ["Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule", "Webhooks", crypto, nioPosix]),
+            [
+                "ClusterProtocol", "Gateway", "Import", "HTTPServing", "Identity", "JSON", "RegistryCore", "Schedule", "Webhooks", crypto,
+                nioPosix,
+            ]),
         layer("SyncAgent", ["GatewayProtocol", "Identity", "RegistryClient", "RegistryCore", "Schedule", logging]),
 
-        layer("Kubernetes", ["COutport", "HTTPServing", "OCI", "Persistence", "RegistryClient", crypto, nioCore]),
+        layer(
+            "Kubernetes",
+            [
+                "COutport", "ClusterProtocol", "HTTPServing", "JSON", "OCI", "Persistence", "RegistryClient", asyncHTTPClient, crypto,
+                logging,
+                nioCore, nioFoundationCompat, nioSSL, x509, yams,
+            ]),
 
         .executableTarget(
             name: "outport",
             dependencies: [
-                "DistributionAPI", "Gateway", "Import", "Kubernetes", "JMESPath", "JSON", "ResourceManager", "SyncAgent", "Webhooks",
+                "ClusterProtocol", "DistributionAPI", "Gateway", "Import", "Kubernetes", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
+                "Webhooks",
                 argumentParser, asyncHTTPClient, configuration, jwtKit, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings),
@@ -144,12 +157,12 @@ let package = Package(
         tests("HTTPServing", ["TestSupport", "DistributionAPI", nioPosix, nioSSL, serviceLifecycle, logging]),
         tests("DistributionAPI", ["JSON", "TestSupport"]),
         tests("Gateway", ["TestSupport"]),
-        tests("Kubernetes", ["TestSupport"]),
+        tests("Kubernetes", ["ClusterProtocol", "HTTPServing", "JSON", "TestSupport", logging]),
         tests("SyncAgent", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),
         tests("Import", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "TestSupport", logging, nioCore]),
-        tests("ResourceManager", [crypto, jwtKit, x509]),
+        tests("ResourceManager", ["ClusterProtocol", "JSON", crypto, jwtKit, x509]),
         tests("Webhooks", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "JSON", "TestSupport", logging, nioCore]),
         tests("JMESPath", ["JSON"]),
         tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),

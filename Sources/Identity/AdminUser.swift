@@ -96,11 +96,11 @@ package struct AdminUsers: Sendable {
     private static func context(_ registry: RegistryID, _ name: AdminPasswordName) -> String { "\(registry.value)/\(name.rawValue)" }
 
     private func seal(_ value: String, _ registry: RegistryID, _ name: AdminPasswordName) throws -> [UInt8] {
-        try self.box.seal(value, for: Self.context(registry, name))
+        try self.box.seal(Array(value.utf8), for: Self.context(registry, name))
     }
 
     private func open(_ sealed: [UInt8], _ registry: RegistryID, _ name: AdminPasswordName) -> String? {
-        self.box.open(sealed, for: Self.context(registry, name))
+        self.box.open(sealed, for: Self.context(registry, name)).map { String(decoding: $0, as: UTF8.self) }
     }
 }
 

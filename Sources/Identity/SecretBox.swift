@@ -9,7 +9,7 @@ internal import FoundationEssentials
 internal import Foundation
 #endif
 
-/// Seals texts for the database (AES-GCM) under a key that lies beside it: a copy of the database alone shows nothing.
+/// Seals secrets for the database (AES-GCM) under a key that lies beside it: a copy of the database alone shows nothing.
 package struct SecretBox: Sendable {
     private let key: SymmetricKey
 
@@ -31,17 +31,17 @@ package struct SecretBox: Sendable {
         self.key = SymmetricKey(data: bytes)
     }
 
-    /// - Parameter context: what the text belongs to; it opens in the same context only.
-    package func seal(_ text: String, for context: String) throws -> [UInt8] {
-        let box = try AES.GCM.seal(Data(text.utf8), using: self.key, authenticating: Data(context.utf8))
+    /// - Parameter context: what the secret belongs to; it opens in the same context only.
+    package func seal(_ secret: [UInt8], for context: String) throws -> [UInt8] {
+        let box = try AES.GCM.seal(Data(secret), using: self.key, authenticating: Data(context.utf8))
         return Array(box.nonce) + box.ciphertext + box.tag
     }
 
-    /// The text, or `nil` when it was sealed under another key or for another context.
-    package func open(_ sealed: [UInt8], for context: String) -> String? {
+    /// The secret, or `nil` when it was sealed with another key or in another context, or was changed.
+    package func open(_ sealed: [UInt8], for context: String) -> [UInt8]? {
         guard let box = try? AES.GCM.SealedBox(combined: Data(sealed)),
             let plain = try? AES.GCM.open(box, using: self.key, authenticating: Data(context.utf8))
         else { return nil }
-        return String(decoding: plain, as: UTF8.self)
+        return Array(plain)
     }
 }

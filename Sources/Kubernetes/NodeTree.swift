@@ -47,8 +47,8 @@ package struct NodeChange: Sendable, Hashable {
 /// replaced and the folders that will be made; it is flushed first and removed last. A process that ends in between leaves a
 /// tree that the next one finishes or puts back.
 package struct NodeTree: Sendable {
-    /// Below the root.
-    package static let stateFolder = "/var/lib/outport/node-trust"
+    /// What is written under one name is kept apart from the rest: another name's removal does not touch it.
+    package static let defaultSet = "node-trust"
     /// A configuration larger than this is none.
     private static let largestFile = 1 << 20
 
@@ -58,6 +58,18 @@ package struct NodeTree: Sendable {
         var mode: UInt32
         var owner: UInt32
         var group: UInt32
+    }
+
+    private struct Attributes: Equatable {
+        var mode: UInt32
+        var owner: UInt32
+        var group: UInt32
+
+        init(_ original: Original) { (self.mode, self.owner, self.group) = (original.mode, original.owner, original.group) }
+
+        init(_ status: stat) {
+            (self.mode, self.owner, self.group) = (UInt32(status.st_mode & 0o7777), UInt32(status.st_uid), UInt32(status.st_gid))
+        }
     }
 
     private struct Entry: Codable {
@@ -75,12 +87,16 @@ package struct NodeTree: Sendable {
     }
 
     private let root: String
+    /// Below the root.
+    private let stateFolder: String
     private let state: String
 
-    package init(root: String) {
+    /// - Parameter set: a name for what is written: letters, digits and `-`.
+    package init(root: String, set: String = NodeTree.defaultSet) {
         let trimmed = root == "/" ? "" : root.hasSuffix("/") ? String(root.dropLast()) : root
         self.root = trimmed
-        self.state = trimmed + Self.stateFolder
+        self.stateFolder = "/var/lib/outport/\(set)"
+        self.state = trimmed + self.stateFolder
     }
 
     // MARK: Asked from outside
@@ -169,17 +185,18 @@ package struct NodeTree: Sendable {
 
     private func removal(_ entry: Entry) throws -> NodeChange? {
         let current = try self.digest(of: entry.path)
-        if current == entry.original?.digest { return nil }
+        if current == entry.original?.digest {
+            // The bytes are those of before. Mode and owner may not be: what was written may have had the same bytes.
+            guard let original = entry.original, try self.attributes(of: entry.path) != Attributes(original) else { return nil }
+            return NodeChange(kind: .restore, path: entry.path)
+        }
         guard current == nil || current.map(entry.written.contains) == true else { return NodeChange(kind: .leave, path: entry.path) }
         return NodeChange(kind: entry.original == nil ? .remove : .restore, path: entry.path)
     }
 
     private func putBack(_ entry: Entry) throws -> NodeChange? {
         unlink(self.temporary(entry.path))
-        guard let change = try self.removal(entry) else {
-            // The bytes are those of before; mode and owner may not be, if a run ended between.
-            return nil
-        }
+        guard let change = try self.removal(entry) else { return nil }
         switch change.kind {
         case .restore:
             guard let original = entry.original else { return change }
@@ -217,7 +234,7 @@ package struct NodeTree: Sendable {
     }
 
     private func prepareState(_ journal: inout Journal) throws {
-        if !FileSystem.exists("\(self.state)/journal.json") { journal.folders += self.missingFolders(Self.stateFolder + "/x") }
+        if !FileSystem.exists("\(self.state)/journal.json") { journal.folders += self.missingFolders(self.stateFolder + "/x") }
         try FileSystem.createFolder(self.state)
         guard chmod(self.state, 0o700) == 0 else { throw NodeError(description: "cannot protect \(self.state): \(Self.cause())") }
     }
@@ -232,14 +249,10 @@ package struct NodeTree: Sendable {
         }
         var entry = Entry(path: file.path, written: [digest], original: nil)
         if let bytes = try self.read(file.path) {
-            var status = stat()
-            guard lstat(self.root + file.path, &status) == 0 else {
-                throw NodeError(description: "cannot look at \(self.root + file.path): \(Self.cause())")
-            }
+            let attributes = try self.attributes(of: file.path)
             let original = Original(
-                backup: "\(Digest.of(file.path.utf8).hex.prefix(32)).before", digest: Self.digest(bytes),
-                mode: UInt32(status.st_mode & 0o7777),
-                owner: UInt32(status.st_uid), group: UInt32(status.st_gid))
+                backup: "\(Digest.of(file.path.utf8).hex.prefix(32)).before", digest: Self.digest(bytes), mode: attributes.mode,
+                owner: attributes.owner, group: attributes.group)
             try FileSystem.replace("\(self.state)/\(original.backup)", with: bytes)
             entry.original = original
         }
@@ -287,6 +300,14 @@ package struct NodeTree: Sendable {
         try self.refuseLinks(in: path)
         guard FileSystem.exists(self.root + path) else { return nil }
         return try FileSystem.read(self.root + path, limit: Self.largestFile)
+    }
+
+    private func attributes(of path: String) throws -> Attributes {
+        var status = stat()
+        guard lstat(self.root + path, &status) == 0 else {
+            throw NodeError(description: "cannot look at \(self.root + path): \(Self.cause())")
+        }
+        return Attributes(status)
     }
 
     private func digest(of path: String) throws -> String? { try self.read(path).map(Self.digest) }

@@ -2,7 +2,7 @@
 // the transaction of the change itself. What was acknowledged is therefore either at the parent or in here.
 
 package import OCI
-package import Persistence
+internal import Persistence
 
 /// One thing that was changed here and that the parent does not know yet.
 package struct OutboxEntry: Sendable, Hashable {

@@ -12,16 +12,21 @@ extension Route {
 
     static let connectedClusterRoutes: [Route] = [
         Route(.get, "subscriptions/{subscription}:\(listPath)", action + "/read", filtered: true) { operations, call in
-            try await operations.listRecords(.connectedCluster, in: operations.subscription(call).id, call) {
-                operations.connectedCluster($0)
+            let agents = try await operations.services.extensions?.agents() ?? [:]
+            return try await operations.listRecords(.connectedCluster, in: operations.subscription(call).id, call) {
+                operations.connectedCluster($0, agents[$0.id.key])
             }
         },
         Route(.get, "subscriptions/{subscription}/resourcegroups/{group}:\(listPath)", action + "/read", filtered: true) {
             operations, call in
-            try await operations.listRecords(.connectedCluster, in: operations.group(call).id, call) { operations.connectedCluster($0) }
+            let agents = try await operations.services.extensions?.agents() ?? [:]
+            return try await operations.listRecords(.connectedCluster, in: operations.group(call).id, call) {
+                operations.connectedCluster($0, agents[$0.id.key])
+            }
         },
         Route(.get, path, action + "/read") { operations, call in
-            .document(operations.connectedCluster(try await operations.record(.connectedCluster, call)))
+            let cluster = try await operations.record(.connectedCluster, call)
+            return .document(operations.connectedCluster(cluster, try await operations.services.extensions?.agent(of: cluster.id)))
         },
         Route(.put, path, action + "/write") { try await $0.putConnectedCluster($1) },
         Route(.patch, path, action + "/write") { try await $0.patchConnectedCluster($1) },
@@ -49,7 +54,8 @@ extension ResourceOperations {
             let principal = try Directory.createManagedIdentity(id.name, resource: id.description, now: now, session)
             document.facts = ["principalId": principal.objectID]
         }
-        return .document(isNew ? .created : .ok, self.connectedCluster(stored))
+        return .document(
+            isNew ? .created : .ok, self.connectedCluster(stored, try await self.services.extensions?.agent(of: stored.id)))
     }
 
     func patchConnectedCluster(_ call: Call) async throws -> ServerResponse {
@@ -62,24 +68,25 @@ extension ResourceOperations {
             properties.apply(mergePatch: try Self.connectedProperties(body))
             document.body["properties"] = properties
         }
-        return .document(self.connectedCluster(try await self.resources.put(document, as: existing.id)))
+        let stored = try await self.resources.put(document, as: existing.id)
+        return .document(self.connectedCluster(stored, try await self.services.extensions?.agent(of: stored.id)))
     }
 
     private static func connectedProperties(_ body: BodyField) throws(ResourceError) -> JSONValue {
         guard var properties = try body["properties"].object()?.value else { return [:] }
-        for name in ["provisioningState", "connectivityStatus"] { properties[name] = nil }
+        for name in ["provisioningState", "connectivityStatus", "lastConnectivityTime"] { properties[name] = nil }
         guard properties.serialized().utf8.count <= 64 << 10 else {
             throw ResourceError(.contentTooLarge, .tooLarge, "The cluster's description is larger than \(64 << 10) bytes.")
         }
         return properties
     }
 
-    func connectedCluster(_ record: StoredRecord) -> JSONValue {
+    /// - Parameter agent: what is known of the one that speaks for the cluster.
+    func connectedCluster(_ record: StoredRecord, _ agent: StoredAgent?) -> JSONValue {
         var value = Self.summary(record)
         var properties = record.document.body["properties"] ?? [:]
         properties["provisioningState"] = "Succeeded"
-        // Nothing here has spoken to it.
-        properties["connectivityStatus"] = "Offline"
+        for (name, member) in self.connectivity(agent) { properties[name] = member }
         value["properties"] = properties
         value["identity"] = [
             "type": "SystemAssigned", "principalId": .string(orNull: record.document.facts["principalId"]),

@@ -24,6 +24,8 @@ package struct ResourceManagerServices: Sendable {
     package let clock: WallClock
     /// `nil` where nothing is imported.
     package var importer: ImageImporter?
+    /// `nil` where clusters have no extensions.
+    package var extensions: ClusterExtensionStore?
     /// `nil` where no extensions of `az` are offered.
     package var mirror: ExtensionMirror?
     /// `nil` where nobody is told of events.

@@ -14,7 +14,7 @@ enum ResourceProviders {
         "Microsoft.ContainerService": ["managedClusters"],
         "Microsoft.ExtendedLocation": [],
         "Microsoft.Kubernetes": ["connectedClusters"],
-        "Microsoft.KubernetesConfiguration": [],
+        "Microsoft.KubernetesConfiguration": ["extensions"],
         "Microsoft.ManagedIdentity": ["userAssignedIdentities"],
         "Microsoft.Resources": ["subscriptions", "resourceGroups", "resources"],
         "Microsoft.Subscription": ["aliases"],

@@ -48,5 +48,6 @@ package enum ResourceSchema {
                         WHERE resource.type = 'Microsoft.Resources/subscriptions' AND service_principal.administrator = 1)
                 """,
             ]),
+        clusterExtensions,
     ]
 }

@@ -118,11 +118,11 @@ package struct WebhookStore: Sendable {
         let text: JSONValue = [
             "serviceUri": .string(target.serviceURI), "customHeaders": .object(target.customHeaders.mapValues { .string($0) }),
         ]
-        return try self.box.seal(text.serialized(), for: Self.context(name, registry))
+        return try self.box.seal(Array(text.serialized().utf8), for: Self.context(name, registry))
     }
 
     func open(_ sealed: [UInt8], _ name: String, _ registry: RegistryID) throws -> WebhookTarget {
-        guard let text = self.box.open(sealed, for: Self.context(name, registry)), let value = try? JSONValue(parsing: text.utf8),
+        guard let text = self.box.open(sealed, for: Self.context(name, registry)), let value = try? JSONValue(parsing: text),
             let uri = value["serviceUri"]?.stringValue
         else { throw WebhookError.sealed }
         return WebhookTarget(serviceURI: uri, customHeaders: value["customHeaders"]?.objectValue?.compactMapValues(\.stringValue) ?? [:])

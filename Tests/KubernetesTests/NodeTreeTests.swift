@@ -141,7 +141,7 @@ import Testing
             #expect(error?.description.contains("symbolic link") == true)
             try FileManager.default.removeItem(atPath: root + "/etc/docker/certs.d")
             _ = try tree.apply(try self.trust().files)
-            try self.write(root, NodeTree.stateFolder + "/journal.json", "{")
+            try self.write(root, "/var/lib/outport/node-trust/journal.json", "{")
             #expect(throws: NodeError.self) { try tree.remove() }
             #expect(throws: NodeError.self) { try tree.apply(try self.trust("other").files) }
         }
@@ -157,6 +157,37 @@ import Testing
             #expect(try tree.containerdPath() == .other("/opt/certs"))
             try FileManager.default.removeItem(atPath: root + "/etc/containerd/config.toml")
             #expect(try tree.containerdPath() == .unknown)
+        }
+    }
+
+    @Test("K4 removal restores mode and owner also where the bytes are already those of before") func sameBytes() throws {
+        let (scratch, root, tree) = try self.node()
+        try withExtendedLifetime(scratch) {
+            let path = "/etc/containerd/certs.d/docker.io/hosts.toml"
+            let before = try self.picture(root)
+            let original = try Data(contentsOf: URL(filePath: root + path))
+            _ = try tree.apply([NodeFile(path: path, content: Array("other".utf8))])
+            // Wanted now are the very bytes that were there at first: they are written with the mode of our files.
+            _ = try tree.apply([NodeFile(path: path, content: Array(original))])
+            #expect(try self.picture(root)[String(path.dropFirst())] != before[String(path.dropFirst())])
+            #expect(try tree.planRemoval() == [NodeChange(kind: .restore, path: path)])
+            #expect(try tree.remove() == [NodeChange(kind: .restore, path: path)])
+            #expect(try self.picture(root) == before)
+        }
+    }
+
+    @Test("K4 what is written under one name stays when what was written under another is removed") func sets() throws {
+        let (scratch, root, tree) = try self.node()
+        try withExtendedLifetime(scratch) {
+            let before = try self.picture(root)
+            _ = try tree.apply(try self.trust("10.0.0.5", mirror: []).files)
+            let between = try self.picture(root)
+            let other = NodeTree(root: root, set: "connected-registry")
+            _ = try other.apply(try self.trust("10.0.0.6", mirror: []).files)
+            _ = try other.remove()
+            #expect(try self.picture(root) == between)
+            _ = try tree.remove()
+            #expect(try self.picture(root) == before)
         }
     }
 }

@@ -87,6 +87,7 @@ final class World: Sendable {
             garbage: GarbageCollector(store: registries, uploads: Uploads(store: registries)), trustPin: pin,
             clock: wall)
         services.webhooks = try WebhookStore(database: self.database, folder: self.folder.keysPath, clock: wall)
+        services.extensions = try ClusterExtensionStore(database: self.database, folder: self.folder.keysPath, clock: wall)
         self.services = services
         try await resources.load()
         self.handler = ResourceManagerHandler(self.services)

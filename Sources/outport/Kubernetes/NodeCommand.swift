@@ -4,6 +4,7 @@ internal import ArgumentParser
 internal import HTTPServing
 internal import Kubernetes
 internal import Persistence
+internal import ServiceLifecycle
 
 struct NodeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -45,31 +46,51 @@ struct NodeTrustCommand: AsyncParsableCommand {
     @Option(help: "A runtime to configure: containerd, docker or containers. By default containerd, and the others where they are.")
     var runtime: [ContainerRuntime] = []
 
+    @Option(help: "A name for what is written: --remove puts back what was written under it, and nothing else.")
+    var set = NodeTree.defaultSet
+
     @Flag(help: "Put everything back.")
     var remove = false
 
     @Flag(help: "Show what would be done, and do nothing.")
     var dryRun = false
 
+    @Flag(help: "Stay until told to end, and follow changes of the CA: for a pod on each node.")
+    var stay = false
+
     func validate() throws {
+        guard self.set.wholeMatch(of: /[a-z0-9][a-z0-9-]{0,62}/) != nil else {
+            throw ValidationError("--set takes lower-case letters, digits and '-'")
+        }
         if self.remove {
             guard self.registry.isEmpty, self.ca == nil, self.mirror.isEmpty else {
                 throw ValidationError("--remove takes no registry: it puts back all that was written")
             }
         } else {
+            guard !self.stay || !self.dryRun else { throw ValidationError("--stay and --dry-run do not go together") }
             guard !self.registry.isEmpty else { throw ValidationError("--registry is needed, or --remove") }
             guard (self.ca != nil) != self.plainHttp else { throw ValidationError("give the registry's CA with --ca, or say --plain-http") }
         }
     }
 
     func run() async throws {
-        let tree = NodeTree(root: self.root)
+        try self.once(quietly: false)
+        guard self.stay else { return }
+        try await Node.run([NodeKeeper(command: self)])
+    }
+
+    /// - Parameter quietly: whether to say nothing where there was nothing to do.
+    fileprivate func once(quietly: Bool) throws {
+        let tree = NodeTree(root: self.root, set: self.set)
         if self.remove {
-            self.report(self.dryRun ? try tree.planRemoval() : try tree.remove())
+            let changes = self.dryRun ? try tree.planRemoval() : try tree.remove()
+            if !quietly || !changes.isEmpty { self.report(changes) }
             return
         }
         let files = try self.trust(tree).files
-        self.report(self.dryRun ? try tree.plan(files) : try tree.apply(files))
+        let changes = self.dryRun ? try tree.plan(files) : try tree.apply(files)
+        if quietly, changes.isEmpty { return }
+        self.report(changes)
         switch try tree.containerdPath() {
         case .set, .unknown: break
         case .missing:
@@ -110,6 +131,26 @@ struct NodeTrustCommand: AsyncParsableCommand {
             announce(
                 "\(self.dryRun ? "would " : "")\(change.kind.rawValue) \(change.path)\(change.kind == .leave ? " (somebody else has changed it)" : "")"
             )
+        }
+    }
+}
+
+/// Looks again now and then, so that a new CA or a file that somebody has removed is seen to.
+private struct NodeKeeper: Service {
+    /// Seconds.
+    private static let interval = 20
+
+    let command: NodeTrustCommand
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while (try? await Task.sleep(for: .seconds(Self.interval))) != nil {
+                do {
+                    try self.command.once(quietly: true)
+                } catch {
+                    announce("the node was not looked after: \(error)")
+                }
+            }
         }
     }
 }

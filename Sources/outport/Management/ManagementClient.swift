@@ -83,14 +83,16 @@ actor ManagementClient {
         return items
     }
 
-    /// Creates or replaces, and waits until that is done.
-    func put(_ path: String, _ body: JSONValue) async throws(ManagementError) -> JSONValue {
-        try await operate(.put, path, body) ?? .null
+    /// Creates or replaces, and waits until that is done unless told otherwise.
+    func put(_ path: String, _ body: JSONValue, wait: Bool = true) async throws(ManagementError) -> JSONValue {
+        if !wait { return try optionalDocument(of: try await send(.put, url(path), body), of: path) ?? .null }
+        return try await operate(.put, path, body) ?? .null
     }
 
-    /// Changes, and waits until that is done.
-    func patch(_ path: String, _ body: JSONValue) async throws(ManagementError) -> JSONValue {
-        try await operate(.patch, path, body) ?? .null
+    /// Changes, and waits until that is done unless told otherwise.
+    func patch(_ path: String, _ body: JSONValue, wait: Bool = true) async throws(ManagementError) -> JSONValue {
+        if !wait { return try optionalDocument(of: try await send(.patch, url(path), body), of: path) ?? .null }
+        return try await operate(.patch, path, body) ?? .null
     }
 
     /// Starts an action, waits until it is done and returns its result, if it has one.
@@ -100,11 +102,11 @@ actor ManagementClient {
     }
 
     /// Deletes, and waits until that is done unless told otherwise.
-    func delete(_ path: String, wait: Bool = true) async throws(ManagementError) {
+    func delete(_ path: String, query: [(String, String)] = [], wait: Bool = true) async throws(ManagementError) {
         if wait {
-            _ = try await operate(.delete, path, nil)
+            _ = try await operate(.delete, path, nil, query: query)
         } else {
-            _ = try await send(.delete, url(path))
+            _ = try await send(.delete, url(path, query))
         }
     }
 
@@ -113,9 +115,9 @@ actor ManagementClient {
     /// Sends a change and follows it in whichever of ARM's styles the server answers: at once, by the state in the body,
     /// by `Azure-AsyncOperation` or by `Location`.
     private func operate(
-        _ method: ManagementRequest.Method, _ path: String, _ body: JSONValue?
+        _ method: ManagementRequest.Method, _ path: String, _ body: JSONValue?, query: [(String, String)] = []
     ) async throws(ManagementError) -> JSONValue? {
-        let target = url(path)
+        let target = url(path, query)
         let first = try await send(method, target, body)
         let location = try first.header("Location").map(own)
         if let operation = try first.header("Azure-AsyncOperation").map(own) {

@@ -37,6 +37,9 @@ struct ConnectCommand: AsyncParsableCommand {
     @Option(help: "Name or address under which clients reach this registry, HOST[:PORT].")
     var loginServer: String?
 
+    @Option(help: ArgumentHelp("Folder with ca.pem and ca.key of an authority to issue the certificate with.", valueName: "folder"))
+    var authority: String?
+
     func run() async throws {
         let layers = try await self.server.layers()
         let environment = ProcessInfo.processInfo.environment
@@ -57,7 +60,8 @@ struct ConnectCommand: AsyncParsableCommand {
             isPlain
             ? nil
             : try node.certificates(
-                given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA", logger: logger)
+                given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA",
+                authority: self.authority, logger: logger)
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: "")
         let access = AccessController(identities: node.identities, directory: nil, tokens: tokens, leases: nil)
         let directory = ReplicaDirectory(registry: registry, connection: connection, names: names, memory: memory)
@@ -79,7 +83,7 @@ struct ConnectCommand: AsyncParsableCommand {
         ) { _ in
             announce(
                 "connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")
-            if certificates?.source.authority != nil { announce("clients trust it with \(node.folder.tlsPath)/ca.pem") }
+            if certificates?.source.authority != nil { announce("clients trust it with \(self.authority ?? node.folder.tlsPath)/ca.pem") }
         }
         // On a ReadOnly copy the setting is the asking: what the parent has moved away from goes as well.
         let garbage = GarbageService(

@@ -48,14 +48,15 @@ struct Node: Sendable {
 
     /// Keeps the certificate to serve with: a given one, or one of the own CA, which is made when there is none.
     func certificates(
-        given: (certificate: String, key: String)?, names: ServerNames, commonName: String, logger: Logger
+        given: (certificate: String, key: String)?, names: ServerNames, commonName: String, authority: String? = nil, logger: Logger
     ) throws -> CertificateKeeper {
         let source: CertificateSource
         if let given {
             source = .given(certificate: given.certificate, key: given.key)
         } else {
             let folder = self.folder.tlsPath
-            source = .authority(try CertificateAuthority(folder: folder, commonName: commonName, now: Date()), folder: folder)
+            source = .authority(
+                try CertificateAuthority(folder: authority ?? folder, commonName: commonName, now: Date()), folder: folder)
         }
         return try CertificateKeeper(source: source, names: names.certificateNames(), logger: logger)
     }

@@ -93,6 +93,8 @@ struct ServeCommand: AsyncParsableCommand {
             trustPin: authority?.pin)
         let outside = try self.fetch.open(layers)
         services.importer = ImageImporter(store: node.store, transport: outside.transport, upstreams: outside.upstreams)
+        let extensions = try ClusterExtensionStore(database: node.database, folder: node.folder.keysPath)
+        services.extensions = extensions
         let webhooks = try WebhookStore(database: node.database, folder: node.folder.keysPath)
         services.webhooks = webhooks
         if let folder = self.extensionMirror ?? layers.string(forKey: "extension-mirror") {
@@ -138,7 +140,7 @@ struct ServeCommand: AsyncParsableCommand {
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
         try await Node.run(
             (managementListener.map { [$0] } ?? []) + [
-                listener, GatewayService(gateway: gateway), garbage, keeper, WebhookService(sender: sender),
+                listener, LongPollService(gateway: gateway, extensions: extensions), garbage, keeper, WebhookService(sender: sender),
             ]
                 + (certificates.map { [$0] } ?? []))
         outside.transport.close()
@@ -192,13 +194,15 @@ struct ServeCommand: AsyncParsableCommand {
     }
 }
 
-/// Ends the gateway's long polls when the process is to end.
-private struct GatewayService: Service {
+/// Ends the long polls of children and agents when the process is to end.
+private struct LongPollService: Service {
     let gateway: GatewayHandler
+    let extensions: ClusterExtensionStore
 
     func run() async throws {
         try? await gracefulShutdown()
         self.gateway.stop()
+        self.extensions.stop()
     }
 }
 
