@@ -15,7 +15,23 @@ enum Accept {
 
     /// Whether a media type, or the other name of the same form, is among those of the header. Without a header everything is; an exclusion (`q=0`) counts.
     static func allows(_ header: String?, _ type: String) -> Bool {
-        self.lists(header, type) || self.siblings[type].map { self.lists(header, $0) } ?? false
+        guard let header else { return true }
+        // What clients send names the type as it is written; this is asked with every manifest, so nothing is allocated for it.
+        return self.plainlyNames(header, type) || self.lists(header, type) || self.siblings[type].map { self.lists(header, $0) } ?? false
+    }
+
+    /// Whether a header without parameters has the type itself, or everything, among its items.
+    private static func plainlyNames(_ header: String, _ type: String) -> Bool {
+        let (text, type) = (header.utf8, type.utf8)
+        guard !text.contains(UInt8(ascii: ";")) else { return false }
+        var start = text.startIndex
+        while start < text.endIndex {
+            let end = text[start...].firstIndex(of: UInt8(ascii: ",")) ?? text.endIndex
+            let item = text[start..<end].drop { $0 == UInt8(ascii: " ") }
+            if item.elementsEqual(type) || item.elementsEqual("*/*".utf8) { return true }
+            start = end < text.endIndex ? text.index(after: end) : end
+        }
+        return false
     }
 
     private static func lists(_ header: String?, _ type: String) -> Bool {

@@ -56,6 +56,19 @@ package struct ImportOrder: Sendable {
     }
 }
 
+/// How far an import has come. Bytes that were here before count for neither.
+package final class ImportProgress: Sendable {
+    private let state = Mutex<(done: Int64, total: Int64?)>((0, nil))
+
+    package init() {}
+
+    /// Bytes that have arrived, and all that have to; `nil` until that is known.
+    package var bytes: (done: Int64, total: Int64?) { self.state.withLock { $0 } }
+
+    func expect(_ total: Int64) { self.state.withLock { $0 = (0, total) } }
+    func add(_ count: Int64) { self.state.withLock { $0.done += count } }
+}
+
 /// Imports images into registries of this server.
 package final class ImageImporter: Sendable {
     /// Blobs fetched at a time for one import.
@@ -109,7 +122,7 @@ package final class ImageImporter: Sendable {
     /// Imports an image whole.
     ///
     /// - Throws: ``ImportError``, `RegistryError` (conflict, lock, quota), `TransportError`.
-    package func run(_ order: ImportOrder, logger: Logger) async throws {
+    package func run(_ order: ImportOrder, progress: ImportProgress = ImportProgress(), logger: Logger) async throws {
         try await self.store.requirePlaceable(order.targets, replacesTags: order.replacesTags, in: order.registry)
         var manifests: [NewManifest] = []
         var seen: Set<Digest> = []
@@ -130,12 +143,12 @@ package final class ImageImporter: Sendable {
                 return (found.bytes, found.type)
             }
             try await self.makeRoom(for: manifests, order)
-            try await self.fetchBlobs(of: manifests, client, order, logger)
+            try await self.fetchBlobs(of: manifests, client, order, progress, logger)
             do {
                 try await self.place(manifests, order)
             } catch let error as RegistryError where error.code == .manifestBlobUnknown {
                 // An import that takes longer than a lease may lose a blob to the collector before it is complete.
-                try await self.fetchBlobs(of: manifests, client, order, logger)
+                try await self.fetchBlobs(of: manifests, client, order, progress, logger)
                 try await self.place(manifests, order)
             }
         }
@@ -198,10 +211,13 @@ package final class ImageImporter: Sendable {
         try await self.quotas.admit(bytes, to: order.registry, quota: order.quota, isAdded: true)
     }
 
-    private func fetchBlobs(of manifests: [NewManifest], _ client: SourceClient, _ order: ImportOrder, _ logger: Logger) async throws {
+    private func fetchBlobs(
+        of manifests: [NewManifest], _ client: SourceClient, _ order: ImportOrder, _ progress: ImportProgress, _ logger: Logger
+    ) async throws {
         // Small before large: an import that is cut off leaves more of the image done.
         let missing = try await self.missing(manifests, order.registry).sorted { $0.size < $1.size }
         let total = missing.reduce(Int64(0)) { $0 + $1.size }
+        progress.expect(total)
         logger.info(
             "import fetches", metadata: ["blobs": .stringConvertible(missing.count), "bytes": .stringConvertible(total)])
         var (done, count) = (Int64(0), 0)
@@ -210,7 +226,7 @@ package final class ImageImporter: Sendable {
             func startNext() {
                 guard let next = waiting.next() else { return }
                 group.addTask {
-                    try await self.fetch(next, client, for: order.registry)
+                    try await self.fetch(next, client, for: order.registry, progress)
                     return next.size
                 }
             }
@@ -227,16 +243,17 @@ package final class ImageImporter: Sendable {
     }
 
     /// Fetches a blob unless another import is fetching it: both would write to the same place.
-    private func fetch(_ blob: Descriptor, _ client: SourceClient, for registry: RegistryID) async throws {
+    private func fetch(_ blob: Descriptor, _ client: SourceClient, for registry: RegistryID, _ progress: ImportProgress) async throws {
         let (fetch, isOurs) = self.underWay.withLock { underWay in
             if let fetch = underWay[blob.digest] { return (fetch, false) }
             let task = Task {
                 defer { self.underWay.withLock { _ = $0.removeValue(forKey: blob.digest) } }
                 do {
-                    try await self.fetchOnce(blob, client)
+                    try await self.fetchOnce(blob, client, progress)
                 } catch let error as PersistenceError where error.code == .digestMismatch || error.code == .sizeMismatch {
                     // Content that arrives damaged is fetched once more from the start.
-                    try await self.fetchOnce(blob, client)
+                    progress.add(-blob.size)
+                    try await self.fetchOnce(blob, client, progress)
                 }
             }
             let fetch = Fetch(task: task, registry: registry)
@@ -252,10 +269,10 @@ package final class ImageImporter: Sendable {
             // The other's source may fail where ours does not.
             isDone = false
         }
-        if !isDone { try await self.fetch(blob, client, for: registry) }
+        if isDone { progress.add(blob.size) } else { try await self.fetch(blob, client, for: registry, progress) }
     }
 
-    private func fetchOnce(_ blob: Descriptor, _ client: SourceClient) async throws {
+    private func fetchOnce(_ blob: Descriptor, _ client: SourceClient, _ progress: ImportProgress) async throws {
         let blobs = self.store.blobs
         let staging = StagingName.transfer(blob.digest)
         var staged: any StagedBlob
@@ -267,7 +284,8 @@ package final class ImageImporter: Sendable {
         if staged.size < blob.size || blob.size == 0 {
             let (body, offset) = try await client.blob(blob.digest, from: staged.size)
             if offset == 0, staged.size > 0 { staged = try await blobs.stage(staging) }
-            try await self.receive(body, into: staged, limit: blob.size)
+            progress.add(staged.size)
+            try await self.receive(body, into: staged, limit: blob.size, progress)
             guard staged.size == blob.size else {
                 throw TransportError(
                     .interrupted, "blob \(blob.digest) ended after \(staged.size) of \(blob.size) bytes; import again to go on")
@@ -277,7 +295,9 @@ package final class ImageImporter: Sendable {
         try await self.store.admit(stored, into: nil, of: RegistryID(0))
     }
 
-    private func receive(_ body: ClientResponseBody, into staged: any StagedBlob, limit: Int64) async throws {
+    private func receive(
+        _ body: ClientResponseBody, into staged: any StagedBlob, limit: Int64, _ progress: ImportProgress
+    ) async throws {
         var gathered = ByteBuffer()
         func flush() async throws {
             guard staged.size + Int64(gathered.readableBytes) <= limit else {
@@ -286,6 +306,7 @@ package final class ImageImporter: Sendable {
                 )
             }
             try await staged.append(gathered)
+            progress.add(Int64(gathered.readableBytes))
             gathered.clear()
         }
         do {

@@ -30,45 +30,56 @@ extension ResourceOperations {
 
     func importImage(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        guard let importer = self.services.importer else { throw ResourceError.notAvailable("Importing images") }
+        guard let importer = self.services.importer, let imports = self.services.imports else {
+            throw ResourceError.notAvailable("Importing images")
+        }
         if registry.document.isReadOnly {
             throw ResourceError(
                 .conflict, .conflict, "The registry '\(registry.id.name)' is read-only: switch writing on before importing into it.")
         }
-        let order = try await self.importOrder(call, into: registry)
+        let id = Directory.identifier()
+        let order = try await self.importOrder(call, into: registry, origin: ImportJobs.origin(id))
         var logger = call.request.logger
         logger[metadataKey: "registry"] = .string(registry.id.name)
         logger[metadataKey: "reference"] = .string(order.reference.description)
-        let id = Directory.identifier()
-        logger[metadataKey: "import"] = .string(id)
-        let job = try self.services.imports.start(id, owner: call.principal.objectID) { [logger] in
-            logger.info("import begins")
-            do {
-                try await importer.run(order, logger: logger)
-                logger.info("import done")
-                return nil
-            } catch {
-                let refusal = ResourceError(importing: error)
-                logger.warning("import failed", metadata: ["reason": .string("\(error)")])
-                return refusal
-            }
-        }
+        let job = try await imports.start(id, owner: call.principal.objectID, order, Self.work(importer, logger))
         let deadline = ContinuousClock.now + Self.patience
         while ContinuousClock.now < deadline {
             if let outcome = job.outcome { return try self.answer(outcome) }
             try await Task.sleep(for: .milliseconds(20))
         }
-        return self.pending(id, call)
+        return self.pending(job, call)
+    }
+
+    private static func work(_ importer: ImageImporter, _ logger: Logger) -> ImportJobs.Work {
+        { order, job in
+            var logger = logger
+            logger[metadataKey: "import"] = .string(job.id)
+            logger.info("import begins")
+            do {
+                try await importer.run(order, progress: job.progress, logger: logger)
+                logger.info("import done")
+                return nil
+            } catch {
+                logger.warning("import failed", metadata: ["reason": .string("\(error)")])
+                return ResourceError(importing: error)
+            }
+        }
+    }
+
+    /// Goes on with the imports that the last process left.
+    func resumeImports(_ logger: Logger) async throws {
+        guard let importer = self.services.importer, let imports = self.services.imports else { return }
+        try await imports.resume(Self.work(importer, logger))
     }
 
     func importResult(_ call: Call) async throws -> ServerResponse {
-        guard let job = self.services.imports.job(call["operation"].lowercased()), job.owner == call.principal.objectID else {
+        guard let job = self.services.imports?.job(call["operation"].lowercased()), job.owner == call.principal.objectID else {
             throw ResourceError(
                 .notFound, .resourceNotFound,
-                "The operation '\(call["operation"].prefix(60))' is not known. If the server was restarted meanwhile, import again: it goes on "
-                    + "behind what has arrived.")
+                "The operation '\(call["operation"].prefix(60))' is not known: it ended more than an hour ago, or was never yours.")
         }
-        guard let outcome = job.outcome else { return self.pending(job.id, call) }
+        guard let outcome = job.outcome else { return self.pending(job, call) }
         return try self.answer(outcome)
     }
 
@@ -77,18 +88,25 @@ extension ResourceOperations {
         return ServerResponse(.ok)
     }
 
-    private func pending(_ id: String, _ call: Call) -> ServerResponse {
+    /// How far it is stands in the body, which `az` passes over.
+    private func pending(_ job: ImportJob, _ call: Call) -> ServerResponse {
         let base = CloudMetadata(names: self.names).base(for: call.request)
         let path =
             "/subscriptions/\(call["subscription"].lowercased())/providers/Microsoft.ContainerRegistry/locations/\(self.names.region)"
-            + "/operationResults/\(id)"
+            + "/operationResults/\(job.id)"
         // `Retry-After` is a literal name of a field.
-        return ServerResponse(.accepted, headers: [.location: base + path, .retryAfter: "1"])
+        let (done, total) = job.progress.bytes
+        var response = ServerResponse.document(
+            .accepted,
+            ["status": "InProgress", "properties": ["bytes": .integer(done), "totalBytes": total.map { .integer($0) } ?? .null]])
+        response.headers[.location] = base + path
+        response.headers[.retryAfter] = "1"
+        return response
     }
 
     // MARK: The body
 
-    private func importOrder(_ call: Call, into registry: RegistryInCall) async throws -> ImportOrder {
+    private func importOrder(_ call: Call, into registry: RegistryInCall, origin: String) async throws -> ImportOrder {
         let body = try call.document()
         let source = try body["source"].required()
         let image = try source["sourceImage"]
@@ -121,7 +139,7 @@ extension ResourceOperations {
         }
         return ImportOrder(
             source: try await self.importSource(source, name, call), reference: reference, targets: targets, replacesTags: mode == "Force",
-            registry: registry.content, quota: registry.document.quota, origin: "import")
+            registry: registry.content, quota: registry.document.quota, origin: origin)
     }
 
     private func importSource(_ source: BodyField, _ name: String, _ call: Call) async throws -> ImportOrder.Source {

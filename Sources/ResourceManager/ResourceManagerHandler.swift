@@ -4,6 +4,7 @@ package import HTTPServing
 internal import HTTPTypes
 internal import Identity
 internal import JSON
+package import Logging
 internal import NIOCore
 internal import OCI
 internal import RegistryCore
@@ -44,6 +45,9 @@ package final class ResourceManagerHandler: RequestHandler {
         self.signIn = SignInEndpoint(
             names: services.names, directory: services.directory, authority: services.authority, clock: services.clock)
     }
+
+    /// Goes on with the imports that the last process left under way.
+    package func resume(_ logger: Logger) async throws { try await self.operations.resumeImports(logger) }
 
     private static let ours: Set<String> = ["metadata", "adfs", "subscriptions", "tenants", "providers", "graph", "v1.0", "mirror"]
 

@@ -30,7 +30,8 @@ package struct ResourceManagerServices: Sendable {
     package var mirror: ExtensionMirror?
     /// `nil` where nobody is told of events.
     package var webhooks: WebhookStore?
-    let imports: ImportJobs
+    /// Imports under way; with ``importer``.
+    package var imports: ImportJobs?
 
     package init(
         names: ServerNames, resources: ResourceStore, registries: RegistryStore, identities: IdentityStore, directory: Directory,
@@ -48,7 +49,6 @@ package struct ResourceManagerServices: Sendable {
         self.garbage = garbage
         self.trustPin = trustPin
         self.clock = clock
-        self.imports = ImportJobs(clock: clock)
     }
 }
 

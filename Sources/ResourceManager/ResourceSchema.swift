@@ -49,5 +49,16 @@ package enum ResourceSchema {
                 """,
             ]),
         clusterExtensions,
+        Migration(
+            "resource-3-imports",
+            [
+                // What is under way (sealed: it carries credentials) and what has lately ended.
+                """
+                CREATE TABLE import_job (
+                    id TEXT PRIMARY KEY, owner TEXT NOT NULL, registry INTEGER NOT NULL REFERENCES registry ON DELETE CASCADE,
+                    sealed BLOB, created INTEGER NOT NULL, ended INTEGER, status INTEGER, code TEXT, message TEXT, target TEXT)
+                    WITHOUT ROWID
+                """
+            ]),
     ]
 }

@@ -69,12 +69,13 @@ extension ResourceOperations {
     }
 
     private static func actions(_ field: BodyField) throws -> [ScopeMapAction]? {
-        guard let texts = try field.strings(maximum: 10_000) else { return nil }
-        return try texts.map { text in
+        guard let elements = try field.elements(maximum: 10_000) else { return nil }
+        return try elements.map { element in
+            let text = try element.requiredString()
             do throws(IdentityError) {
                 return try ScopeMapAction(text)
             } catch {
-                throw ResourceError.invalid(field.path, error.message)
+                throw element.invalid(error.message)
             }
         }
     }

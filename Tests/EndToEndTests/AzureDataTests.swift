@@ -70,6 +70,33 @@ import Testing
         }
     }
 
+    @Test("R5: an import goes on after a kill -9 of the server at the byte where it stood, and its operation is still known")
+    func resumes() async throws {
+        try await withSandbox { box in
+            let source = try await self.sourceRegistry(box)
+            let layer: Int64 = 48 << 20
+            let image = try await ImageLayout.busybox(box, extraMiB: 48)
+            let clients = try Clients(box)
+            try await clients.skopeo("copy", "--dest-tls-verify=false", image.reference, "docker://\(source)/library/big:v1").succeeded()
+            // A link of 4 MiB a second, so that there is a middle to be killed in.
+            let port = try Ports.free()
+            let link = try await LinkProxy.start(box, port: port, target: Int(source.split(separator: ":")[1]) ?? 0, bandwidth: 4 << 20)
+            let parent = try await Parent.start(box, arguments: ["--upstream", "docker.io=http://127.0.0.1:\(port)"])
+            let command = Task {
+                try await parent.attempt(["acr", "import", "-n", parent.registryName, "--source", "docker.io/big:v1", "-t", "big:v1"])
+            }
+            try await eventually("a part of the layer has passed", within: .seconds(60)) { link.carried.down > 16 << 20 }
+            try await parent.server.kill()
+            let before = link.carried.down
+            try await parent.server.start()
+            let registry = try parent.registry(by: try await parent.token("reader"))
+            try await eventually("the import is done", within: .seconds(90)) { try await registry.flaw("big", "v1") == nil }
+            // Not from the beginning: what had arrived before is not fetched again, but for what was on its way.
+            #expect(link.carried.down < layer + (8 << 20), "\(link.carried.down) of \(layer), \(before) before")
+            _ = try await command.value
+        }
+    }
+
     @Test("R4 A4: az acr repository and manifest: lists, attributes, locks, untag and delete; outport prints the same")
     func repositories() async throws {
         try await withSandbox { box in

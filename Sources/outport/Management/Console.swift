@@ -18,6 +18,8 @@ protocol Console: Sendable {
     func write(_ text: String)
     /// Writes a line for people, beside the result.
     func note(_ text: String)
+    /// Writes over the last such line; an empty text takes it away. Only where a person looks.
+    func transient(_ text: String)
     /// Asks and waits for a line; nil when there will be none.
     func ask(_ question: String) -> String?
     /// The same for what should not be seen while it is typed.
@@ -25,6 +27,7 @@ protocol Console: Sendable {
 }
 
 extension Console {
+    func transient(_ text: String) {}
     func askSecret(_ question: String) -> String? { ask(question) }
 }
 
@@ -36,6 +39,10 @@ struct StandardConsole: Console {
     func write(_ text: String) { Self.write(text, to: 1) }
 
     func note(_ text: String) { Self.write(text + "\n", to: 2) }
+
+    func transient(_ text: String) {
+        if isatty(2) == 1 { Self.write("\r\u{1b}[K" + text, to: 2) }
+    }
 
     func ask(_ question: String) -> String? {
         Self.write(question, to: 2)

@@ -65,7 +65,10 @@ struct ImportCommand: ManagementCommand {
         let targets = image.isEmpty && repository.isEmpty && !name.contains("@") ? [name] : image
         body[path: "targetTags"] = .strings(targets)
         if !repository.isEmpty { body[path: "untaggedTargetRepositories"] = .strings(repository) }
-        try await session.client.post(try await session.registryPath(registry.name, registry.group) + "/importImage", body)
+        let path = try await session.registryPath(registry.name, registry.group) + "/importImage"
+        let bar = ProgressBar(console: session.console)
+        defer { bar.end() }
+        try await session.client.post(path, body) { bar.show($0[path: "properties"] ?? .null) }
         return nil
     }
 }

@@ -97,8 +97,12 @@ actor ManagementClient {
 
     /// Starts an action, waits until it is done and returns its result, if it has one.
     @discardableResult
-    func post(_ path: String, _ body: JSONValue? = nil) async throws(ManagementError) -> JSONValue? {
-        try await operate(.post, path, body)
+    ///
+    /// - Parameter progress: told of what the server says while it is not done.
+    func post(
+        _ path: String, _ body: JSONValue? = nil, progress: (JSONValue) -> Void = { _ in }
+    ) async throws(ManagementError) -> JSONValue? {
+        try await operate(.post, path, body, progress: progress)
     }
 
     /// Deletes, and waits until that is done unless told otherwise.
@@ -115,7 +119,8 @@ actor ManagementClient {
     /// Sends a change and follows it in whichever of ARM's styles the server answers: at once, by the state in the body,
     /// by `Azure-AsyncOperation` or by `Location`.
     private func operate(
-        _ method: ManagementRequest.Method, _ path: String, _ body: JSONValue?, query: [(String, String)] = []
+        _ method: ManagementRequest.Method, _ path: String, _ body: JSONValue?, query: [(String, String)] = [],
+        progress: (JSONValue) -> Void = { _ in }
     ) async throws(ManagementError) -> JSONValue? {
         let target = url(path, query)
         let first = try await send(method, target, body)
@@ -144,6 +149,7 @@ actor ManagementClient {
         if first.status == 202, let location {
             var answer = first
             repeat {
+                if let said = try? optionalDocument(of: answer, of: path) { progress(said) }
                 try await pause(answer.retryAfter ?? Self.defaultPollInterval)
                 answer = try await send(.get, location)
             } while answer.status == 202

@@ -101,6 +101,7 @@ struct ServeCommand: AsyncParsableCommand {
             guard FileSystem.exists(folder) else { throw ValidationError("--extension-mirror: there is no folder \(folder)") }
             services.mirror = ExtensionMirror(folder: folder, pool: node.pool)
         }
+        services.imports = try ImportJobs(database: node.database, folder: node.folder.keysPath)
         let manager = ResourceManagerHandler(services)
         let hosts = ParentDirectory(lookup: lookup, names: names)
         let access = AccessController(
@@ -137,12 +138,14 @@ struct ServeCommand: AsyncParsableCommand {
         let sender = WebhookSender(
             store: webhooks, changes: node.activity, transport: outside.transport, version: outportVersion, logger: logger
         ) { id in lookup.all.first { $0.id == id }?.loginServer }
+        try await manager.resume(logger)
         // Services end in reverse order: long polls are let go first, then the listener finishes what is under way.
         try await Node.run(
             (managementListener.map { [$0] } ?? []) + [
                 listener, LongPollService(gateway: gateway, extensions: extensions), garbage, keeper, WebhookService(sender: sender),
             ]
                 + (certificates.map { [$0] } ?? []))
+        services.imports?.stop()
         outside.transport.close()
         await node.close()
     }
