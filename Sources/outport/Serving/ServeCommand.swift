@@ -155,7 +155,7 @@ struct ServeCommand: AsyncParsableCommand {
 }
 
 /// Ends the gateway's long polls when the process is to end.
-private struct GatewayService: Service {
+struct GatewayService: Service {
     let gateway: GatewayHandler
 
     func run() async throws {
