@@ -114,6 +114,8 @@ package struct ConnectedRegistry: Sendable {
     package let lastActivity: Int64?
     /// When a comparison of whole state was last asked for; milliseconds since 1970.
     package let resync: Int64?
+    /// How often it has been deactivated.
+    package let deactivations: Int64
 
     /// The last heartbeat and what was said at activation.
     package struct Report: Sendable, Hashable, Codable {
@@ -122,6 +124,8 @@ package struct ConnectedRegistry: Sendable {
         package var status: StatusReport?
         /// Milliseconds since 1970 from when on every heartbeat told of the content that is here too; `nil` while it differs.
         package var inStepSince: Int64?
+        /// SHA-256 of its own CA's public key; `nil` where its certificate is of another authority.
+        package var caPin: String?
     }
 
     /// Whether a resynchronisation was asked for that the instance has not finished.

@@ -14,31 +14,39 @@ internal import Foundation
 
 /// Connected registries of every registry of this server.
 package final class ConnectedRegistryStore: SyncLeaseAuthority {
-    private let database: any Database
-    private let clock: WallClock
+    let database: any Database
+    let clock: WallClock
     /// Moves when settings change, so that children's long polls look again.
-    private let activity: Activity
+    let activity: Activity
+    /// Moves when one of them has something to tell that an operator would want to see.
+    package let reports = Activity()
 
-    package init(database: any Database, activity: Activity, clock: WallClock = .system) {
+    /// The connected registry whose children these are; `nil` at the root.
+    package let owner: String?
+
+    /// - Parameter owner: the connected registry that is the parent here, where this is not the root.
+    package init(database: any Database, activity: Activity, owner: String? = nil, clock: WallClock = .system) {
+        self.owner = owner
         self.database = database
         self.activity = activity
         self.clock = clock
     }
 
-    private static let select =
-        "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity, resync FROM connected_registry"
+    static let select =
+        "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity, resync, deactivations FROM connected_registry"
 
-    private static func decode(_ row: SQLRow) throws -> ConnectedRegistry {
+    static func decode(_ row: SQLRow) throws -> ConnectedRegistry {
         let decoder = JSONDecoder()
         return ConnectedRegistry(
             name: row.text(0), syncToken: row.text(1),
             configuration: try decoder.decode(ConnectedRegistryConfiguration.self, from: Data(row.text(2).utf8)), created: row.integer(3),
             instance: row.optionalText(4), epoch: row.integer(5),
             report: try row.optionalText(6).map { try decoder.decode(ConnectedRegistry.Report.self, from: Data($0.utf8)) },
-            lastActivity: row.optionalInteger(7), resync: row.optionalInteger(8))
+            lastActivity: row.optionalInteger(7), resync: row.optionalInteger(8),
+            deactivations: row.integer(9))
     }
 
-    private static func encode(_ value: some Encodable) throws -> String {
+    static func encode(_ value: some Encodable) throws -> String {
         String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
     }
 
@@ -207,10 +215,12 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     /// - Throws: ``LeaseRefusal``: `ALREADY_ACTIVATED` when another instance is active or the nonce is that of a copied
     ///   disk, `DEACTIVATED` when this instance was deactivated.
     package func activate(
-        _ name: String, instance: String, nonce: String?, version: String, loginServer: String?, in registry: RegistryID
+        _ name: String, instance: String, nonce: String?, version: String, loginServer: String?, caPin: String? = nil,
+        in registry: RegistryID
     ) async throws -> (connectedRegistry: ConnectedRegistry, nonce: String) {
         let now = self.clock.milliseconds()
         let offered = Secret.generate()
+        defer { self.reports.signal() }
         return try await self.database.write { session in
             guard let current = try Self.find(name, in: registry, session),
                 let row = try session.row(
@@ -221,6 +231,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             var report = current.report ?? ConnectedRegistry.Report(version: version, loginServer: loginServer, status: nil)
             report.version = version
             report.loginServer = loginServer
+            report.caPin = caPin
             var epoch = current.epoch
             var confirmed = row.optionalText(0)
             switch current.instance {
@@ -259,23 +270,32 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     package func deactivate(_ name: String, in registry: RegistryID) async throws -> ConnectedRegistry? {
         let result = try await self.database.write { session -> ConnectedRegistry? in
             guard let current = try Self.find(name, in: registry, session) else { return nil }
-            if let instance = current.instance {
-                let fenced =
-                    try session.row(
-                        "SELECT fenced FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))?
-                    .text(0) ?? ""
-                // The newest fifty are remembered: an instance older than that has long lost its password.
-                let list = (fenced.split(separator: "\n").map(String.init) + [instance]).suffix(50).joined(separator: "\n")
+            if current.instance != nil {
+                try Self.fence(current.name, in: registry, session)
                 try session.execute(
-                    """
-                    UPDATE connected_registry SET instance = NULL, epoch = epoch + 1, nonce = NULL, offered_nonce = NULL, fenced = ?
-                    WHERE registry = ? AND name = ?
-                    """, SQLValue(list), .integer(registry.value), SQLValue(name))
+                    "UPDATE connected_registry SET deactivations = deactivations + 1 WHERE registry = ? AND name = ?",
+                    .integer(registry.value), SQLValue(name))
             }
             return try Self.find(name, in: registry, session)
         }
         self.activity.signal()
         return result
+    }
+
+    /// Takes the lease away from the instance that has it.
+    static func fence(_ name: String, in registry: RegistryID, _ session: any SQLWriter) throws {
+        guard
+            let row = try session.row(
+                "SELECT instance, fenced FROM connected_registry WHERE registry = ? AND name = ? AND instance IS NOT NULL",
+                .integer(registry.value), SQLValue(name))
+        else { return }
+        // The newest fifty are remembered: an instance older than that has long lost its password.
+        let list = (row.text(1).split(separator: "\n").map(String.init) + [row.text(0)]).suffix(50).joined(separator: "\n")
+        try session.execute(
+            """
+            UPDATE connected_registry SET instance = NULL, epoch = epoch + 1, nonce = NULL, offered_nonce = NULL, fenced = ?
+            WHERE registry = ? AND name = ?
+            """, SQLValue(list), .integer(registry.value), SQLValue(name))
     }
 
     /// Forgets all nonces after the database was restored from a backup: they are older than those of the children.
@@ -295,7 +315,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         let now = self.clock.milliseconds()
         let offered = Secret.generate()
         let name = lease.connectedRegistry
-        return try await self.database.write { session in
+        let isNews = try await self.database.write { session in
             guard let current = try Self.find(name, in: registry, session),
                 let row = try session.row(
                     "SELECT nonce, offered_nonce FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value),
@@ -312,8 +332,10 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 "UPDATE connected_registry SET nonce = ?, offered_nonce = ?, report = ?, last_activity = ? WHERE registry = ? AND name = ?",
                 SQLValue(status.nonce), SQLValue(offered), SQLValue(try Self.encode(report)), .integer(now), .integer(registry.value),
                 SQLValue(name))
-            return offered
+            return report.isNews(to: current.report)
         }
+        if isNews { self.reports.signal() }
+        return offered
     }
 
     /// Records a sign of life.
@@ -352,6 +374,12 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         guard let found = try await self.find(connectedRegistry, in: registry), found.syncToken.lowercased() == token.lowercased() else {
             throw Self.unknown(connectedRegistry)
         }
+        guard self.isChild(found) else {
+            throw LeaseRefusal(
+                .notFound,
+                "connected registry '\(found.name)' has another parent\(found.configuration.parent.map { ", '\($0)'" } ?? ""); get its connection string anew"
+            )
+        }
         guard let instance, let epoch else { return SyncLease(connectedRegistry: found.name, instance: nil, epoch: nil) }
         guard found.instance == instance, found.epoch == epoch else {
             throw found.instance == nil || found.instance == instance
@@ -360,6 +388,9 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         }
         return SyncLease(connectedRegistry: found.name, instance: instance, epoch: epoch)
     }
+
+    /// Whether it is to speak to us and not to another one of the tree.
+    package func isChild(_ one: ConnectedRegistry) -> Bool { one.configuration.parent?.lowercased() == self.owner?.lowercased() }
 
     package func isSyncToken(_ name: String, registry: RegistryID) async throws -> Bool {
         try await self.find(syncToken: name, in: registry) != nil

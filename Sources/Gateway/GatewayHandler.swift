@@ -23,10 +23,15 @@ package struct GatewayRegistry: Sendable {
     package let audience: String
     /// Hosts and ports under which children reach this gateway.
     package let endpoints: [String]
+    /// Whether there is content to compare with: a connected registry has none before its first synchronisation.
+    package let isReady: Bool
     /// `nil` when content may be changed; otherwise the sentence that refuses it.
     package let writeRefusal: String?
 
-    package init(id: RegistryID, name: String, audience: String, endpoints: [String], writeRefusal: String? = nil) {
+    package init(
+        id: RegistryID, name: String, audience: String, endpoints: [String], writeRefusal: String? = nil, isReady: Bool = true
+    ) {
+        self.isReady = isReady
         self.writeRefusal = writeRefusal
         self.id = id
         self.name = name
@@ -37,9 +42,9 @@ package struct GatewayRegistry: Sendable {
 
 /// Answers children.
 package final class GatewayHandler: RequestHandler {
-    private let connectedRegistries: ConnectedRegistryStore
+    let connectedRegistries: ConnectedRegistryStore
     let registries: RegistryStore
-    private let identities: IdentityStore
+    let identities: IdentityStore
     private let tokens: TokenAuthority
     private let trustRoot: String?
     private let lookup: @Sendable (HostAndPort?) async throws -> GatewayRegistry?
@@ -177,6 +182,12 @@ package final class GatewayHandler: RequestHandler {
         else {
             throw LeaseRefusal(.notFound, "connected registry '\(name)' has been deleted at the parent, or has another sync token now")
         }
+        guard self.connectedRegistries.isChild(found) else {
+            throw Refusal(
+                .denied, 403,
+                "connected registry '\(found.name)' has the parent '\(found.configuration.parent ?? registry.name)'; get its connection string anew"
+            )
+        }
         if needsLease, found.epoch != lease.epoch || found.instance != lease.instance {
             throw found.instance == nil || found.instance == lease.instance
                 ? LeaseRefusal(.deactivated, "this instance of connected registry '\(name)' was deactivated at the parent")
@@ -189,6 +200,9 @@ package final class GatewayHandler: RequestHandler {
             throw Refusal(
                 .denied, 403,
                 "scope map '\(map.name)' of the sync token lacks gateway/\(name.lowercased())/\(permission.rawValue); add it at the parent")
+        }
+        if !registry.isReady, permissions == [.messageRead] {
+            throw Refusal(.notReady, 503, "this connected registry has not finished its own first synchronisation")
         }
         return Call(registry: registry, connectedRegistry: found, map: map, lease: lease)
     }
@@ -207,7 +221,7 @@ package final class GatewayHandler: RequestHandler {
         }
         let (connectedRegistry, nonce) = try await self.connectedRegistries.activate(
             call.connectedRegistry.name, instance: body.instanceId, nonce: body.nonce, version: body.version, loginServer: body.loginServer,
-            in: call.registry.id)
+            caPin: Self.pin(body.caPin), in: call.registry.id)
         request.logger.notice(
             "connected registry activated",
             metadata: ["name": .string(connectedRegistry.name), "epoch": .stringConvertible(connectedRegistry.epoch)])
@@ -227,22 +241,8 @@ package final class GatewayHandler: RequestHandler {
 
     private func settings(for call: Call) async throws -> GatewaySettings {
         let configuration = call.connectedRegistry.configuration
-        var clients: [GatewaySettings.ClientToken] = []
-        var maps: [String: GatewaySettings.ScopeMap] = [:]
-        for name in configuration.clientTokens.sorted() {
-            // A client token that is gone simply no longer travels.
-            guard let token = try await self.identities.token(name, in: call.registry.id),
-                let map = try await self.identities.scopeMap(token.scopeMap, in: call.registry.id)
-            else { continue }
-            clients.append(
-                .init(
-                    name: token.name, enabled: token.isEnabled, created: token.created, scopeMap: map.name,
-                    passwords: token.passwords.map {
-                        .init(slot: $0.slot.rawValue, verifier: $0.verifier, created: $0.created, expiry: $0.expiry)
-                    }))
-            maps[map.name] = .init(
-                name: map.name, system: map.isSystemDefined, actions: map.actions.map(\.description), created: map.created)
-        }
+        let (clients, maps) = try await self.credentials(configuration.clientTokens, in: call.registry.id)
+        let descendants = try await self.descendants(of: call)
         return GatewaySettings(
             mode: configuration.mode.rawValue, repositories: call.map.repositories(.contentRead).map(\.description),
             schedule: configuration.schedule.description, syncWindow: configuration.syncWindow?.description,
@@ -250,8 +250,9 @@ package final class GatewayHandler: RequestHandler {
             garbageCollection: .init(
                 enabled: configuration.garbageCollectionEnabled, schedule: configuration.garbageCollectionSchedule.description),
             logLevel: configuration.logLevel, notifications: configuration.notifications, clientTokens: clients,
-            scopeMaps: maps.values.sorted { $0.name < $1.name }, trustRoots: self.trustRoot.map { [$0] } ?? [],
-            parentEndpoints: call.registry.endpoints, resync: call.connectedRegistry.resync)
+            scopeMaps: maps, trustRoots: self.trustRoot.map { [$0] } ?? [],
+            parentEndpoints: call.registry.endpoints, resync: call.connectedRegistry.resync,
+            descendants: descendants.isEmpty ? nil : descendants)
     }
 
     private static func etag(_ settings: GatewaySettings) throws -> String {
@@ -375,16 +376,25 @@ package final class GatewayHandler: RequestHandler {
     }
 
     private func status(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
-        let report: StatusReport = try await self.decode(request)
+        // One that is a parent speaks for a whole tree.
+        let isParent = try await !self.connectedRegistries.descendants(of: call.connectedRegistry.name, in: call.registry.id).isEmpty
+        let report: StatusReport = try await self.decode(
+            request, limit: isParent ? GatewayLimits.maximumStatus : GatewayLimits.maximumBody)
         // Nobody compares with a root that was not told.
         let root = report.root == nil ? nil : try await self.registries.stateSummary(of: call.registry.id, isSelected: call.isSelected).root
         let nonce = try await self.connectedRegistries.report(
             report, isInStep: root != nil && report.root == root, lease: call.lease, in: call.registry.id)
+        if let descendants = report.descendants {
+            let map = call.map
+            try await self.connectedRegistries.record(
+                descendants, below: call.connectedRegistry.name, in: call.registry.id,
+                isAllowed: { map.permits(.configWrite, gateway: $0) && map.permits(.messageWrite, gateway: $0) })
+        }
         return try .json(.ok, StatusResponse(nonce: nonce, settings: Self.etag(try await self.settings(for: call))))
     }
 
-    func decode<Body: Decodable>(_ request: ServerRequest) async throws -> Body {
-        let bytes = try await request.collectBody(limit: GatewayLimits.maximumBody)
+    func decode<Body: Decodable>(_ request: ServerRequest, limit: Int = GatewayLimits.maximumBody) async throws -> Body {
+        let bytes = try await request.collectBody(limit: limit)
         guard JSONDepth.measure(bytes.readableBytesView, limit: 16) else { throw Refusal(.invalid, 400, "the JSON is nested too deeply") }
         return try JSONDecoder().decode(Body.self, from: Data(bytes.readableBytesView))
     }

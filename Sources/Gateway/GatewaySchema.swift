@@ -18,5 +18,7 @@ package enum GatewaySchema {
                 "CREATE UNIQUE INDEX connected_registry_token ON connected_registry (registry, sync_token)",
             ]),
         Migration("gateway-2", ["ALTER TABLE connected_registry ADD COLUMN resync INTEGER"]),
+        // How often an operator has deactivated it: the order travels through its ancestors.
+        Migration("gateway-3", ["ALTER TABLE connected_registry ADD COLUMN deactivations INTEGER NOT NULL DEFAULT 0"]),
     ]
 }

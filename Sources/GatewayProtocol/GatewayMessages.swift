@@ -11,6 +11,8 @@ package enum GatewayLimits {
     package static let maximumPage = 1000
     /// The largest request body, in bytes.
     package static let maximumBody = 1 << 20
+    /// That of a heartbeat, which speaks for a whole tree.
+    package static let maximumStatus = 16 << 20
 }
 
 /// `POST activate`
@@ -121,13 +123,16 @@ package struct GatewaySettings: Codable, Sendable, Hashable {
     package var parentEndpoints: [String]
     /// When the operator last asked for a comparison of whole state; another value than the last one is an order.
     package var resync: Int64?
+    /// Connected registries below this one, parents before children.
+    package var descendants: [Descendant]?
 
     package init(
         mode: String, repositories: [String], schedule: String, syncWindow: String?, messageTtl: String,
         garbageCollection: GarbageCollection,
         logLevel: String, notifications: [String], clientTokens: [ClientToken], scopeMaps: [ScopeMap], trustRoots: [String],
-        parentEndpoints: [String], resync: Int64? = nil
+        parentEndpoints: [String], resync: Int64? = nil, descendants: [Descendant]? = nil
     ) {
+        self.descendants = descendants
         self.resync = resync
         self.mode = mode
         self.repositories = repositories
@@ -318,13 +323,16 @@ package struct StatusReport: Codable, Sendable, Hashable {
     package var outboxPending: Int64?
     /// Bytes of content sent to the parent since activation.
     package var bytesSent: Int64?
+    /// What is known of the connected registries below.
+    package var descendants: [DescendantStatus]?
 
     package init(
         nonce: String, phase: Phase, version: String, cursor: GatewayCursor?, result: SyncResult?, details: [StatusDetail],
         bytesReceived: Int64,
         diskFree: Int64?, diskTotal: Int64?, root: String? = nil, resynced: Int64? = nil, outboxPending: Int64? = nil,
-        bytesSent: Int64? = nil
+        bytesSent: Int64? = nil, descendants: [DescendantStatus]? = nil
     ) {
+        self.descendants = descendants
         self.outboxPending = outboxPending
         self.bytesSent = bytesSent
         self.resynced = resynced
@@ -374,6 +382,8 @@ package enum GatewayErrorCode: String, Sendable {
     case alreadyActivated = "ALREADY_ACTIVATED"
     case deactivated = "DEACTIVATED"
     case notFound = "CONNECTED_REGISTRY_NOT_FOUND"
+    /// The gateway has nothing to give yet: its own first synchronisation is not over.
+    case notReady = "NOT_READY"
     /// No gateway here now: another host name, or the data endpoint is off. A child tries again.
     case noGateway = "GATEWAY_NOT_FOUND"
     case unauthorized = "UNAUTHORIZED"

@@ -243,15 +243,20 @@ package final class IdentityStore: Sendable {
     }
 
     /// Replaces all tokens and scope maps by those of the parent (connected registries).
-    package func replace(tokens: [TokenRecord], scopeMaps: [ScopeMap], in registry: RegistryID) async throws {
+    ///
+    /// - Parameter carried: tokens, in lower case, that are only passed on to connected registries below.
+    package func replace(
+        tokens: [TokenRecord], scopeMaps: [ScopeMap], carried: Set<String> = [], in registry: RegistryID
+    ) async throws {
         try await self.change { session in
             try session.execute("DELETE FROM token WHERE registry = ?", .integer(registry.value))
             try session.execute("DELETE FROM scope_map WHERE registry = ?", .integer(registry.value))
             for map in scopeMaps { try Self.write(map, in: registry, session) }
             for token in tokens {
                 try session.execute(
-                    "INSERT INTO token (registry, name, scope_map, enabled, created) VALUES (?, ?, ?, ?, ?)", .integer(registry.value),
-                    SQLValue(token.name), SQLValue(token.scopeMap), .integer(token.isEnabled ? 1 : 0), .integer(token.created))
+                    "INSERT INTO token (registry, name, scope_map, enabled, created, carried) VALUES (?, ?, ?, ?, ?, ?)",
+                    .integer(registry.value), SQLValue(token.name), SQLValue(token.scopeMap), .integer(token.isEnabled ? 1 : 0),
+                    .integer(token.created), .integer(carried.contains(token.name.lowercased()) ? 1 : 0))
                 for password in token.passwords {
                     try session.execute(
                         "INSERT INTO token_password (registry, token, slot, verifier, created, expiry) VALUES (?, ?, ?, ?, ?, ?)",
@@ -269,6 +274,8 @@ package final class IdentityStore: Sendable {
         let now = self.clock.milliseconds()
         let found = try await self.database.read { session -> (TokenRecord, ScopeMap)? in
             guard let token = try Self.token(name, in: registry, session),
+                try session.row("SELECT carried FROM token WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))?
+                    .flag(0) == false,
                 let map = try Self.scopeMap(token.scopeMap, in: registry, session)
             else { return nil }
             return (token, map)

@@ -126,9 +126,9 @@ extension ResourceOperations {
         }
         let slots = try body["name"].isPresent ? [Self.slot(body["name"])] : PasswordSlot.allCases
         let expiry = try self.expiry(body["expiry"])
-        // The pin lets one string start a child that has never seen this server's CA.
-        let serves = try await self.connectedRegistries.find(syncToken: existing.name, in: registry.content) != nil
-        let suffix = serves ? self.services.trustPin.map { "." + $0 } ?? "" : ""
+        // The pin lets one string start a child that has never seen the CA of whom it will speak to.
+        let pin = try await self.pin(forSyncToken: existing.name, in: registry)
+        let suffix = pin.map { "." + $0 } ?? ""
         let (token, values) = try await self.identities.generatePasswords(
             slots, expiry: expiry, suffix: suffix, token: existing.name, in: registry.content)
         self.connectedRegistries.settingsChanged()
@@ -139,6 +139,13 @@ extension ResourceOperations {
             return item
         }
         return .document(.ok, ["username": .string(token.name), "passwords": .array(passwords)], headers: [.cacheControl: "no-store"])
+    }
+
+    /// The authority that a connected registry will meet: this server's, or that of the connected registry which is its parent.
+    private func pin(forSyncToken name: String, in registry: RegistryInCall) async throws -> String? {
+        guard let child = try await self.connectedRegistries.find(syncToken: name, in: registry.content) else { return nil }
+        guard let parent = child.configuration.parent else { return self.services.trustPin }
+        return try await self.connectedRegistries.find(parent, in: registry.content)?.report?.caPin
     }
 
     private func expiry(_ field: BodyField) throws(ResourceError) -> Int64? {

@@ -29,21 +29,31 @@ package final class SyncAgent: Sendable {
     private let reporting = AsyncMutex()
     private let skipped: SkippedImages
     private let gate: TransferGate
+    private let descendants: DescendantPort?
+    private let caPin: String?
     private let uploads: UploadEngine
     private let outbox: OutboxSender
     /// When content was last found to differ although the log had been followed.
     private let lastDrift = Mutex<ContinuousClock.Instant?>(nil)
+    /// The reports of descendants that the last heartbeat knew of.
+    private let lastReports = Mutex<UInt64>(0)
+    /// The shortest time between two heartbeats that only speak for descendants.
+    private static let reportInterval = Duration.seconds(1)
 
     /// - Parameters:
     ///   - transport: the way to the parent; trusts nobody until ``run()`` has found out whom to trust.
     ///   - makeUntrusted: a way that verifies nothing, for fetching the parent's authority.
+    ///   - caPin: that of the own authority, which connected registries below pin.
+    ///   - descendants: the gateway for those below.
     package init(
         connection: ConnectionString, memory: SyncMemoryStore, store: RegistryStore, identities: IdentityStore, registry: RegistryID,
         folder: DataFolder,
         transport: any TrustingTransport, makeUntrusted: @escaping @Sendable () throws -> any Transport, version: String,
         loginServer: String,
-        logger: Logger, clock: WallClock = .system
+        logger: Logger, clock: WallClock = .system, caPin: String? = nil, descendants: DescendantPort? = nil
     ) {
+        self.caPin = caPin
+        self.descendants = descendants
         self.connection = connection
         self.memory = memory
         self.store = store
@@ -184,8 +194,8 @@ package final class SyncAgent: Sendable {
         await self.gateway.setLease(instance: memory.instance, epoch: nil)
         let answer = try await self.gateway.activate(
             ActivateRequest(
-                instanceId: memory.instance, nonce: memory.nonce, version: self.version, loginServer: self.loginServer, caPin: nil,
-                gatewayAddress: nil))
+                instanceId: memory.instance, nonce: memory.nonce, version: self.version, loginServer: self.loginServer, caPin: self.caPin,
+                gatewayAddress: self.loginServer))
         try await self.memory.update {
             $0.stopped = nil
             $0.epoch = answer.epoch
@@ -207,8 +217,10 @@ package final class SyncAgent: Sendable {
             return .settingsApplied(try Self.window(memory.settings), selectionChanged: false)
         }
         let window = try Self.window(settings)
+        let credentials = SettingsCredentials(settings, of: self.connection.connectedRegistry)
         try await self.identities.replace(
-            tokens: settings.clientTokens.map(TokenRecord.init), scopeMaps: settings.scopeMaps.map(ScopeMap.init), in: self.registry)
+            tokens: credentials.tokens, scopeMaps: credentials.scopeMaps, carried: credentials.carried, in: self.registry)
+        try await self.descendants?.apply(settings.descendants ?? [])
         let pin = self.connection.pin
         // The authority may have been renewed; the key is the same, or it is not ours.
         let renewed = settings.trustRoots.first { pin != nil && (try? TrustPolicy.pin(ofPEM: $0)) == pin }
@@ -260,12 +272,29 @@ package final class SyncAgent: Sendable {
 
     /// The parent's changes; `nil` when something is to be told to the parent before.
     private func nextPage(after cursor: GatewayCursor, wait: Int, settings: String?, watchesOutbox: Bool) async throws -> ChangesPage? {
-        guard watchesOutbox else { return try await self.gateway.changes(after: cursor, wait: wait, settings: settings) }
+        let descendants = self.descendants
+        // Taken before the poll begins: what they tell from now on ends it.
+        let seen = self.lastReports.withLock { $0 }
+        guard watchesOutbox || descendants != nil else {
+            return try await self.gateway.changes(after: cursor, wait: wait, settings: settings)
+        }
         return try await withThrowingTaskGroup(of: ChangesPage?.self) { group in
             group.addTask { try await self.gateway.changes(after: cursor, wait: wait, settings: settings) }
-            group.addTask {
-                try await self.outbox.awaitDue()
-                return nil
+            if watchesOutbox {
+                group.addTask {
+                    try await self.outbox.awaitDue()
+                    return nil
+                }
+            }
+            if let descendants {
+                group.addTask {
+                    // Many at once are one heartbeat.
+                    try await Task.sleep(for: Self.reportInterval)
+                    await descendants.reports.wait(beyond: seen)
+                    try Task.checkCancellation()
+                    try await self.report(.idle, trouble: nil)
+                    return nil
+                }
             }
             defer { group.cancelAll() }
             return try await group.next() ?? nil
@@ -497,11 +526,15 @@ package final class SyncAgent: Sendable {
             let pending = memory.isReadWrite ? try? await self.store.outboxCount(of: self.registry).pending : nil
             // A disk that takes no more keeps the root from being told, not the heartbeat.
             let root = phase == .idle ? try? await self.root() : nil
+            let reports = self.descendants?.reports.count ?? 0
+            let descendants = try await self.descendants?.statuses()
             let answer = try await self.gateway.report(
                 StatusReport(
                     nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
                     bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
-                    resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil))
+                    resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil,
+                    descendants: descendants?.isEmpty == true ? nil : descendants))
+            self.lastReports.withLock { $0 = reports }
             try await self.memory.update { $0.nonce = answer.nonce }
         }
     }
@@ -513,24 +546,3 @@ package protocol TrustingTransport: Transport {
 }
 
 extension NIOTransport: TrustingTransport {}
-
-extension TokenRecord {
-    fileprivate init(_ token: GatewaySettings.ClientToken) {
-        self.init(
-            name: token.name, scopeMap: token.scopeMap, isEnabled: token.enabled, created: token.created,
-            passwords: token.passwords.compactMap { password in
-                PasswordSlot(rawValue: password.slot).map {
-                    PasswordVerifier(slot: $0, verifier: password.verifier, created: password.created, expiry: password.expiry)
-                }
-            })
-    }
-}
-
-extension ScopeMap {
-    /// An action that this version does not know grants nothing here, and keeps nothing else from being applied.
-    fileprivate init(_ map: GatewaySettings.ScopeMap) {
-        self.init(
-            name: map.name, text: nil, isSystemDefined: map.system, actions: map.actions.compactMap { try? ScopeMapAction($0) },
-            created: map.created)
-    }
-}

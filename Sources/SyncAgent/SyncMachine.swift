@@ -46,8 +46,11 @@ package struct SyncMachine: Sendable {
 
     /// Longest rest between attempts to reach the parent, in milliseconds.
     static let longestBackOff = 60_000
-    /// Rest before a disabled sync token is tried again, in milliseconds.
+    /// Longest rest before a sync token that is refused is tried again, in milliseconds. The first is short: a parent that is a connected
+    /// registry itself may not have been told of its children yet.
     static let unauthorizedRest = 60_000
+    /// The first such rest.
+    static let firstUnauthorizedRest = 1000
     /// Seconds between heartbeats while the window is closed.
     static let heartbeatInterval = 300
 
@@ -135,8 +138,9 @@ package struct SyncMachine: Sendable {
         case .unauthorized:
             // It may be enabled again, or our lease may have to be confirmed: begin at the beginning.
             self.isActivated = false
-            self.phase = .offline(attempt: 1)
-            return .rest(milliseconds: Self.unauthorizedRest)
+            self.failures += 1
+            self.phase = .offline(attempt: self.failures)
+            return .rest(milliseconds: min(Self.unauthorizedRest, Self.firstUnauthorizedRest << min(self.failures - 1, 6)))
         case .parentUnreachable, .parentUntrusted, .disk, .parentRefused, .content, .windowClosed:
             self.failures += 1
             self.phase = .offline(attempt: self.failures)

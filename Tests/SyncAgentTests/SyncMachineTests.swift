@@ -122,7 +122,8 @@ import Testing
     func unauthorized() {
         var machine = self.machine()
         #expect(
-            machine.handle(.failed(SyncError(.unauthorized, "x")), now: 0, jitter: 0) == .rest(milliseconds: SyncMachine.unauthorizedRest))
+            machine.handle(.failed(SyncError(.unauthorized, "x")), now: 0, jitter: 0)
+                == .rest(milliseconds: SyncMachine.firstUnauthorizedRest))
         #expect(machine.handle(.rested, now: 0, jitter: 0) == .activate)
         // Before activation there are no settings to ask for.
         var fresh = SyncMachine(hasCursor: false)

@@ -88,8 +88,11 @@ package final class DataPlane: Sendable {
     ///   - writeRefusal: makes the registry read-only.
     ///   - scope: the id at which roles are looked up.
     ///   - options: what the registry's owner has switched on.
+    ///   - owner: the connected registry that this is; `nil` for the root.
+    ///   - isReady: whether its gateway has content to compare with.
     package init(
-        _ site: Site, audience: String = "registry/harbour", writeRefusal: String? = nil, scope: String? = nil, options: Options = Options()
+        _ site: Site, audience: String = "registry/harbour", writeRefusal: String? = nil, scope: String? = nil,
+        options: Options = Options(), owner: String? = nil, isReady: @escaping @Sendable () async -> Bool = { true }
     ) async throws {
         self.site = site
         self.audience = audience
@@ -97,7 +100,8 @@ package final class DataPlane: Sendable {
         self.authority = try await TokenAuthority(folder: site.folder.keysPath, tenantID: "tenant", clock: wall)
         self.admins = try AdminUsers(database: site.database, folder: site.folder.keysPath, clock: wall)
         self.directory = Directory(database: site.database, clock: wall, passwords: PasswordHasher(logRounds: 4))
-        self.connectedRegistries = ConnectedRegistryStore(database: site.database, activity: site.activity, clock: wall)
+        self.connectedRegistries = ConnectedRegistryStore(
+            database: site.database, activity: site.activity, owner: owner, clock: wall)
         let access = AccessController(
             identities: site.identities, directory: self.directory, tokens: self.authority, leases: self.connectedRegistries,
             admins: self.admins)
@@ -109,7 +113,9 @@ package final class DataPlane: Sendable {
         self.gateway = GatewayHandler(
             connectedRegistries: self.connectedRegistries, registries: site.store, identities: site.identities, tokens: self.authority,
             trustRoot: nil
-        ) { _ in GatewayRegistry(id: id, name: "harbour", audience: audience, endpoints: ["harbour.test"]) }
+        ) { _ in
+            GatewayRegistry(id: id, name: "harbour", audience: audience, endpoints: ["harbour.test"], isReady: await isReady())
+        }
         let gateway = self.gateway
         self.makeHandlers = { hot in
             [
@@ -119,7 +125,7 @@ package final class DataPlane: Sendable {
             ]
         }
         self.handlers = self.makeHandlers(nil)
-        try await site.identities.createSystemScopeMaps(in: site.registry)
+        if owner == nil { try await site.identities.createSystemScopeMaps(in: site.registry) }
     }
 
     /// The handlers, the first of which tells `hot` what it has read.

@@ -3,6 +3,7 @@
 internal import ArgumentParser
 internal import DistributionAPI
 internal import Foundation
+internal import Gateway
 internal import HTTPServing
 internal import Identity
 internal import Logging
@@ -63,20 +64,29 @@ struct ConnectCommand: AsyncParsableCommand {
                 given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA",
                 authority: self.authority, logger: logger)
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: "")
-        let access = AccessController(identities: node.identities, directory: nil, tokens: tokens, leases: nil)
+        // Connected registries below this one speak to it as it speaks to its own parent.
+        let children = ConnectedRegistryStore(database: node.database, activity: node.activity, owner: connection.connectedRegistry)
+        let access = AccessController(identities: node.identities, directory: nil, tokens: tokens, leases: children)
         let directory = ReplicaDirectory(registry: registry, connection: connection, names: names, memory: memory)
+        let gateway = GatewayHandler(
+            connectedRegistries: children, registries: node.store, identities: node.identities, tokens: tokens,
+            trustRoot: certificates?.source.authority?.pem, lookup: directory.gateway(for:))
         let group = MultiThreadedEventLoopGroup.singleton
         let transport = try NIOTransport(group: group, trust: .system)
         let agent = SyncAgent(
             connection: connection, memory: memory, store: node.store, identities: node.identities, registry: registry, folder: node.folder,
             transport: transport, makeUntrusted: { try NIOTransport(group: group, trust: .fetchOnly) }, version: outportVersion,
-            loginServer: names.publicAddress.description, logger: logger)
+            loginServer: names.publicAddress.description, logger: logger, caPin: certificates?.source.authority?.pin,
+            descendants: DescendantPort(
+                apply: { try await children.replace(descendants: $0, in: registry) },
+                statuses: { try await children.descendantStatuses(in: registry) }, reports: children.reports))
         let scheme = isPlain ? "http" : "https"
         let hot = HotContent(tokens: tokens, store: node.store)
         let listener = HTTPListener(
             address: listen, tls: certificates?.context,
             handlers: [
                 DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: directory, hot: hot),
+                gateway,
                 MetadataHandler(store: node.store, access: access, directory: directory),
                 TokenEndpoint(access: access, directory: directory),
             ], hot: hot, eventLoopGroup: group, pool: node.pool, logger: logger
@@ -96,9 +106,11 @@ struct ConnectCommand: AsyncParsableCommand {
             let isReadWrite = await memory.memory.isReadWrite
             return .init(schedule: schedule, policy: GarbagePolicy(untaggedAge: isReadWrite ? nil : GarbagePolicy.day))
         }
-        let keeper = LogKeeper(store: node.store, connectedRegistries: nil, logger: logger)
+        let keeper = LogKeeper(store: node.store, connectedRegistries: children, logger: logger)
         do {
-            try await Node.run([listener, AgentService(agent: agent), garbage, keeper] + (certificates.map { [$0] } ?? []))
+            try await Node.run(
+                [listener, AgentService(agent: agent), LongPollService(gateway: gateway), garbage, keeper]
+                    + (certificates.map { [$0] } ?? []))
         } catch let refusal as AgentService.Refused {
             await node.close()
             FileHandle.standardError.write(Data("ERROR: (\(refusal.error.code.rawValue)) \(refusal.error.message)\n".utf8))
@@ -166,7 +178,7 @@ private struct ReplicaDirectory: RegistryDirectory {
         let selection = memory.selection
         return (
             DataPlaneRegistry(
-                id: self.registry, name: name, audience: "connected-registry/\(name.lowercased())",
+                id: self.registry, name: name, audience: Self.audience(name),
                 writeRefusal: self.writeRefusal(memory),
                 refusesWriting: { repository in
                     selection.contains { $0.matches(repository) }
@@ -177,6 +189,18 @@ private struct ReplicaDirectory: RegistryDirectory {
             self.names.canonical(host)
         )
     }
+
+    /// This registry for connected registries below it.
+    func gateway(for host: HostAndPort?) async throws -> GatewayRegistry? {
+        let memory = await self.memory.memory
+        let name = self.connection.connectedRegistry
+        return GatewayRegistry(
+            id: self.registry, name: memory.registry ?? name, audience: Self.audience(name),
+            endpoints: [self.names.publicAddress.description],
+            writeRefusal: self.writeRefusal(memory), isReady: memory.result?.lastSuccess != nil)
+    }
+
+    private static func audience(_ name: String) -> String { "connected-registry/\(name.lowercased())" }
 
     /// Why clients may not write; `nil` when they may.
     private func writeRefusal(_ memory: SyncMemory) -> String? {

@@ -198,14 +198,14 @@ struct ServeCommand: AsyncParsableCommand {
 }
 
 /// Ends the long polls of children and agents when the process is to end.
-private struct LongPollService: Service {
+struct LongPollService: Service {
     let gateway: GatewayHandler
-    let extensions: ClusterExtensionStore
+    var extensions: ClusterExtensionStore?
 
     func run() async throws {
         try? await gracefulShutdown()
         self.gateway.stop()
-        self.extensions.stop()
+        self.extensions?.stop()
     }
 }
 

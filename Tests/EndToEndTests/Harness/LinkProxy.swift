@@ -60,13 +60,17 @@ final class LinkProxy: Sendable {
     }
 
     private func forward(_ client: NIOAsyncChannel<ByteBuffer, ByteBuffer>) async throws {
-        let server = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+        let connected = try? await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
             // What the kernel holds in between is lost when the link is cut, as on a real one.
             .channelOption(.socketOption(.so_rcvbuf), value: 64 << 10)
             .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16 << 10))
             .connect(host: "127.0.0.1", port: self.target) { channel in
                 channel.eventLoop.makeCompletedFuture { try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel) }
             }
+        guard let server = connected else {
+            // Whoever is to be reached is away: the connection ends.
+            return try await client.executeThenClose { _, _ in }
+        }
         let both = [client.channel, server.channel]
         self.state.withLock { state in for channel in both { state.connections[ObjectIdentifier(channel)] = channel } }
         defer { self.state.withLock { state in for channel in both { state.connections[ObjectIdentifier(channel)] = nil } } }

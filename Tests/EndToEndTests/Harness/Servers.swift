@@ -188,10 +188,11 @@ struct Parent: Sendable {
     ///
     /// - Returns: its connection string.
     func connectedRegistry(
-        _ name: String, repository: String = "app", tokens: [String] = [], mode: String? = nil
+        _ name: String, repository: String = "app", tokens: [String] = [], mode: String? = nil, parent: String? = nil
     ) async throws -> String {
         var arguments = ["acr", "connected-registry", "create", "-r", self.registryName, "-n", name, "--repository", repository, "--yes"]
         if let mode { arguments += ["--mode", mode] }
+        if let parent { arguments += ["--parent", parent] }
         if !tokens.isEmpty { arguments += ["--client-tokens"] + tokens }
         try await self.attempt(arguments).succeeded()
         return try await self.connectionString(name)
