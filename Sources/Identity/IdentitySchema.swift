@@ -39,5 +39,6 @@ package enum IdentitySchema {
             ]),
         DirectorySchema.migration,
         adminUser,
+        federated,
     ]
 }

@@ -40,7 +40,10 @@ package final class ResourceManagerHandler: RequestHandler {
         self.directory = services.directory
         self.metadata = CloudMetadata(names: services.names)
         self.signIn = SignInEndpoint(
-            names: services.names, directory: services.directory, authority: services.authority, clock: services.clock)
+            names: services.names, directory: services.directory, authority: services.authority, clock: services.clock,
+            issuerKeys: { [extensions = services.extensions] cluster in
+                try await extensions?.agents()[cluster]?.report?.cluster?.keys
+            })
     }
 
     private static let ours: Set<String> = ["metadata", "adfs", "subscriptions", "tenants", "providers", "graph", "v1.0"]

@@ -49,7 +49,7 @@ enum GroupedResources {
 struct IdentityCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "identity", abstract: "Manage user-assigned identities.",
-        subcommands: [Create.self, Show.self, List.self, Delete.self])
+        subcommands: [Create.self, Show.self, List.self, Delete.self, FederatedCredentialCommand.self])
 
     struct Create: ManagementCommand {
         static let configuration = CommandConfiguration(
