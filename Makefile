@@ -5,12 +5,13 @@ SOURCES := Package.swift Sources Tests
 # A crash in a service must not spend seconds of every core on symbols.
 export SWIFT_BACKTRACE := enable=no
 
-.PHONY: help build release test demo bench bench-quick crash fuzz format lint clean
+.PHONY: help build release test demo bench bench-quick test-kubernetes crash fuzz format lint clean
 
 help:
 	@echo "make build     debug build"
 	@echo "make release   optimised build, .build/release/outport"
 	@echo "make test      installs the clients that are missing, builds, runs every test"
+	@echo "make test-kubernetes  builds a real Kubernetes once, and proves the extension on it"
 	@echo "make demo      from a push at the parent to a pull at the edge, unattended"
 	@echo "make bench     measures beside docker-registry and nginx, writes Benchmarks/results.md"
 	@echo "make crash     cuts the power 10,000 times; SEED= IMAGES= STRIDE= JOBS=, MUTATE=no-fsync takes flushes out"
@@ -34,6 +35,11 @@ test:
 	swift build --build-tests
 	SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=8 timeout 20m swift test --skip-build --disable-xctest --skip EndToEndTests
 	timeout 30m swift test --skip-build --disable-xctest --filter EndToEndTests
+
+test-kubernetes: build
+	@Scripts/install-clients kubernetes
+	Scripts/kubernetes-build
+	OUTPORT_BIN=$$(swift build --show-bin-path)/outport Scripts/test-kubernetes
 
 demo:
 	@Scripts/install-clients build demo

@@ -157,7 +157,7 @@ let package = Package(
         tests("HTTPServing", ["TestSupport", "DistributionAPI", nioPosix, nioSSL, serviceLifecycle, logging]),
         tests("DistributionAPI", ["JSON", "TestSupport"]),
         tests("Gateway", ["TestSupport"]),
-        tests("Kubernetes", ["ClusterProtocol", "HTTPServing", "JSON", "TestSupport", logging]),
+        tests("Kubernetes", ["ClusterProtocol", "HTTPServing", "JSON", "RegistryClient", "TestSupport", logging, nioCore]),
         tests("SyncAgent", ["TestSupport"]),
         tests("Schedule"),
         tests("JSON"),
@@ -170,6 +170,8 @@ let package = Package(
         // Real clients and the real binary as processes of their own; needs `Scripts/install-clients test`.
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["JSON", "outport", asyncHTTPClient, crypto, nioCore, nioPosix, nioSSL, subprocess], swiftSettings: settings),
+            dependencies: [
+                "ClusterProtocol", "JSON", "Kubernetes", "outport", asyncHTTPClient, crypto, nioCore, nioPosix, nioSSL, subprocess,
+            ], swiftSettings: settings),
     ]
 )

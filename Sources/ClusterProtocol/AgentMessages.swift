@@ -67,10 +67,15 @@ package struct AgentReport: Codable, Sendable, Hashable {
 package struct ClusterFacts: Codable, Sendable, Hashable {
     package var kubernetesVersion: String?
     package var totalNodeCount: Int?
+    /// Who signs the tokens of service accounts, and its public keys (a JSON Web Key Set, RFC 7517).
+    package var issuer: String?
+    package var keys: String?
 
-    package init(kubernetesVersion: String?, totalNodeCount: Int?) {
+    package init(kubernetesVersion: String?, totalNodeCount: Int?, issuer: String? = nil, keys: String? = nil) {
         self.kubernetesVersion = kubernetesVersion
         self.totalNodeCount = totalNodeCount
+        self.issuer = issuer
+        self.keys = keys
     }
 }
 

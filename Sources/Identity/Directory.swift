@@ -100,6 +100,7 @@ package final class Directory: Sendable {
             let holds = try Self.credentials(of: principal.objectID, appID: appID, session).contains {
                 $0.keyID == key && $0.isLive(at: now)
             }
+            if !holds, try Self.holdsFederated(key, principal.objectID, session) { return (principal, false) }
             return (principal, !holds)
         }
     }

@@ -41,5 +41,6 @@ package enum IdentitySchema {
         adminUser,
         // Tokens that are only passed on to connected registries below: nobody signs in here with them.
         Migration("identity-carried", ["ALTER TABLE token ADD COLUMN carried INTEGER NOT NULL DEFAULT 0"]),
+        federated,
     ]
 }

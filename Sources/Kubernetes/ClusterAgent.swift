@@ -122,7 +122,12 @@ package final class ClusterAgent: Sendable {
     private func facts() async -> ClusterFacts {
         let version = try? await self.api.send("GET", "/version", nil, contentType: "application/json")
         let nodes = try? await self.api.list(.node)
-        return ClusterFacts(kubernetesVersion: version?["gitVersion"]?.stringValue, totalNodeCount: nodes?.count)
+        // Public by their nature; some clusters keep them from service accounts all the same.
+        let discovery = try? await self.api.send("GET", "/.well-known/openid-configuration", nil, contentType: "application/json")
+        let keys = try? await self.api.send("GET", "/openid/v1/jwks", nil, contentType: "application/json")
+        return ClusterFacts(
+            kubernetesVersion: version?["gitVersion"]?.stringValue, totalNodeCount: nodes?.count, issuer: discovery?["issuer"]?.stringValue,
+            keys: keys?["keys"] == nil ? nil : keys?.serialized())
     }
 
     // MARK: The work

@@ -56,6 +56,26 @@ package struct ClusterConnection: Sendable {
         return try self.parse(try self.file(path, base: ""), folder: path.contains("/") ? folder : ".", context: context, name: path)
     }
 
+    /// A kubeconfig that says the same without any other file: one that can be given away.
+    package func kubeconfig(named name: String) throws(KubernetesError) -> JSONValue {
+        var user: JSONValue = [:]
+        switch self.credentials {
+        case .token(let token): user["token"] = .string(token)
+        case .tokenFile(let path): user["token"] = .string(try Self.file(path, base: "").filter { !$0.isWhitespace })
+        case .certificate(let chain, let key):
+            user["client-certificate-data"] = .string(Data(chain.utf8).base64EncodedString())
+            user["client-key-data"] = .string(Data(key.utf8).base64EncodedString())
+        case .none: break
+        }
+        var cluster: JSONValue = ["server": .string(self.server)]
+        if let authority { cluster["certificate-authority-data"] = .string(Data(authority.utf8).base64EncodedString()) }
+        return [
+            "apiVersion": "v1", "kind": "Config", "current-context": .string(name),
+            "clusters": [["name": .string(name), "cluster": cluster]], "users": [["name": .string("clusterUser_\(name)"), "user": user]],
+            "contexts": [["name": .string(name), "context": ["cluster": .string(name), "user": .string("clusterUser_\(name)")]]],
+        ]
+    }
+
     /// - Parameter folder: what relative paths in the text start from.
     package static func parse(_ text: String, folder: String, context: String?, name: String) throws(KubernetesError) -> ClusterConnection {
         func fail(_ reason: String) -> KubernetesError { KubernetesError(.configuration, tried: "read \(name)", reason) }

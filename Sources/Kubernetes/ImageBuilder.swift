@@ -45,13 +45,34 @@ package struct ImageBuilder: Sendable {
         return ImageBuilder(program: program, libraries: libraries.sorted(), version: version, architecture: architecture)
     }
 
-    /// Writes an archive in the OCI layout (`oci-archive:` of skopeo and podman).
-    ///
-    /// - Returns: the digest of the image's manifest.
-    package func write(archive path: String, tag: String) throws -> String {
+    /// The parts of an image, before they go into an archive or a registry.
+    struct Parts {
+        let layer: (path: String, digest: String, size: Int64)
+        let config: (bytes: [UInt8], digest: String)
+        let manifest: (bytes: [UInt8], digest: String)
+    }
+
+    private static func withFolder<Result>(_ body: (String) async throws -> Result) async throws -> Result {
         let folder = FileManager.default.temporaryDirectory.path + "/outport-image-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         defer { try? FileManager.default.removeItem(atPath: folder) }
+        return try await body(folder)
+    }
+
+    /// Pushes the image.
+    ///
+    /// - Returns: the digest of its manifest.
+    package func push(to pusher: ImagePusher, tag: String) async throws -> String {
+        try await Self.withFolder { folder in
+            let parts = try self.parts(in: folder)
+            try await pusher.push(blob: .file(parts.layer.path), digest: "sha256:\(parts.layer.digest)")
+            try await pusher.push(blob: .bytes(parts.config.bytes), digest: "sha256:\(parts.config.digest)")
+            try await pusher.push(manifest: parts.manifest.bytes, type: "application/vnd.oci.image.manifest.v1+json", as: tag)
+            return "sha256:\(parts.manifest.digest)"
+        }
+    }
+
+    private func parts(in folder: String) throws -> Parts {
         let layer = try self.layer("\(folder)/layer")
         let config = try Self.json([
             "architecture": self.architecture, "os": "linux", "created": "1970-01-01T00:00:00Z",
@@ -67,6 +88,20 @@ package struct ImageBuilder: Sendable {
             "config": Self.descriptor("application/vnd.oci.image.config.v1+json", config.digest, Int64(config.bytes.count)),
             "layers": [Self.descriptor("application/vnd.oci.image.layer.v1.tar", layer.digest, layer.size)],
         ])
+        return Parts(
+            layer: ("\(folder)/layer", layer.digest, layer.size), config: (config.bytes, config.digest),
+            manifest: (manifest.bytes, manifest.digest))
+    }
+
+    /// Writes an archive in the OCI layout (`oci-archive:` of skopeo and podman).
+    ///
+    /// - Returns: the digest of the image's manifest.
+    package func write(archive path: String, tag: String) async throws -> String {
+        try await Self.withFolder { folder in try self.write(self.parts(in: folder), archive: path, tag: tag) }
+    }
+
+    private func write(_ parts: Parts, archive path: String, tag: String) throws -> String {
+        let (layer, config, manifest) = (parts.layer, parts.config, parts.manifest)
         var entry = Self.descriptor("application/vnd.oci.image.manifest.v1+json", manifest.digest, Int64(manifest.bytes.count))
         entry["annotations"] = ["org.opencontainers.image.ref.name": tag]
         entry["platform"] = ["os": "linux", "architecture": self.architecture]
@@ -79,7 +114,7 @@ package struct ImageBuilder: Sendable {
         try archive.folder("blobs/sha256")
         try archive.bytes("blobs/sha256/\(manifest.digest)", manifest.bytes)
         try archive.bytes("blobs/sha256/\(config.digest)", config.bytes)
-        try archive.copy("blobs/sha256/\(layer.digest)", from: "\(folder)/layer")
+        try archive.copy("blobs/sha256/\(layer.digest)", from: layer.path)
         _ = try archive.finish()
         return "sha256:\(manifest.digest)"
     }

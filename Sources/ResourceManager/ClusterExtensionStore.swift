@@ -244,7 +244,7 @@ package final class ClusterExtensionStore: Sendable {
         try await self.database.write { session in
             try session.execute(
                 """
-                UPDATE cluster_agent SET seen = ?, report = CASE WHEN ? OR report IS NULL THEN ? ELSE report END WHERE cluster = ?
+                UPDATE cluster_agent SET seen = ?, report = CASE WHEN ? THEN ? ELSE report END WHERE cluster = ?
                 """, .integer(now), .integer(report.cluster == nil ? 0 : 1), SQLValue(text), SQLValue(cluster.key))
             for entry in report.extensions {
                 let text = String(decoding: try JSONEncoder().encode(entry), as: UTF8.self)

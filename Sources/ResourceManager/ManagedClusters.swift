@@ -36,6 +36,8 @@ extension Route {
         Route(.post, path + ":listclusteradmincredential", action + "/listClusterAdminCredential/action") {
             try await $0.clusterCredential($1, "clusterAdmin")
         },
+        // Not Azure's: with what the nodes of a cluster sign in as its kubelet identity.
+        Route(.post, path + ":createkubeletcredential", action + "/write") { try await $0.createKubeletCredential($1) },
         // Not Azure's: where the kubeconfig of a cluster that really is somewhere comes from.
         Route(.post, path + ":recordclustercredential", action + "/write") { try await $0.recordClusterCredential($1) },
     ]
@@ -122,6 +124,32 @@ extension ResourceOperations {
         return .document(
             .ok, ["kubeconfigs": [["name": .string(name), "value": .string(Data(kubeconfig).base64EncodedString())]]],
             headers: [.cacheControl: "no-store"])
+    }
+
+    /// A secret for the kubelet identity, for one node or several; those made before go on working.
+    func createKubeletCredential(_ call: Call) async throws -> ServerResponse {
+        let cluster = try await self.record(.managedCluster, call)
+        guard let object = cluster.document.facts["kubeletObject"], let client = cluster.document.facts["kubeletClient"] else {
+            throw ResourceError(
+                .conflict, .conflict, "The cluster '\(cluster.id.name)' has no kubelet identity. Delete its record and make it anew.")
+        }
+        // An identity of somebody else's is theirs to hand out.
+        if cluster.document.facts["ownsKubelet"] == nil, let identity = cluster.document.facts["kubelet"],
+            !call.caller.allows("Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", at: identity.lowercased())
+        {
+            throw ResourceError(
+                .forbidden, .authorizationFailed,
+                "The client '\(call.principal.name)' may not assign the identity '\(identity)' "
+                    + "(Microsoft.ManagedIdentity/userAssignedIdentities/assign/action).")
+        }
+        let name = call.body == nil ? nil : try call.document()["displayName"].string(maximum: 120)
+        let made = try await self.services.directory.addSecret(to: object, displayName: name ?? "node", start: nil, expiry: nil)
+        return .document(
+            .ok,
+            [
+                "clientId": .string(client), "clientSecret": .string(made.secret), "keyId": .string(made.credential.keyID),
+                "tenantId": .string(self.services.authority.tenantID),
+            ], headers: [.cacheControl: "no-store"])
     }
 
     func recordClusterCredential(_ call: Call) async throws -> ServerResponse {

@@ -43,7 +43,10 @@ package final class ResourceManagerHandler: RequestHandler {
         self.metadata = CloudMetadata(names: services.names, hasMirror: services.mirror != nil)
         self.mirror = services.mirror
         self.signIn = SignInEndpoint(
-            names: services.names, directory: services.directory, authority: services.authority, clock: services.clock)
+            names: services.names, directory: services.directory, authority: services.authority, clock: services.clock,
+            issuerKeys: { [extensions = services.extensions] cluster in
+                try await extensions?.agents()[cluster]?.report?.cluster?.keys
+            })
     }
 
     /// Goes on with the imports that the last process left under way.

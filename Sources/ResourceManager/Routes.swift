@@ -89,7 +89,7 @@ struct Route: Sendable {
         subscriptionRoutes + groupRoutes + registryRoutes + adminUserRoutes + garbageRoutes + scopeMapRoutes + tokenRoutes
         + connectedRegistryRoutes + webhookRoutes + importRoutes + laterRoutes
         + authorizationRoutes + subscriptionAliasRoutes + identityRoutes + managedClusterRoutes + connectedClusterRoutes
-        + clusterExtensionRoutes + clusterAgentRoutes
+        + clusterExtensionRoutes + clusterAgentRoutes + federatedCredentialRoutes
 
     /// The path of a registry.
     static let registryPath =

@@ -14,8 +14,14 @@ struct SignInEndpoint: Sendable {
     let authority: TokenAuthority
     let assertions: ClientAssertions
     let pending: PendingSignIns
+    /// The keys of the issuer that a connected cluster is, as its agent has reported them.
+    let issuerKeys: @Sendable (_ cluster: String) async throws -> String?
 
-    init(names: ServerNames, directory: Directory, authority: TokenAuthority, clock: WallClock) {
+    init(
+        names: ServerNames, directory: Directory, authority: TokenAuthority, clock: WallClock,
+        issuerKeys: @escaping @Sendable (_ cluster: String) async throws -> String? = { _ in nil }
+    ) {
+        self.issuerKeys = issuerKeys
         self.names = names
         self.directory = directory
         self.authority = authority

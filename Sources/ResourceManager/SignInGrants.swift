@@ -55,6 +55,12 @@ extension SignInEndpoint {
         let (kind, audience) = try self.audience(scope: form["scope"], resource: form["resource"])
         let base = CloudMetadata(names: self.names).base(for: request)
         do {
+            // What a cluster says of a pod, not what a client says of itself.
+            if FederatedCredential.isMeant(by: assertion, clientID: clientID) {
+                let (principal, credential) = try await self.directory.authenticate(
+                    appID: clientID, federated: assertion, keys: self.issuerKeys)
+                return try await self.answer(principal, credential, kind, audience)
+            }
             let (principal, credential) = try await self.assertions.authenticate(
                 appID: clientID, assertion: assertion, audiences: [base + "/adfs/oauth2/token", base + "/adfs"])
             return try await self.answer(principal, credential, kind, audience)

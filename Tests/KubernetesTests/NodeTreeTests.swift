@@ -206,29 +206,30 @@ import Testing
         """
 
     @Test("K6 the kubelet is answered in the version it asks in", arguments: ["v1", "v1beta1", "v1alpha1"])
-    func versions(version: String) throws {
+    func versions(version: String) async throws {
         let provider = try self.provider(self.configuration)
-        func ask(_ image: String) throws -> String {
+        func ask(_ image: String) async throws -> String {
             let request =
                 #"{"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/\#(version)","image":"\#(image)"}"#
-            return String(decoding: try provider.answer(Array(request.utf8)), as: UTF8.self)
+            return String(decoding: try await provider.answer(Array(request.utf8)), as: UTF8.self)
         }
         let prefix = #"{"apiVersion":"credentialprovider.kubelet.k8s.io/\#(version)","auth":"#
         let suffix = #","cacheDuration":"10m0s","cacheKeyType":"Registry","kind":"CredentialProviderResponse"}"#
-        #expect(try ask("10.0.0.5/team/app:v1") == prefix + #"{"10.0.0.5":{"password":"s3cret","username":"token"}}"# + suffix)
+        #expect(try await ask("10.0.0.5/team/app:v1") == prefix + #"{"10.0.0.5":{"password":"s3cret","username":"token"}}"# + suffix)
         #expect(
-            try ask("site.example:8443/app@sha256:00") == prefix + #"{"Site.example:8443":{"password":"p","username":"other"}}"# + suffix)
-        #expect(try ask("docker.io/library/busybox") == prefix + "{}" + suffix)
+            try await ask("site.example:8443/app@sha256:00") == prefix + #"{"Site.example:8443":{"password":"p","username":"other"}}"#
+                + suffix)
+        #expect(try await ask("docker.io/library/busybox") == prefix + "{}" + suffix)
     }
 
     @Test("K6 what is no request, or in another version, is refused with a sentence")
-    func refusals() throws {
+    func refusals() async throws {
         let provider = try self.provider(self.configuration)
         for text in [
             "", "{}", "[]", #"{"kind":"Pod","apiVersion":"v1","image":"a"}"#,
             #"{"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v9","image":"a"}"#,
         ] {
-            #expect(throws: CredentialProviderError.self) { try provider.answer(Array(text.utf8)) }
+            await #expect(throws: CredentialProviderError.self) { try await provider.answer(Array(text.utf8)) }
         }
         for text in [
             "{}", #"{"registries":[{"registry":"a","username":"b"}]}"#,
@@ -238,6 +239,6 @@ import Testing
         }
         let missing = try self.provider(#"{"registries":[{"registry":"a","username":"b","passwordFile":"/none"}]}"#)
         let request = #"{"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a/b"}"#
-        #expect(throws: CredentialProviderError.self) { try missing.answer(Array(request.utf8)) }
+        await #expect(throws: CredentialProviderError.self) { try await missing.answer(Array(request.utf8)) }
     }
 }

@@ -140,4 +140,30 @@ import Testing
         #expect(try await world.send(.put, world.group, ["location": "eastus"]).status == 201)
         #expect(try await world.send(.get, "\(world.group)/resources").values == [])
     }
+
+    @Test("K6 nodes sign in as the kubelet identity; each secret stands by itself, and all end with the cluster") func kubelets()
+        async throws
+    {
+        let world = try await World().withRegistry()
+        let path = self.cluster(world)
+        let made = try await world.send(.put, path, ["location": "eastus"])
+        let object = try #require(made.body[path: "properties", "identityProfile", "kubeletidentity", "objectId"]?.stringValue)
+        var tokens: [String] = []
+        for node in ["one", "two"] {
+            let credential = try await world.send(.post, path + "/createKubeletCredential", ["displayName": .string(node)])
+            #expect(credential.status == 200)
+            let client = try #require(credential.body["clientId"]?.stringValue)
+            let secret = try #require(credential.body["clientSecret"]?.stringValue)
+            tokens.append(try await world.accessToken(client, secret, World.arm))
+        }
+        #expect(try await world.directory.credentials(of: object).count == 2)
+        for token in tokens {
+            // Known, and without any right.
+            let headers: HTTPFields = [.authorization: "Bearer \(token)"]
+            #expect(try await world.send(.get, world.registry(), text: "", headers: headers).status == 403)
+        }
+        #expect(try await world.send(.delete, path).status == 204)
+        let headers: HTTPFields = [.authorization: "Bearer \(tokens[0])"]
+        #expect(try await world.send(.get, world.registry(), text: "", headers: headers).status == 401)
+    }
 }

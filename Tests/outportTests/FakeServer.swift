@@ -222,6 +222,6 @@ struct TestRoot: AsyncParsableCommand {
         commandName: "outport",
         subcommands: [
             LoginCommand.self, LogoutCommand.self, AccountCommand.self, GroupCommand.self, ACRCommand.self, RoleCommand.self,
-            ADCommand.self,
+            ADCommand.self, ConnectedClusterCommand.self, ClusterExtensionCommand.self, KubernetesCommand.self,
         ])
 }

@@ -12,25 +12,32 @@ struct ClusterOptions: ParsableArguments {
     @Option(help: "Context of the kubeconfig. The current one by default.")
     var kubeContext: String?
 
-    /// A client of the cluster.
-    func client() throws(KubernetesError) -> KubernetesClient {
+    private func connection() throws(KubernetesError) -> ClusterConnection {
         let environment = ProcessInfo.processInfo.environment
         let path = self.kubeConfig ?? environment["KUBECONFIG"]?.split(separator: ":").first.map(String.init)
-        if path == nil, environment["KUBERNETES_SERVICE_HOST"] != nil {
-            return try KubernetesClient(.inCluster(environment: environment))
-        }
-        return try KubernetesClient(
-            .kubeconfig(path ?? "\(environment["HOME"] ?? "")/.kube/config", context: self.kubeContext))
+        if path == nil, environment["KUBERNETES_SERVICE_HOST"] != nil { return try .inCluster(environment: environment) }
+        return try .kubeconfig(path ?? "\(environment["HOME"] ?? "")/.kube/config", context: self.kubeContext)
     }
 
     /// Does something with the cluster, and says in the words of commands why it could not.
     func withClient<Result>(
         _ work: (KubernetesClient) async throws(KubernetesError) -> Result
     ) async throws(ManagementError) -> Result {
+        try await Self.withClient({ () throws(KubernetesError) in try self.connection() }) { client, _ throws(KubernetesError) in
+            try await work(client)
+        }
+    }
+
+    /// The same with a connection from elsewhere.
+    static func withClient<Result>(
+        _ connection: () throws(KubernetesError) -> ClusterConnection,
+        _ work: (KubernetesClient, ClusterConnection) async throws(KubernetesError) -> Result
+    ) async throws(ManagementError) -> Result {
         do throws(KubernetesError) {
-            let client = try self.client()
+            let connection = try connection()
+            let client = try KubernetesClient(connection)
             do throws(KubernetesError) {
-                let result = try await work(client)
+                let result = try await work(client, connection)
                 await client.shutdown()
                 return result
             } catch {

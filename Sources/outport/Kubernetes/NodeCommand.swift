@@ -8,7 +8,8 @@ internal import ServiceLifecycle
 
 struct NodeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "node", abstract: "Prepare a node for pulling from a registry.", subcommands: [NodeTrustCommand.self])
+        commandName: "node", abstract: "Prepare a node for pulling from a registry.",
+        subcommands: [NodeTrustCommand.self, NodeCredentialProviderCommand.self])
 }
 
 extension ContainerRuntime: ExpressibleByArgument {}

@@ -49,7 +49,7 @@ enum GroupedResources {
 struct IdentityCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "identity", abstract: "Manage user-assigned identities.",
-        subcommands: [Create.self, Show.self, List.self, Delete.self])
+        subcommands: [Create.self, Show.self, List.self, Delete.self, FederatedCredentialCommand.self])
 
     struct Create: ManagementCommand {
         static let configuration = CommandConfiguration(
@@ -105,6 +105,7 @@ struct AKSCommand: AsyncParsableCommand {
         discussion: "A record has an identity with which the nodes of a cluster pull. The cluster itself runs elsewhere.",
         subcommands: [
             Create.self, Show.self, List.self, Update.self, Delete.self, GetCredentials.self, RecordCredentials.self,
+            RegisterClusterCommand.self,
         ])
 
     /// `--attach-acr` and `--detach-acr`
@@ -120,7 +121,7 @@ struct AKSCommand: AsyncParsableCommand {
         return id
     }
 
-    fileprivate static func attach(_ text: String, _ cluster: JSONValue, _ session: ManagementSession) async throws(ManagementError) {
+    static func attach(_ text: String, _ cluster: JSONValue, _ session: ManagementSession) async throws(ManagementError) {
         let registry = try await registry(text, session)
         _ = try await RoleAssignments(session).create(
             role: "AcrPull", scope: registry, principal: (try kubelet(cluster), "ServicePrincipal"))
