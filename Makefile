@@ -5,7 +5,7 @@ SOURCES := Package.swift Sources Tests
 # A crash in a service must not spend seconds of every core on symbols.
 export SWIFT_BACKTRACE := enable=no
 
-.PHONY: help build release test demo bench bench-quick test-kubernetes crash fuzz format lint clean
+.PHONY: help build release test demo kills bench bench-quick test-kubernetes crash fuzz format lint clean
 
 help:
 	@echo "make build     debug build"
@@ -15,6 +15,7 @@ help:
 	@echo "make demo      from a push at the parent to a pull at the edge, unattended"
 	@echo "make bench     measures beside docker-registry and nginx, writes Benchmarks/results.md"
 	@echo "make crash     cuts the power 10,000 times; SEED= IMAGES= STRIDE= JOBS=, MUTATE=no-fsync takes flushes out"
+	@echo "make kills     1 GiB to a connected registry that is killed 50 times on the way"
 	@echo "make fuzz      feeds every parser from outside; SEED= SECONDS_EACH= TARGET="
 	@echo "make format    formats the Swift sources in place"
 	@echo "make lint      fails where 'make format' would change something"
@@ -63,6 +64,11 @@ fuzz:
 	@Scripts/install-clients build
 	swift build --product outport-fuzz
 	.build/debug/outport-fuzz
+
+kills:
+	@Scripts/install-clients build test
+	swift build --build-tests
+	OUTPORT_TRANSFER_MIB=1024 OUTPORT_TRANSFER_KILLS=50 swift test --skip-build --disable-xctest --filter 'EndToEndTests.TransferTests/interruptedTransfer'
 
 format:
 	swift format format --in-place --recursive --parallel $(SOURCES)

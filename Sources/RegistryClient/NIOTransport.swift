@@ -23,9 +23,17 @@ package final class NIOTransport: Transport {
     private let state: Mutex<State>
     private let context: NIOSSLContext
     private let addresses: AddressPolicy?
+    private let receiveBuffer: ChannelOptions.Types.SocketOption.Value?
 
-    /// - Parameter addresses: judges where connections go, where the names come from users.
-    package init(group: any EventLoopGroup, trust: TrustPolicy, addresses: AddressPolicy? = nil) throws {
+    /// - Parameters:
+    ///   - addresses: judges where connections go, where the names come from users.
+    ///   - receiveBuffer: bytes that the kernel holds for each connection; what it holds is lost, and paid for again, when the process
+    ///     is killed. `nil` leaves it to the kernel, which holds some megabytes.
+    package init(
+        group: any EventLoopGroup, trust: TrustPolicy, addresses: AddressPolicy? = nil,
+        receiveBuffer: ChannelOptions.Types.SocketOption.Value? = nil
+    ) throws {
+        self.receiveBuffer = receiveBuffer
         self.addresses = addresses
         self.group = group
         self.state = Mutex(State(trust: trust))
@@ -94,7 +102,7 @@ package final class NIOTransport: Transport {
         // The verification callback can only say yes or no; the sentence travels through here.
         let refusal = Refusal()
         let context = self.context
-        let bootstrap = ClientBootstrap(group: self.group)
+        var bootstrap = ClientBootstrap(group: self.group)
             .connectTimeout(.seconds(10))
             .channelOption(.socketOption(.so_keepalive), value: 1)
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -121,6 +129,7 @@ package final class NIOTransport: Transport {
                     try pipeline.addHandler(ResponseHandler(server: "\(endpoint)", refusal: refusal))
                 }
             }
+        if let receiveBuffer { bootstrap = bootstrap.channelOption(.socketOption(.so_rcvbuf), value: receiveBuffer) }
         if let addresses { return try await Self.connect(bootstrap, to: endpoint, addresses) }
         do {
             return try await bootstrap.connect(host: endpoint.host, port: endpoint.port).get()

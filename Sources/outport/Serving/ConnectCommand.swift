@@ -72,7 +72,7 @@ struct ConnectCommand: AsyncParsableCommand {
             connectedRegistries: children, registries: node.store, identities: node.identities, tokens: tokens,
             trustRoot: certificates?.source.authority?.pem, lookup: directory.gateway(for:))
         let group = MultiThreadedEventLoopGroup.singleton
-        let transport = try NIOTransport(group: group, trust: .system)
+        let transport = try NIOTransport(group: group, trust: .system, receiveBuffer: 256 << 10)
         let agent = SyncAgent(
             connection: connection, memory: memory, store: node.store, identities: node.identities, registry: registry, folder: node.folder,
             transport: transport, makeUntrusted: { try NIOTransport(group: group, trust: .fetchOnly) }, version: outportVersion,
