@@ -73,5 +73,6 @@ package enum RegistrySchema {
             ]),
         StateSchema.migration,
         Outbox.migration,
+        StateSchema.lockMigration,
     ]
 }
