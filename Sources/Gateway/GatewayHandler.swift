@@ -289,7 +289,7 @@ package final class GatewayHandler: RequestHandler {
                         changes: travelling().map {
                             .init(
                                 sequence: $0.sequence, repository: $0.repository, kind: $0.kind.rawValue, tag: $0.tag, digest: $0.digest,
-                                time: $0.time)
+                                time: $0.time, locks: $0.locks.flatMap { $0.isEmpty ? nil : $0.rawValue })
                         }, next: GatewayCursor(log: page.next.log, sequence: page.next.sequence), atHead: page.isAtHead, settings: etag,
                         root: root))
             }
@@ -344,12 +344,13 @@ package final class GatewayHandler: RequestHandler {
             )
         }
         let entries = try await self.registries.stateEntries(of: name, in: call.registry.id, buckets: Set(numbers).sorted())
+        let locks = try await self.registries.locks(of: name, in: call.registry.id, buckets: Set(numbers).sorted())
         return try .json(
             .ok,
             BucketEntries(
                 entries: try entries.map {
                     .init(tag: $0.kind == .tag ? try Tag($0.name) : nil, digest: $0.digest, absent: $0.absent.isEmpty ? nil : $0.absent)
-                }))
+                }, locks: locks.isEmpty ? nil : locks.map(LockEntry.init)))
     }
 
     private func state(of text: String, _ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
@@ -368,11 +369,13 @@ package final class GatewayHandler: RequestHandler {
         let limit = max(1, min(request.query("limit").flatMap(Int.init) ?? GatewayLimits.maximumPage, GatewayLimits.maximumPage))
         let (state, _) = try await self.registries.state(of: name, in: call.registry.id, after: last, limit: limit)
         let absent = last == nil ? try await self.registries.absentManifests(of: name, in: call.registry.id) : []
+        let locks = last == nil ? try await self.registries.locks(of: name, in: call.registry.id) : []
         return try .json(
             .ok,
             RepositoryStatePage(
                 tags: state.tags.map { .init(tag: $0.tag, digest: $0.digest) }, referrers: state.referrers,
-                next: state.tags.count == limit ? state.tags.last?.tag : nil, absent: absent.isEmpty ? nil : absent))
+                next: state.tags.count == limit ? state.tags.last?.tag : nil, absent: absent.isEmpty ? nil : absent,
+                locks: locks.isEmpty ? nil : locks.map(LockEntry.init)))
     }
 
     private func status(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
@@ -404,6 +407,18 @@ extension Change {
     /// Whether children are told: of what a tag or a referrer reaches, and not of what each end keeps for itself.
     fileprivate var travels: Bool {
         if let tag, ConflictTag.isReserved(tag.description) { return false }
-        return (self.kind != .manifestPut || self.isReached) && self.kind != .locksChanged
+        // Locks of what is gone went with it.
+        if self.kind == .locksChanged { return self.locks != nil }
+        return self.kind != .manifestPut || self.isReached
+    }
+}
+
+extension LockEntry {
+    fileprivate init(_ lock: CarriedLock) {
+        switch lock.target {
+        case .repository: self.init(tag: nil, digest: nil, locks: lock.locks.rawValue)
+        case .tag(_, let tag): self.init(tag: tag, digest: nil, locks: lock.locks.rawValue)
+        case .manifest(_, let digest): self.init(tag: nil, digest: digest, locks: lock.locks.rawValue)
+        }
     }
 }

@@ -170,8 +170,13 @@ package struct ChangesPage: Codable, Sendable, Hashable {
         package var digest: Digest?
         /// Milliseconds since 1970, by the parent's clock.
         package var time: Int64
+        /// What is locked now of the tag, manifest or repository; absent for nothing.
+        package var locks: Int64?
 
-        package init(sequence: Int64, repository: RepositoryName, kind: String, tag: Tag?, digest: Digest?, time: Int64) {
+        package init(
+            sequence: Int64, repository: RepositoryName, kind: String, tag: Tag?, digest: Digest?, time: Int64, locks: Int64? = nil
+        ) {
+            self.locks = locks
             self.sequence = sequence
             self.repository = repository
             self.kind = kind
@@ -252,8 +257,11 @@ package struct RepositoryStatePage: Codable, Sendable, Hashable {
     package var next: Tag?
     /// With the first page: manifests that are listed below an entry and that the parent does not hold.
     package var absent: [Digest]?
+    /// With the first page: everything in the repository that is locked, itself included.
+    package var locks: [LockEntry]?
 
-    package init(tags: [Entry], referrers: [Digest], next: Tag?, absent: [Digest]? = nil) {
+    package init(tags: [Entry], referrers: [Digest], next: Tag?, absent: [Digest]? = nil, locks: [LockEntry]? = nil) {
+        self.locks = locks
         self.absent = absent
         self.tags = tags
         self.referrers = referrers

@@ -29,6 +29,20 @@ package struct RepositoryBuckets: Codable, Sendable, Hashable {
     }
 }
 
+/// Locks of a tag, of a manifest, or of the repository.
+package struct LockEntry: Codable, Sendable, Hashable {
+    package var tag: Tag?
+    package var digest: Digest?
+    /// 1 deletion, 2 writing, 4 listing, 8 reading.
+    package var locks: Int64
+
+    package init(tag: Tag?, digest: Digest?, locks: Int64) {
+        self.tag = tag
+        self.digest = digest
+        self.locks = locks
+    }
+}
+
 /// `GET state/{repository}?buckets=3,17`: the entries of those buckets.
 package struct BucketEntries: Codable, Sendable, Hashable {
     /// Buckets that one request may ask for.
@@ -49,6 +63,11 @@ package struct BucketEntries: Codable, Sendable, Hashable {
     }
 
     package var entries: [Entry]
+    /// Locks in those buckets.
+    package var locks: [LockEntry]?
 
-    package init(entries: [Entry]) { self.entries = entries }
+    package init(entries: [Entry], locks: [LockEntry]? = nil) {
+        self.locks = locks
+        self.entries = entries
+    }
 }

@@ -24,6 +24,8 @@ package struct Change: Sendable, Hashable {
     package let isReached: Bool
     /// Milliseconds since 1970.
     package let time: Int64
+    /// What is locked now of the tag or manifest that the row names, else of the repository; `nil` when that is gone.
+    package let locks: ImageLocks?
 }
 
 /// A place in a log. An identity is made anew when a database is restored, so that a cursor of the old one is noticed.
@@ -93,7 +95,15 @@ package enum ChangeLog {
                         AND manifest.digest = change.digest
                         AND (manifest.subject IS NOT NULL OR EXISTS (
                             SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = repository.id
-                                AND manifest_entry.digest = change.digest AND manifest_entry.kind = 1)))
+                                AND manifest_entry.digest = change.digest AND manifest_entry.kind = 1))),
+                (SELECT CASE
+                    WHEN change.tag IS NOT NULL THEN (
+                        SELECT tag.locks FROM tag WHERE tag.repository = repository.id AND tag.name = change.tag)
+                    WHEN change.digest IS NOT NULL THEN (
+                        SELECT manifest.locks FROM manifest
+                        WHERE manifest.repository = repository.id AND manifest.digest = change.digest)
+                    ELSE repository.locks END
+                 FROM repository WHERE repository.registry = change.registry AND repository.name = change.repository)
             FROM change WHERE sequence > ? ORDER BY sequence LIMIT ?
             """, .integer(cursor.sequence), .integer(Int64(limit)))
         let changes = try rows.compactMap { row -> Change? in
@@ -102,7 +112,8 @@ package enum ChangeLog {
             guard isSelected(repository) else { return nil }
             return Change(
                 sequence: row.integer(0), repository: repository, kind: kind, tag: try row.optionalText(4).map { try Tag($0) },
-                digest: try row.optionalText(5).map { try Digest($0) }, isReached: row.flag(7), time: row.integer(6))
+                digest: try row.optionalText(5).map { try Digest($0) }, isReached: row.flag(7), time: row.integer(6),
+                locks: row.optionalInteger(8).map(ImageLocks.init))
         }
         let reached = rows.last?.integer(0) ?? log.integer(1)
         return ChangePage(changes: changes, next: ChangeCursor(log: cursor.log, sequence: reached), isAtHead: reached == log.integer(1))

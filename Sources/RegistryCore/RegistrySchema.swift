@@ -75,5 +75,6 @@ package enum RegistrySchema {
         // When a manifest lost a tag last; NULL for never.
         Migration("registry-4-untagged", ["ALTER TABLE manifest ADD COLUMN untagged INTEGER"]),
         Outbox.migration,
+        StateSchema.lockMigration,
     ]
 }

@@ -91,7 +91,7 @@ extension RegistryStore {
             guard let repository = try Self.repository(name, in: registry, session) else { return [] }
             return try buckets.flatMap { bucket in
                 try session.rows(
-                    "SELECT kind, name, value FROM state_entry WHERE repository = ? AND bucket = ? ORDER BY kind, name",
+                    "SELECT kind, name, value FROM state_entry WHERE repository = ? AND bucket = ? AND kind < 2 ORDER BY kind, name",
                     .integer(repository), .integer(Int64(bucket))
                 ).compactMap { row in
                     let digests = try row.text(2).split(separator: " ").map { try Digest($0) }
@@ -154,7 +154,7 @@ extension RegistryStore {
     // MARK: Keeping hashes up to date
 
     /// Reads where every hash is up to date: at once, or in the transaction that has computed the last of them.
-    private func settled<Value: Sendable>(_ body: @escaping @Sendable (any SQLReader) throws -> Value) async throws -> Value {
+    func settled<Value: Sendable>(_ body: @escaping @Sendable (any SQLReader) throws -> Value) async throws -> Value {
         if let value = try await self.database.read({ try Self.isSettled($0) ? try body($0) : nil }) { return value }
         while true {
             let value = try await self.database.write { session in
@@ -215,16 +215,22 @@ extension RegistryStore {
             """
             SELECT dirty.repository, dirty.kind, dirty.name, coalesce(tag.digest, manifest.digest),
                 EXISTS (SELECT 1 FROM manifest_entry AS entry WHERE entry.repository = dirty.repository
-                    AND entry.manifest = coalesce(tag.digest, manifest.digest) AND entry.kind = 1)
+                    AND entry.manifest = coalesce(tag.digest, manifest.digest) AND entry.kind = 1),
+                CASE dirty.kind
+                    WHEN 3 THEN (SELECT nullif(locks, 0) FROM repository WHERE id = dirty.repository)
+                    WHEN 4 THEN (SELECT nullif(locks, 0) FROM manifest WHERE repository = dirty.repository AND digest = dirty.name)
+                    WHEN 5 THEN (SELECT nullif(locks, 0) FROM tag WHERE repository = dirty.repository AND name = dirty.name) END
             FROM state_dirty AS dirty
             LEFT JOIN tag ON dirty.kind = 0 AND tag.repository = dirty.repository AND tag.name = dirty.name
             LEFT JOIN manifest ON dirty.kind = 1 AND manifest.repository = dirty.repository AND manifest.digest = dirty.name
-            WHERE dirty.kind < 2 ORDER BY dirty.repository, dirty.kind, dirty.name LIMIT ?
+            WHERE dirty.kind != 2 ORDER BY dirty.repository, dirty.kind, dirty.name LIMIT ?
             """, .integer(Int64(self.namesAtOnce)))
         guard let last = rows.last else { return true }
         let changes = try rows.map { row in
             // What is kept of a conflict is each end's own.
-            var value = row.integer(1) == 0 && ConflictTag.isReserved(row.text(2)) ? nil : row.optionalText(3)
+            let isTag = row.integer(1) == 0 || row.integer(1) == 5
+            var value = isTag && ConflictTag.isReserved(row.text(2)) ? nil : row.optionalText(3)
+            if row.integer(1) > 2 { value = isTag && ConflictTag.isReserved(row.text(2)) ? nil : row.optionalInteger(5).map(String.init) }
             if let digest = value, row.flag(4) {
                 value = try ([digest] + self.absent(below: digest, in: row.integer(0), session)).joined(separator: " ")
             }
@@ -250,7 +256,7 @@ extension RegistryStore {
             ON CONFLICT DO UPDATE SET hash = NULL
             """, json)
         try session.execute(
-            "DELETE FROM state_dirty WHERE kind < 2 AND (repository, kind, name) <= (?, ?, ?)", last[0], last[1], last[2])
+            "DELETE FROM state_dirty WHERE kind != 2 AND (repository, kind, name) <= (?, ?, ?)", last[0], last[1], last[2])
         return rows.count < self.namesAtOnce
     }
 

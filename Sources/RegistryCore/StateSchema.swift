@@ -39,6 +39,20 @@ enum StateSchema {
             "INSERT INTO state_dirty SELECT repository, 1, digest FROM manifest WHERE subject IS NOT NULL",
         ])
 
+    /// Locks are entries of their own: kind 3 of the repository, 4 of a manifest, 5 of a tag; where nothing is locked there is none.
+    static let lockMigration = Migration(
+        "registry-state-2-locks",
+        [
+            trigger("repository_locks", "UPDATE OF locks ON repository", 3, "NEW.id", "''", "NEW.locks != OLD.locks"),
+            trigger("manifest_locks", "UPDATE OF locks ON manifest", 4, "NEW.repository", "NEW.digest", "NEW.locks != OLD.locks"),
+            trigger("tag_locks", "UPDATE OF locks ON tag", 5, "NEW.repository", "NEW.name", "NEW.locks != OLD.locks"),
+            trigger("manifest_unlock", "DELETE ON manifest", 4, "OLD.repository", "OLD.digest", "OLD.locks != 0"),
+            trigger("tag_unlock", "DELETE ON tag", 5, "OLD.repository", "OLD.name", "OLD.locks != 0"),
+            "INSERT INTO state_dirty SELECT id, 3, '' FROM repository WHERE locks != 0",
+            "INSERT INTO state_dirty SELECT repository, 4, digest FROM manifest WHERE locks != 0",
+            "INSERT INTO state_dirty SELECT repository, 5, name FROM tag WHERE locks != 0",
+        ])
+
     private static func isListed(_ row: String) -> String {
         "EXISTS (SELECT 1 FROM manifest_entry WHERE repository = \(row).repository AND digest = \(row).digest AND kind = 1)"
     }

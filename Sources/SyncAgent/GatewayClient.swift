@@ -92,10 +92,9 @@ actor GatewayClient {
         try await self.call("GET", "state/\(name)?buckets=all")
     }
 
-    func entries(of name: RepositoryName, in buckets: some Sequence<Int>) async throws -> [BucketEntries.Entry] {
+    func entries(of name: RepositoryName, in buckets: some Sequence<Int>) async throws -> BucketEntries {
         let list = buckets.map(String.init).joined(separator: ",")
-        let answer: BucketEntries = try await self.call("GET", "state/\(name)?buckets=\(list)")
-        return answer.entries
+        return try await self.call("GET", "state/\(name)?buckets=\(list)")
     }
 
     func state(of name: RepositoryName, after last: Tag?) async throws -> RepositoryStatePage {

@@ -18,6 +18,7 @@ actor SkippedImages {
         let digest: Digest
         /// Tags to move once it can be had; none for a referrer.
         var tags: Set<Tag>
+        var code: SyncError.Code
         var reason: String
         var attempts: Int64
         /// Seconds since 1970.
@@ -46,13 +47,15 @@ actor SkippedImages {
     private func load() async throws -> [Key: Image] {
         if let images { return images }
         let rows = try await self.database.read {
-            try $0.rows("SELECT repository, digest, tags, reason, attempts, due, since FROM sync_skipped")
+            try $0.rows("SELECT repository, digest, tags, reason, attempts, due, since, code FROM sync_skipped")
         }
         var loaded: [Key: Image] = [:]
         for row in rows {
             let image = Image(
                 repository: try RepositoryName(row.text(0)), digest: try Digest(row.text(1)),
-                tags: Set(try row.text(2).split(separator: " ").map { try Tag($0) }), reason: row.text(3), attempts: row.integer(4),
+                tags: Set(try row.text(2).split(separator: " ").map { try Tag($0) }),
+                code: SyncError.Code(rawValue: row.text(7)) ?? .content,
+                reason: row.text(3), attempts: row.integer(4),
                 due: row.integer(5), since: row.integer(6))
             loaded[Key(repository: image.repository, digest: image.digest)] = image
         }
@@ -64,24 +67,25 @@ actor SkippedImages {
         try await self.database.write { session in
             _ = try session.execute(
                 """
-                INSERT INTO sync_skipped (repository, digest, tags, reason, attempts, due, since) VALUES (?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO sync_skipped (repository, digest, tags, reason, attempts, due, since, code) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (repository, digest) DO UPDATE SET tags = excluded.tags, reason = excluded.reason,
-                    attempts = excluded.attempts, due = excluded.due
+                    attempts = excluded.attempts, due = excluded.due, code = excluded.code
                 """, SQLValue(image.repository), SQLValue(image.digest),
                 .text(image.tags.map(\.description).sorted().joined(separator: " ")), .text(image.reason), .integer(image.attempts),
-                .integer(image.due), .integer(image.since))
+                .integer(image.due), .integer(image.since), .text(image.code.rawValue))
         }
         self.images?[Key(repository: image.repository, digest: image.digest)] = image
     }
 
     /// Remembers that an image could not be taken.
-    func record(_ digest: Digest, tags: [Tag], in name: RepositoryName, reason: String) async throws {
+    func record(_ digest: Digest, tags: [Tag], in name: RepositoryName, code: SyncError.Code = .content, reason: String) async throws {
         let known = try await self.load()[Key(repository: name, digest: digest)]
         let attempts = (known?.attempts ?? 0) + 1
-        let rest = min(Self.rests.upperBound, Self.rests.lowerBound << min(attempts - 1, 10))
+        // A lock is opened by somebody, and that is told.
+        let rest = code == .locked ? Self.rests.upperBound : min(Self.rests.upperBound, Self.rests.lowerBound << min(attempts - 1, 10))
         try await self.save(
             Image(
-                repository: name, digest: digest, tags: (known?.tags ?? []).union(tags), reason: reason, attempts: attempts,
+                repository: name, digest: digest, tags: (known?.tags ?? []).union(tags), code: code, reason: reason, attempts: attempts,
                 due: self.clock.seconds + rest, since: known?.since ?? self.clock.milliseconds()))
     }
 
@@ -111,6 +115,14 @@ actor SkippedImages {
         self.images = [:]
     }
 
+    /// What was locked in a repository may be open now.
+    func wake(in name: RepositoryName) async throws {
+        for var image in try await self.load().values where image.repository == name && image.code == .locked && image.due > 0 {
+            image.due = 0
+            try await self.save(image)
+        }
+    }
+
     func all() async throws -> [Image] { try await self.load().values.sorted { ($0.since, $0.digest) < ($1.since, $1.digest) } }
 
     /// Images to try again now.
@@ -130,8 +142,15 @@ actor SkippedImages {
     func details() async throws -> [StatusDetail] {
         try await self.all().prefix(20).map { image in
             let tags = image.tags.isEmpty ? "" : " (\(image.tags.map(\.description).sorted().prefix(5).joined(separator: ", ")))"
+            guard image.code != .locked else {
+                return StatusDetail(
+                    type: "Warning", code: image.code.rawValue,
+                    description:
+                        "\(image.repository)@\(image.digest)\(tags) is not given by the parent: \(image.reason); it comes when it is unlocked there",
+                    timestamp: image.since)
+            }
             return StatusDetail(
-                type: "Error", code: SyncError.Code.content.rawValue,
+                type: "Error", code: image.code.rawValue,
                 description:
                     "\(image.repository)@\(image.digest)\(tags) cannot be taken from the parent: \(image.reason); everything else goes on, and it is tried again at \(Timestamp.text(milliseconds: image.due * 1000)). Push it again or delete it at the parent",
                 timestamp: image.since)

@@ -63,7 +63,9 @@ struct StateComparison: Sendable {
         else { return false }
         for start in stride(from: 0, to: differing.count, by: BucketEntries.maximumBuckets) {
             let some = Array(differing[start..<min(start + BucketEntries.maximumBuckets, differing.count)])
-            let theirs = try await self.gateway.entries(of: name, in: some)
+            let answer = try await self.gateway.entries(of: name, in: some)
+            let theirs = answer.entries
+            let locked = try await self.store.locks(of: name, in: self.registry, buckets: some)
             let here = try await self.store.stateEntries(of: name, in: self.registry, buckets: some)
             let absent = Dictionary(here.map { ($0.name, $0) }) { first, _ in first }
             var wanted: [Tag: Digest] = [:]
@@ -78,6 +80,7 @@ struct StateComparison: Sendable {
                 tags: here.filter { $0.kind == .tag }.compactMap { try? Tag($0.name) }.filter { wanted[$0] == nil },
                 manifests: here.filter { $0.kind == .referrer && !referrers.contains($0.digest) }.map(\.digest)
                     + theirs.flatMap { $0.absent ?? [] }, from: name)
+            try await self.apply(answer.locks ?? [], here: locked, in: name)
         }
         return true
     }
@@ -87,12 +90,14 @@ struct StateComparison: Sendable {
         var wanted: [Tag: Digest] = [:]
         var referrers: Set<Digest> = []
         var absent: Set<Digest> = []
+        var locks: [LockEntry] = []
         var next: Tag?
         repeat {
             let page = try await self.gateway.state(of: name, after: next)
             for entry in page.tags { wanted[entry.tag] = entry.digest }
             referrers.formUnion(page.referrers)
             absent.formUnion(page.absent ?? [])
+            locks += page.locks ?? []
             next = page.next
         } while next != nil
         // Several tags of one image move together.
@@ -106,6 +111,15 @@ struct StateComparison: Sendable {
         try await self.retract(
             tags: here.tags.map(\.tag).filter { wanted[$0] == nil },
             manifests: here.referrers.filter { !referrers.contains($0) } + absent.sorted(), from: name)
+        try await self.apply(locks, here: try await self.store.locks(of: name, in: self.registry), in: name)
+    }
+
+    /// Locks what the parent has locked, and unlocks the rest.
+    private func apply(_ theirs: [LockEntry], here: [CarriedLock], in name: RepositoryName) async throws {
+        let wanted = theirs.map { $0.carried(in: name) }
+        let targets = Set(wanted.map(\.target))
+        let open = here.filter { !targets.contains($0.target) }.map { CarriedLock(target: $0.target, locks: []) }
+        try await self.store.apply(wanted + open, to: self.registry, origin: TransferEngine.origin)
     }
 
     private func retract(tags: [Tag], manifests: [Digest], from name: RepositoryName) async throws {
@@ -122,5 +136,19 @@ struct StateComparison: Sendable {
             referrers += page.referrers
             guard page.tags.count == 1000 else { return RepositoryState(tags: tags, referrers: referrers) }
         }
+    }
+}
+
+extension LockEntry {
+    func carried(in name: RepositoryName) -> CarriedLock {
+        let target: LockTarget =
+            if let tag = self.tag {
+                .tag(name, tag)
+            } else if let digest = self.digest {
+                .manifest(name, digest)
+            } else {
+                .repository(name)
+            }
+        return CarriedLock(target: target, locks: ImageLocks(rawValue: self.locks))
     }
 }

@@ -345,15 +345,26 @@ package final class SyncAgent: Sendable {
             let tag: Tag
         }
         var last: [Name: Int64] = [:]
-        for change in changes { if let tag = change.tag { last[Name(repository: change.repository, tag: tag)] = change.sequence } }
+        let locked = Change.Kind.locksChanged.rawValue
+        for change in changes where change.kind != locked {
+            if let tag = change.tag { last[Name(repository: change.repository, tag: tag)] = change.sequence }
+        }
         for change in changes {
+            if change.kind == locked {
+                if isReadWrite, try await self.isOutdated(change, log) { continue }
+                try await self.lock(change)
+                continue
+            }
             if let tag = change.tag {
                 guard last[Name(repository: change.repository, tag: tag)] == change.sequence else { continue }
                 try await self.skipped.supersede(tag, in: change.repository, by: change.digest)
             }
             if isReadWrite, try await self.isOutdated(change, log) { continue }
             switch (Change.Kind(rawValue: change.kind), change.tag, change.digest) {
-            case (.tagSet, let tag?, let digest?): try await self.replicate(digest, tags: [tag], in: change.repository)
+            case (.tagSet, let tag?, let digest?):
+                try await self.replicate(digest, tags: [tag], in: change.repository)
+                // A tag that was deleted and set again has lost its locks.
+                try await self.lock(change)
             case (.manifestPut, nil, let digest?): try await self.replicate(digest, tags: [], in: change.repository)
             case (.tagDeleted, let tag?, _): try await self.retract([tag], [], from: change.repository)
             case (.manifestDeleted, nil, let digest?):
@@ -364,10 +375,21 @@ package final class SyncAgent: Sendable {
         }
     }
 
+    /// Locks what a row names as it is locked at the parent now.
+    private func lock(_ change: ChangesPage.Change) async throws {
+        let isTag = change.kind == Change.Kind.tagSet.rawValue
+        let entry = LockEntry(tag: change.tag, digest: isTag ? nil : change.digest, locks: change.locks ?? 0)
+        try await self.store.apply([entry.carried(in: change.repository)], to: self.registry, origin: TransferEngine.origin)
+        // What could not be read there may be readable now.
+        if !isTag { try await self.skipped.wake(in: change.repository) }
+    }
+
     /// Whether the row is older than what the parent has taken over from here of the same tag or manifest.
     private func isOutdated(_ change: ChangesPage.Change, _ log: String) async throws -> Bool {
         let subject: OutboxEntry.Subject
-        if let tag = change.tag {
+        if change.kind == Change.Kind.locksChanged.rawValue {
+            subject = .locks(LockEntry(tag: change.tag, digest: change.digest, locks: 0).carried(in: change.repository).target)
+        } else if let tag = change.tag {
             subject = .tag(tag)
         } else if let digest = change.digest {
             subject = .manifest(digest)
@@ -389,14 +411,14 @@ package final class SyncAgent: Sendable {
             try await self.skipped.resolve(digest, in: name)
         } catch {
             let error = SyncError(error)
-            guard error.code == .content else { throw error }
+            guard error.code == .content || error.code == .locked else { throw error }
             try Task.checkCancellation()
             self.logger.warning(
                 "image cannot be taken",
                 metadata: [
                     "repository": .string(name.description), "digest": .string(digest.description), "reason": .string(error.message),
                 ])
-            try await self.skipped.record(digest, tags: tags, in: name, reason: error.message)
+            try await self.skipped.record(digest, tags: tags, in: name, code: error.code, reason: error.message)
         }
     }
 

@@ -1,6 +1,7 @@
 // The one error of this target.
 
 internal import GatewayProtocol
+internal import OCI
 internal import Persistence
 internal import RegistryClient
 
@@ -22,6 +23,8 @@ package struct SyncError: Error, Sendable, Equatable, CustomStringConvertible {
         case wrongFolder = "DataFolderMismatch"
         case parentRefused = "ParentRefused"
         case content = "ContentError"
+        /// The parent does not give what is locked against reading.
+        case locked = "ContentLocked"
         /// No error: the window ended while something was under way.
         case windowClosed = "WindowClosed"
     }
@@ -47,6 +50,7 @@ package struct SyncError: Error, Sendable, Equatable, CustomStringConvertible {
             case (GatewayErrorCode.deactivated.rawValue, _): self.init(.deactivated, error.message)
             case (GatewayErrorCode.notFound.rawValue, _): self.init(.notFound, error.message)
             case (GatewayErrorCode.cursorGone.rawValue, _): self.init(.compareState, error.message)
+            case (ErrorCode.unsupported.rawValue, 405): self.init(.locked, error.message)
             case (_, 401), (_, 403): self.init(.unauthorized, error.message)
             case (_, 500...): self.init(.parentUnreachable, "the parent answered with \(error)")
             default: self.init(.parentRefused, "the parent refused: \(error)")

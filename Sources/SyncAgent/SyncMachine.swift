@@ -141,7 +141,7 @@ package struct SyncMachine: Sendable {
             self.failures += 1
             self.phase = .offline(attempt: self.failures)
             return .rest(milliseconds: min(Self.unauthorizedRest, Self.firstUnauthorizedRest << min(self.failures - 1, 6)))
-        case .parentUnreachable, .parentUntrusted, .disk, .parentRefused, .content, .windowClosed:
+        case .parentUnreachable, .parentUntrusted, .disk, .parentRefused, .content, .locked, .windowClosed:
             self.failures += 1
             self.phase = .offline(attempt: self.failures)
             let base = min(Self.longestBackOff, 250 << min(self.failures, 12))

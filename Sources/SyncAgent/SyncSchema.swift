@@ -36,5 +36,6 @@ package enum SyncSchema {
                 // Why the parent will not have this instance any more: code and sentence.
                 "ALTER TABLE sync_state ADD COLUMN stopped TEXT",
             ]),
+        Migration("sync-4", ["ALTER TABLE sync_skipped ADD COLUMN code TEXT NOT NULL DEFAULT 'ContentError'"]),
     ]
 }
