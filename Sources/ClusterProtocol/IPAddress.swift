@@ -31,12 +31,12 @@ package struct IPAddress: Sendable, Hashable {
     }
 
     private static func six(_ text: String) -> [UInt8]? {
-        func groups(_ text: Substring) -> [UInt8]? {
+        func groups(_ text: Substring, endsText: Bool) -> [UInt8]? {
             if text.isEmpty { return [] }
             var bytes: [UInt8] = []
             let parts = text.split(separator: ":", omittingEmptySubsequences: false)
             for (index, part) in parts.enumerated() {
-                if index == parts.count - 1, part.contains(".") {
+                if endsText, index == parts.count - 1, part.contains(".") {
                     guard let tail = self.four(part) else { return nil }
                     bytes += tail
                 } else {
@@ -48,8 +48,10 @@ package struct IPAddress: Sendable, Hashable {
             }
             return bytes
         }
-        guard let gap = text.firstRange(of: "::") else { return groups(text[...]).flatMap { $0.count == 16 ? $0 : nil } }
-        guard let head = groups(text[..<gap.lowerBound]), let tail = groups(text[gap.upperBound...]), head.count + tail.count <= 14 else {
+        guard let gap = text.firstRange(of: "::") else { return groups(text[...], endsText: true).flatMap { $0.count == 16 ? $0 : nil } }
+        guard let head = groups(text[..<gap.lowerBound], endsText: false), let tail = groups(text[gap.upperBound...], endsText: true),
+            head.count + tail.count <= 14
+        else {
             return nil
         }
         return head + [UInt8](repeating: 0, count: 16 - head.count - tail.count) + tail

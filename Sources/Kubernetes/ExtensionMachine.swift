@@ -31,11 +31,14 @@ package struct Health: Sendable, Hashable {
     package var problem: ExtensionError?
     /// Whether trust has arrived on every node that is meant; an installation waits for it, but never fails by it.
     package var isTrusted: Bool
+    /// Whether the new registry waits for the old one to end: there is one at a time.
+    package var isReplacing: Bool
     package var statuses: [ExtensionStatus]
 
-    package init(problem: ExtensionError?, isTrusted: Bool = true, statuses: [ExtensionStatus] = []) {
+    package init(problem: ExtensionError?, isTrusted: Bool = true, isReplacing: Bool = false, statuses: [ExtensionStatus] = []) {
         self.problem = problem
         self.isTrusted = isTrusted
+        self.isReplacing = isReplacing
         self.statuses = statuses
     }
 }
@@ -114,6 +117,8 @@ package struct ExtensionMachine: Sendable {
     private var statuses: [ExtensionStatus] = []
     private var nextResync: Int64 = 0
     private var lastReport: ExtensionReport?
+    /// Until when waiting for the old registry may put the end of settling off.
+    private var latest: Int64 = 0
 
     package init(limits: Limits = Limits()) { self.limits = limits }
 
@@ -130,6 +135,7 @@ package struct ExtensionMachine: Sendable {
                 return self.report(.failed, error)
             }
             self.phase = .settling(until: now + self.limits.settle)
+            self.latest = now + 4 * self.limits.settle
             self.nextResync = now + self.limits.retry
             return [.look]
         case (.installed, .settling):
@@ -207,7 +213,9 @@ package struct ExtensionMachine: Sendable {
             return [.remember(wanted)] + self.report(.succeeded)
         }
         self.wake = now + self.limits.look
-        guard let problem = health.problem, now >= until else {
+        // The time of the old one's end is not the new one's: it may have pulls to finish.
+        if health.isReplacing, now < self.latest { self.phase = .settling(until: min(now + self.limits.settle, self.latest)) }
+        guard let problem = health.problem, now >= until, !(health.isReplacing && now < self.latest) else {
             return self.report(self.installed?.isUpdate == true ? .updating : .creating)
         }
         guard self.installed?.canRollBack == true else {

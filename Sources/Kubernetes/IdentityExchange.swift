@@ -74,7 +74,7 @@ package struct IdentityExchange: Sendable {
             let words = (try? JSONDecoder().decode(Refused.self, from: Data(bytes)))?.error_description
             throw CredentialProviderError(
                 description:
-                    "\(whom) refuses (\(response.status)): \(words ?? String(decoding: bytes.prefix(400), as: UTF8.self)). Attach the "
+                    "\(whom) refuses (\(response.status)): \(words ?? String(decoding: bytes.prefix(400), as: UTF8.self)) Next: attach the "
                     + "registry to the cluster ('outport aks update --attach-acr'), or look whether the identity's secret was replaced.")
         }
         return try JSONDecoder().decode(Answer.self, from: Data(try await response.collect(limit: Self.largestAnswer)))
