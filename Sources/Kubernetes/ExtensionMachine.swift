@@ -59,7 +59,7 @@ package struct ExtensionMachine: Sendable {
 
         package init(
             settle: Int64 = 300_000, look: Int64 = 1000, watch: Int64 = 15_000, resync: Int64 = 120_000, retry: Int64 = 20_000,
-            removal: Int64 = 120_000
+            removal: Int64 = 300_000
         ) {
             self.settle = settle
             self.look = look
@@ -145,7 +145,7 @@ package struct ExtensionMachine: Sendable {
             self.installed?.settings = found.settings
             self.nextResync = now + self.limits.resync
             return [.look]
-        case (.failed(let error), .steady(_, let since)) where error.code != .unreachable:
+        case (.failed(let error), .steady(let problem, let since)) where error.code != .unreachable && problem?.code != .rolledBack:
             self.phase = .steady(problem: error, since: since)
             self.wake = now + self.limits.retry
             return self.report(.failed, error)

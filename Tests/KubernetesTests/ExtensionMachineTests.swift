@@ -70,8 +70,10 @@ import Testing
         #expect(told.first?.error?.code == .rolledBack)
         #expect(told.first?.error?.message.contains("no such image") == true)
         #expect(told.first?.currentVersion == "v1")
-        // The old version runs: that is no success of the new one.
+        // The old version runs: that is no success of the new one, whatever else goes wrong meanwhile.
         #expect(machine.handle(.health(Health(problem: nil)), now: 120).isEmpty)
+        #expect(machine.handle(.failed(ExtensionError(.forbidden, "no")), now: 121).isEmpty)
+        #expect(machine.handle(.health(Health(problem: nil)), now: 122).isEmpty)
         // An agent that starts afterwards is told by what was noted in the cluster.
         var fresh = ExtensionMachine(limits: Self.limits)
         _ = fresh.handle(.wanted(self.wanted(2)), now: 0)
