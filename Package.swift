@@ -143,7 +143,8 @@ let package = Package(
         .target(
             name: "Fuzz",
             dependencies: [
-                "DistributionAPI", "HTTPServing", "Identity", "JSON", "OCI", "RegistryCore", "Schedule", "SyncAgent", "TestSupport",
+                "ClusterProtocol", "DistributionAPI", "HTTPServing", "Identity", "JSON", "Kubernetes", "OCI", "RegistryCore", "Schedule",
+                "SyncAgent", "TestSupport",
                 httpTypes,
                 nioCore,
             ], path: "Tests/Support/Fuzz", swiftSettings: settings),

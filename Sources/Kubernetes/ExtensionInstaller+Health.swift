@@ -95,7 +95,7 @@ extension ExtensionInstaller {
                 problem: ExtensionError(.notHealthy, "The deployment is gone from the cluster; it is put back with the next look."))
         }
         var statuses: [ExtensionStatus] = []
-        let problem = Self.isAvailable(deployment) ? nil : try await self.cause()
+        let (problem, isReplacing) = Self.isAvailable(deployment) ? (nil, false) : try await self.cause()
         statuses.append(
             ExtensionStatus(
                 code: "Workload", displayStatus: problem == nil ? "Ready" : "NotReady", level: problem == nil ? .information : .warning,
@@ -112,7 +112,7 @@ extension ExtensionInstaller {
         } else if wanted.settings["trustDistribution.enabled"]?.lowercased() == "true" {
             isTrusted = false
         }
-        return Health(problem: problem, isTrusted: isTrusted, statuses: statuses)
+        return Health(problem: problem, isTrusted: isTrusted, isReplacing: isReplacing, statuses: statuses)
     }
 
     private static func isAvailable(_ deployment: JSONValue) -> Bool {
@@ -134,7 +134,7 @@ extension ExtensionInstaller {
     }
 
     /// Why the registry is not available, from what its pods and its volume say.
-    private func cause() async throws(ExtensionError) -> ExtensionError {
+    private func cause() async throws(ExtensionError) -> (ExtensionError?, Bool) {
         let pods: [JSONValue]
         do {
             pods = try await self.api.list(.pod, in: Self.namespace, labels: "app.kubernetes.io/component=registry")
@@ -142,7 +142,8 @@ extension ExtensionInstaller {
             throw Self.translate(error)
         }
         let claim = try await self.find(.volumeClaim, ExtensionManifests.claim)
-        return Self.cause(pods: pods, claim: claim)
+        let isReplacing = !pods.isEmpty && pods.allSatisfy { $0[path: "metadata", "deletionTimestamp"] != nil }
+        return (Self.cause(pods: pods, claim: claim), isReplacing)
     }
 
     /// The first thing that is in the way.

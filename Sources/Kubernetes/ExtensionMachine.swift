@@ -31,11 +31,14 @@ package struct Health: Sendable, Hashable {
     package var problem: ExtensionError?
     /// Whether trust has arrived on every node that is meant; an installation waits for it, but never fails by it.
     package var isTrusted: Bool
+    /// Whether the new registry waits for the old one to end: there is one at a time.
+    package var isReplacing: Bool
     package var statuses: [ExtensionStatus]
 
-    package init(problem: ExtensionError?, isTrusted: Bool = true, statuses: [ExtensionStatus] = []) {
+    package init(problem: ExtensionError?, isTrusted: Bool = true, isReplacing: Bool = false, statuses: [ExtensionStatus] = []) {
         self.problem = problem
         self.isTrusted = isTrusted
+        self.isReplacing = isReplacing
         self.statuses = statuses
     }
 }
@@ -56,7 +59,7 @@ package struct ExtensionMachine: Sendable {
 
         package init(
             settle: Int64 = 300_000, look: Int64 = 1000, watch: Int64 = 15_000, resync: Int64 = 120_000, retry: Int64 = 20_000,
-            removal: Int64 = 120_000
+            removal: Int64 = 300_000
         ) {
             self.settle = settle
             self.look = look
@@ -114,6 +117,8 @@ package struct ExtensionMachine: Sendable {
     private var statuses: [ExtensionStatus] = []
     private var nextResync: Int64 = 0
     private var lastReport: ExtensionReport?
+    /// Until when waiting for the old registry may put the end of settling off.
+    private var latest: Int64 = 0
 
     package init(limits: Limits = Limits()) { self.limits = limits }
 
@@ -130,6 +135,7 @@ package struct ExtensionMachine: Sendable {
                 return self.report(.failed, error)
             }
             self.phase = .settling(until: now + self.limits.settle)
+            self.latest = now + 4 * self.limits.settle
             self.nextResync = now + self.limits.retry
             return [.look]
         case (.installed, .settling):
@@ -139,7 +145,7 @@ package struct ExtensionMachine: Sendable {
             self.installed?.settings = found.settings
             self.nextResync = now + self.limits.resync
             return [.look]
-        case (.failed(let error), .steady(_, let since)) where error.code != .unreachable:
+        case (.failed(let error), .steady(let problem, let since)) where error.code != .unreachable && problem?.code != .rolledBack:
             self.phase = .steady(problem: error, since: since)
             self.wake = now + self.limits.retry
             return self.report(.failed, error)
@@ -207,7 +213,9 @@ package struct ExtensionMachine: Sendable {
             return [.remember(wanted)] + self.report(.succeeded)
         }
         self.wake = now + self.limits.look
-        guard let problem = health.problem, now >= until else {
+        // The time of the old one's end is not the new one's: it may have pulls to finish.
+        if health.isReplacing, now < self.latest { self.phase = .settling(until: min(now + self.limits.settle, self.latest)) }
+        guard let problem = health.problem, now >= until, !(health.isReplacing && now < self.latest) else {
             return self.report(self.installed?.isUpdate == true ? .updating : .creating)
         }
         guard self.installed?.canRollBack == true else {

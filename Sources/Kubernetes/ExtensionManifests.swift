@@ -257,6 +257,10 @@ package struct ExtensionManifests: Sendable {
         return hash.finalize().prefix(16).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
+    private var authorityDigest: String {
+        SHA256.hash(data: Array((self.plan.authority ?? "").utf8)).prefix(16).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+
     private static let confined: JSONValue = [
         "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": ["drop": ["ALL"]],
     ]
@@ -323,7 +327,11 @@ package struct ExtensionManifests: Sendable {
                 "spec": [
                     "selector": ["matchLabels": ["app.kubernetes.io/name": "connected-registry", "app.kubernetes.io/component": "trust"]],
                     "updateStrategy": ["type": "RollingUpdate", "rollingUpdate": ["maxUnavailable": "25%"]],
-                    "template": ["metadata": ["labels": self.labels("trust")], "spec": pod],
+                    "template": [
+                        // Another authority makes other pods: a node that is counted as ready trusts the present one.
+                        "metadata": ["labels": self.labels("trust"), "annotations": ["outport/authority": .string(self.authorityDigest)]],
+                        "spec": pod,
+                    ],
                 ]
             ])
     }

@@ -49,18 +49,32 @@ package struct IdentityExchange: Sendable {
         case .assertion(let token):
             form += [("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), ("client_assertion", token)]
         }
-        struct Access: Decodable { let access_token: String }
         let access: Access = try await self.post(self.server, "/adfs/oauth2/token", form, "the control plane \(self.server)")
-        struct Refresh: Decodable { let refresh_token: String }
         let endpoint = ServerEndpoint(host: registry.host, port: registry.port ?? 443, isSecure: true)
         let refresh: Refresh = try await self.post(
             endpoint, "/oauth2/exchange",
-            [("grant_type", "access_token"), ("service", "\(registry)"), ("access_token", access.access_token)], "the registry \(registry)")
-        return refresh.refresh_token
+            [("grant_type", "access_token"), ("service", "\(registry)"), ("access_token", access.accessToken)], "the registry \(registry)")
+        return refresh.refreshToken
     }
 
     /// OAuth's form of a refusal (RFC 6749, section 5.2).
-    private struct Refused: Decodable { let error_description: String? }
+    private struct Refused: Decodable {
+        let description: String?
+
+        enum CodingKeys: String, CodingKey { case description = "error_description" }
+    }
+
+    private struct Access: Decodable {
+        let accessToken: String
+
+        enum CodingKeys: String, CodingKey { case accessToken = "access_token" }
+    }
+
+    private struct Refresh: Decodable {
+        let refreshToken: String
+
+        enum CodingKeys: String, CodingKey { case refreshToken = "refresh_token" }
+    }
 
     private func post<Answer: Decodable>(
         _ endpoint: ServerEndpoint, _ path: String, _ form: [(String, String)], _ whom: String
@@ -71,10 +85,10 @@ package struct IdentityExchange: Sendable {
                 "POST", endpoint, path, headers: [("Content-Type", "application/x-www-form-urlencoded")], body: Array(body.utf8)))
         guard response.status == 200 else {
             let bytes = try await response.collect(limit: Self.largestAnswer)
-            let words = (try? JSONDecoder().decode(Refused.self, from: Data(bytes)))?.error_description
+            let words = (try? JSONDecoder().decode(Refused.self, from: Data(bytes)))?.description
             throw CredentialProviderError(
                 description:
-                    "\(whom) refuses (\(response.status)): \(words ?? String(decoding: bytes.prefix(400), as: UTF8.self)). Attach the "
+                    "\(whom) refuses (\(response.status)): \(words ?? String(decoding: bytes.prefix(400), as: UTF8.self)) Next: attach the "
                     + "registry to the cluster ('outport aks update --attach-acr'), or look whether the identity's secret was replaced.")
         }
         return try JSONDecoder().decode(Answer.self, from: Data(try await response.collect(limit: Self.largestAnswer)))

@@ -223,7 +223,7 @@ package final class KubernetesClient: ClusterAPI {
     ) throws(KubernetesError) -> HTTPClientRequest {
         var request = HTTPClientRequest(url: self.connection.server + path)
         request.method = .init(rawValue: method)
-        request.headers.add(name: "Accept", value: "application/json")
+        request.headers.add(name: "Accept", value: "application/json, application/jwk-set+json")
         request.headers.add(name: "User-Agent", value: "outport")
         switch self.connection.credentials {
         case .token(let token): request.headers.add(name: "Authorization", value: "Bearer \(token)")

@@ -59,10 +59,15 @@ package struct RegistrySession: Sendable {
         guard answer.status == 200 else { throw try await ServerRefusal(answer) }
         struct Token: Decodable {
             let token: String?
-            let access_token: String?
+            let accessToken: String?
+
+            enum CodingKeys: String, CodingKey {
+                case token
+                case accessToken = "access_token"
+            }
         }
         let token = try JSONDecoder().decode(Token.self, from: Data(try await answer.collect(limit: Self.largestAnswer)))
-        guard let text = token.token ?? token.access_token else { throw RegistrySessionError("\(server) gave no token") }
+        guard let text = token.token ?? token.accessToken else { throw RegistrySessionError("\(server) gave no token") }
         return "Bearer \(text)"
     }
 

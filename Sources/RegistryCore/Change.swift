@@ -131,7 +131,7 @@ package enum ChangeLog {
             let change = Change(
                 sequence: row.integer(0), repository: try RepositoryName(row.text(2)), kind: kind,
                 tag: try row.optionalText(4).map { try Tag($0) }, digest: try row.optionalText(5).map { try Digest($0) }, isReached: false,
-                time: row.integer(6))
+                time: row.integer(6), locks: nil)
             return (RegistryID(row.integer(1)), change)
         }
     }

@@ -103,8 +103,42 @@ import Testing
         }
     }
 
+    @Test("K1 'image build --push' pushes the program's image, and 'image index' puts images under one tag") func push() async throws {
+        try await withSharedParent { box, parent, registry in
+            let admin = try #require(registry.credentials)
+            let password = try box.file("password", admin.password + "\n")
+            let options = ["--ca", parent.server.ca, "--username", admin.name, "--password-file", password]
+            let name = "\(registry.address)/tools/pushed"
+            let built = try await command(Program.outport, ["image", "build", "--push", "\(name):v1-own"] + options).succeeded()
+            let digest = String(try #require(built.output.firstMatch(of: /sha256:[0-9a-f]{64}/)).output)
+            let archive = box.path("outport.tar")
+            let written = try await command(Program.outport, ["image", "build", "--output", archive]).succeeded()
+            #expect(written.output.contains(digest))
+            // What is there already is not sent again, and becomes a tag.
+            try await command(Program.outport, ["image", "build", "--push", "\(name):v1-again"] + options).succeeded()
+            let index = try await command(Program.outport, ["image", "index", "--push", "\(name):v1", "v1-own"] + options).succeeded()
+            #expect(index.output.contains("sha256:") && !index.output.contains(digest))
+            let clients = try Clients(box)
+            try await clients.pull(registry, "tools/pushed:v1", into: "oci:\(box.path("pulled")):v1").succeeded()
+            // Of an index no entry can be made, and a wrong password is refused.
+            try await command(Program.outport, ["image", "index", "--push", "\(name):v2", "v1"] + options).failed()
+            let wrong = try box.file("wrong", "wrong")
+            let refused = try await command(
+                Program.outport,
+                [
+                    "image", "build", "--push", "\(name):v3", "--ca", parent.server.ca, "--username", admin.name, "--password-file", wrong,
+                ]
+            ).failed()
+            #expect(refused.errors.contains("UNAUTHORIZED"))
+        }
+    }
+
     @Test("A4 every command explains itself with --help and exit code 0") func help() async throws {
-        for arguments in [[], ["acr"], ["acr", "token"], ["serve"], ["connect"], ["node", "trust"], ["ad", "sp"], ["check"]] {
+        for arguments in [
+            [], ["acr"], ["acr", "token"], ["serve"], ["connect"], ["node", "trust"], ["ad", "sp"], ["check"],
+            ["k8s-extension", "create"], ["connectedk8s", "connect"], ["agent"], ["kubernetes", "pull-secret"], ["image", "index"],
+            ["aks", "register"], ["node", "credential-provider", "install"], ["identity", "federated-credential", "create"],
+        ] {
             let outcome = try await command(Program.outport, arguments + ["--help"]).succeeded()
             #expect(outcome.output.contains("USAGE: outport"), "\(arguments)")
         }

@@ -70,8 +70,10 @@ import Testing
         #expect(told.first?.error?.code == .rolledBack)
         #expect(told.first?.error?.message.contains("no such image") == true)
         #expect(told.first?.currentVersion == "v1")
-        // The old version runs: that is no success of the new one.
+        // The old version runs: that is no success of the new one, whatever else goes wrong meanwhile.
         #expect(machine.handle(.health(Health(problem: nil)), now: 120).isEmpty)
+        #expect(machine.handle(.failed(ExtensionError(.forbidden, "no")), now: 121).isEmpty)
+        #expect(machine.handle(.health(Health(problem: nil)), now: 122).isEmpty)
         // An agent that starts afterwards is told by what was noted in the cluster.
         var fresh = ExtensionMachine(limits: Self.limits)
         _ = fresh.handle(.wanted(self.wanted(2)), now: 0)
@@ -80,6 +82,23 @@ import Testing
         #expect(self.reports(again).map(\.state) == [.failed])
         // The next wish is a new chance.
         #expect(machine.handle(.wanted(self.wanted(3)), now: 130) == [.install(self.wanted(3))])
+    }
+
+    @Test("K1 while the old registry ends, the new one's time does not run; but not for ever") func replacing() {
+        var machine = self.settled()
+        _ = machine.handle(.wanted(self.wanted(2)), now: 0)
+        _ = machine.handle(.installed(Installed(version: "v2", canRollBack: true, isUpdate: true)), now: 0)
+        let waits = Health(problem: Self.bad, isReplacing: true)
+        _ = machine.handle(.health(waits), now: 90)
+        #expect(!machine.handle(.health(waits), now: 150).contains(.rollBack(self.wanted(2), because: Self.bad)))
+        // From here on it is the new one that is not healthy.
+        #expect(machine.handle(.health(Health(problem: Self.bad)), now: 240).isEmpty)
+        #expect(machine.handle(.health(Health(problem: Self.bad)), now: 250) == [.rollBack(self.wanted(2), because: Self.bad)])
+        var stuck = self.settled()
+        _ = stuck.handle(.wanted(self.wanted(2)), now: 0)
+        _ = stuck.handle(.installed(Installed(version: "v2", canRollBack: true, isUpdate: true)), now: 0)
+        _ = stuck.handle(.health(waits), now: 390)
+        #expect(stuck.handle(.health(waits), now: 400) == [.rollBack(self.wanted(2), because: Self.bad)])
     }
 
     @Test("K1 a first installation that stays unhealthy fails, and succeeds when it comes round") func late() {

@@ -23,14 +23,12 @@ struct ClusterOptions: ParsableArguments {
     func withClient<Result>(
         _ work: (KubernetesClient) async throws(KubernetesError) -> Result
     ) async throws(ManagementError) -> Result {
-        try await Self.withClient({ () throws(KubernetesError) in try self.connection() }) { client, _ throws(KubernetesError) in
-            try await work(client)
-        }
+        try await Self.withClient(of: self.connection) { client, _ throws(KubernetesError) in try await work(client) }
     }
 
     /// The same with a connection from elsewhere.
     static func withClient<Result>(
-        _ connection: () throws(KubernetesError) -> ClusterConnection,
+        of connection: () throws(KubernetesError) -> ClusterConnection,
         _ work: (KubernetesClient, ClusterConnection) async throws(KubernetesError) -> Result
     ) async throws(ManagementError) -> Result {
         do throws(KubernetesError) {

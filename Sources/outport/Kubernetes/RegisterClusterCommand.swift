@@ -28,9 +28,8 @@ struct RegisterClusterCommand: ManagementCommand {
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        let (content, version, nodes) = try await ClusterOptions.withClient(
-            { () throws(KubernetesError) in try ClusterConnection.kubeconfig(kubeconfig, context: kubeContext) }
-        ) { client, connection throws(KubernetesError) in
+        func connection() throws(KubernetesError) -> ClusterConnection { try .kubeconfig(kubeconfig, context: kubeContext) }
+        let (content, version, nodes) = try await ClusterOptions.withClient(of: connection) { client, connection throws(KubernetesError) in
             let content = YAMLText.render(try connection.kubeconfig(named: place.name))
             let version = try await client.send("GET", "/version", nil, contentType: "application/json")["gitVersion"]?.stringValue
             return (content, version, try await client.list(.node).count)
