@@ -107,7 +107,7 @@ extension ConnectedRegistryStore {
                 report.version = status.version ?? report.version
                 report.loginServer = status.loginServer ?? report.loginServer
                 report.caPin = status.caPin ?? report.caPin
-                report.status = status.status ?? report.status
+                if let status = status.status { report.take(status) }
                 report.inStepSince = status.inStepSince
                 // Who has not heard of the last deactivation yet speaks of an instance that is active no more.
                 let isCurrent = status.deactivations >= one.deactivations

@@ -176,6 +176,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 throw ConnectedRegistryError(
                     .conflict, "connected registry '\(name)' is the parent of '\(other.name)'; delete its children first")
             }
+            // What was answered to it is nobody's any more.
+            try session.execute("DELETE FROM proposal WHERE registry = ? AND child = ?", .integer(registry.value), SQLValue(name))
             return try session.execute(
                 "DELETE FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
         }
@@ -326,7 +328,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             guard isRestored || status.nonce == row.optionalText(1) || status.nonce == row.optionalText(0) else { throw Self.copied(name) }
             var report = current.report ?? ConnectedRegistry.Report(version: status.version, loginServer: nil, status: nil)
             report.version = status.version
-            report.status = status
+            report.take(status)
             report.inStepSince = isInStep ? report.inStepSince ?? now : nil
             try session.execute(
                 "UPDATE connected_registry SET nonce = ?, offered_nonce = ?, report = ?, last_activity = ? WHERE registry = ? AND name = ?",
