@@ -20,6 +20,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     let activity: Activity
     /// Moves when one of them has something to tell that an operator would want to see.
     package let reports = Activity()
+    let parents = ParentNames()
 
     /// The connected registry whose children these are; `nil` at the root.
     package let owner: String?
@@ -104,6 +105,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             }
             return (stored, existing == nil)
         }
+        self.parents.forget()
         self.activity.signal()
         return result
     }
@@ -181,6 +183,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             return try session.execute(
                 "DELETE FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
         }
+        self.parents.forget()
         self.activity.signal()
         return removed
     }
