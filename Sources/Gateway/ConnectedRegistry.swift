@@ -126,6 +126,20 @@ package struct ConnectedRegistry: Sendable {
         package var inStepSince: Int64?
         /// SHA-256 of its own CA's public key; `nil` where its certificate is of another authority.
         package var caPin: String?
+        /// Synchronisations that have ended, the last one first.
+        package var history: [SyncResult]?
+
+        private static let historyLength = 20
+
+        /// Takes a heartbeat in.
+        package mutating func take(_ status: StatusReport) {
+            self.status = status
+            guard let result = status.result, result.ended != nil || result.state == "Pending" else { return }
+            var history = self.history ?? []
+            // Another attempt at the same one takes its place.
+            if history.first?.started == result.started, history.first?.trigger == result.trigger { history.removeFirst() }
+            self.history = Array(([result] + history).prefix(Self.historyLength))
+        }
     }
 
     /// Whether a resynchronisation was asked for that the instance has not finished.

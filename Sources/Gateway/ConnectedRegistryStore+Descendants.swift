@@ -9,7 +9,15 @@ internal import Schedule
 extension ConnectedRegistryStore {
     /// Every connected registry below `name`, parents before children.
     package func descendants(of name: String, in registry: RegistryID) async throws -> [ConnectedRegistry] {
-        Self.below(name, among: try await self.list(in: registry))
+        guard try await self.isParent(name, in: registry) else { return [] }
+        return Self.below(name, among: try await self.list(in: registry))
+    }
+
+    /// Whether there are connected registries below it.
+    func isParent(_ name: String, in registry: RegistryID) async throws -> Bool {
+        try await self.parents.names(in: registry) {
+            Set(try await self.list(in: registry).compactMap { $0.configuration.parent?.lowercased() })
+        }.contains(name.lowercased())
     }
 
     /// - Parameter name: `nil` for everything.
@@ -58,6 +66,7 @@ extension ConnectedRegistryStore {
                     .integer(registry.value), SQLValue(descendant.name))
             }
         }
+        self.parents.forget()
         self.activity.signal()
     }
 
@@ -107,7 +116,7 @@ extension ConnectedRegistryStore {
                 report.version = status.version ?? report.version
                 report.loginServer = status.loginServer ?? report.loginServer
                 report.caPin = status.caPin ?? report.caPin
-                report.status = status.status ?? report.status
+                if let status = status.status { report.take(status) }
                 report.inStepSince = status.inStepSince
                 // Who has not heard of the last deactivation yet speaks of an instance that is active no more.
                 let isCurrent = status.deactivations >= one.deactivations

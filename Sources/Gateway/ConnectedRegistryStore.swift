@@ -20,6 +20,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     let activity: Activity
     /// Moves when one of them has something to tell that an operator would want to see.
     package let reports = Activity()
+    let parents = ParentNames()
 
     /// The connected registry whose children these are; `nil` at the root.
     package let owner: String?
@@ -104,6 +105,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             }
             return (stored, existing == nil)
         }
+        self.parents.forget()
         self.activity.signal()
         return result
     }
@@ -176,9 +178,12 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 throw ConnectedRegistryError(
                     .conflict, "connected registry '\(name)' is the parent of '\(other.name)'; delete its children first")
             }
+            // What was answered to it is nobody's any more.
+            try session.execute("DELETE FROM proposal WHERE registry = ? AND child = ?", .integer(registry.value), SQLValue(name))
             return try session.execute(
                 "DELETE FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
         }
+        self.parents.forget()
         self.activity.signal()
         return removed
     }
@@ -326,7 +331,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             guard isRestored || status.nonce == row.optionalText(1) || status.nonce == row.optionalText(0) else { throw Self.copied(name) }
             var report = current.report ?? ConnectedRegistry.Report(version: status.version, loginServer: nil, status: nil)
             report.version = status.version
-            report.status = status
+            report.take(status)
             report.inStepSince = isInStep ? report.inStepSince ?? now : nil
             try session.execute(
                 "UPDATE connected_registry SET nonce = ?, offered_nonce = ?, report = ?, last_activity = ? WHERE registry = ? AND name = ?",

@@ -380,7 +380,7 @@ package final class GatewayHandler: RequestHandler {
 
     private func status(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         // One that is a parent speaks for a whole tree.
-        let isParent = try await !self.connectedRegistries.descendants(of: call.connectedRegistry.name, in: call.registry.id).isEmpty
+        let isParent = try await self.connectedRegistries.isParent(call.connectedRegistry.name, in: call.registry.id)
         let report: StatusReport = try await self.decode(
             request, limit: isParent ? GatewayLimits.maximumStatus : GatewayLimits.maximumBody)
         // Nobody compares with a root that was not told.

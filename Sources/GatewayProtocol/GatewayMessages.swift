@@ -333,13 +333,16 @@ package struct StatusReport: Codable, Sendable, Hashable {
     package var bytesSent: Int64?
     /// What is known of the connected registries below.
     package var descendants: [DescendantStatus]?
+    /// Bytes of the image under way that have not arrived; also while the window is closed.
+    package var bytesLeft: Int64?
 
     package init(
         nonce: String, phase: Phase, version: String, cursor: GatewayCursor?, result: SyncResult?, details: [StatusDetail],
         bytesReceived: Int64,
         diskFree: Int64?, diskTotal: Int64?, root: String? = nil, resynced: Int64? = nil, outboxPending: Int64? = nil,
-        bytesSent: Int64? = nil, descendants: [DescendantStatus]? = nil
+        bytesSent: Int64? = nil, descendants: [DescendantStatus]? = nil, bytesLeft: Int64? = nil
     ) {
+        self.bytesLeft = bytesLeft
         self.descendants = descendants
         self.outboxPending = outboxPending
         self.bytesSent = bytesSent

@@ -1,12 +1,22 @@
 // Keeps the change log from growing for ever, and answers in memory from being given for too long.
 
-internal import Persistence
+package import OCI
+package import Persistence
 
 extension RegistryStore {
     /// Answers that are kept in memory are not given any more: who may have them has changed.
     package func forgetAnswers() {
         self.versions.contentRemoved()
         self.versions.tagsMoved()
+    }
+
+    /// The sequence of the last change of a repository, or of a tag in it, as far as the log reaches back.
+    package func lastChange(of name: RepositoryName, tag: Tag?, in registry: RegistryID) async throws -> Int64? {
+        try await self.database.read { session in
+            try session.row(
+                "SELECT max(sequence) FROM change WHERE registry = ? AND repository = ? AND (?3 IS NULL OR tag = ?3)",
+                .integer(registry.value), SQLValue(name), SQLValue(tag?.description))?.optionalInteger(0)
+        }
     }
 
     /// Rows removed in one transaction, so that pushes do not wait long.

@@ -4,6 +4,7 @@ internal import Gateway
 internal import HTTPServing
 internal import HTTPTypes
 internal import JSON
+internal import OCI
 
 extension Route {
     private static let action = "\(ResourceKind.registry.rawValue)/connectedRegistries"
@@ -16,6 +17,8 @@ extension Route {
         Route(.patch, path, action + "/write") { try await $0.patchConnectedRegistry($1) },
         Route(.delete, path, action + "/delete") { try await $0.deleteConnectedRegistry($1) },
         Route(.post, path + ":deactivate", action + "/deactivate/action") { try await $0.deactivateConnectedRegistry($1) },
+        // Outport's own. A question, so whoever may read it may ask.
+        Route(.post, path + ":why", action + "/read", exclusive: false) { try await $0.whyConnectedRegistry($1) },
         Route(.post, path + ":resync", action + "/resync/action") { try await $0.resyncConnectedRegistry($1) },
     ]
 }
@@ -103,6 +106,31 @@ extension ResourceOperations {
             throw self.notFound(.connectedRegistries, call["name"], in: registry)
         }
         return .document(try await self.full(ordered, in: registry))
+    }
+
+    /// `{"image": "repository[:tag]"}`: the one thing that keeps an image from the connected registry.
+    func whyConnectedRegistry(_ call: Call) async throws -> ServerResponse {
+        let registry = try await self.registry(call)
+        let field = try call.document()["image"]
+        let text = try field.requiredString()
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        let (repository, tag): (RepositoryName, Tag?)
+        do {
+            repository = try RepositoryName(parts[0])
+            tag = try parts.count > 1 ? Tag(parts[1]) : nil
+        } catch {
+            throw field.invalid("it must be repository or repository:tag: \(error.description)")
+        }
+        let diagnostician = PullDiagnostician(
+            connectedRegistries: self.connectedRegistries, registries: self.services.registries, identities: self.identities,
+            clock: self.services.clock)
+        guard let found = try await diagnostician.why(call["name"], repository, tag: tag, in: registry.content) else {
+            throw self.notFound(.connectedRegistries, call["name"], in: registry)
+        }
+        return .document([
+            "image": .string(text), "code": .string(found.code.rawValue), "connectedRegistry": .string(found.connectedRegistry),
+            "reason": .string(found.reason),
+        ])
     }
 
     private func full(_ connected: ConnectedRegistry, in registry: RegistryInCall) async throws -> JSONValue {

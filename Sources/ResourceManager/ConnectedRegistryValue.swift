@@ -5,6 +5,7 @@ internal import GatewayProtocol
 internal import HTTPServing
 internal import JSON
 internal import Persistence
+internal import Schedule
 
 extension ResourceOperations {
     /// - Parameter all: the connected registries of the registry, for canonical names of parents.
@@ -56,6 +57,15 @@ extension ResourceOperations {
         // Beyond what the cloud has: what the link has carried.
         if let status { properties["bytesReceived"] = .integer(status.bytesReceived) }
         if let sent = status?.bytesSent { properties["bytesSent"] = .integer(sent) }
+        if let left = status?.bytesLeft { properties["bytesLeft"] = .integer(left) }
+        properties["nextSyncWindow"] = self.window(configuration)
+        properties["syncHistory"] = .array(
+            (connected.report?.history ?? []).map { result in
+                [
+                    "syncTrigger": .string(result.trigger), "syncState": .string(result.state), "startTime": time(result.started),
+                    "endTime": time(result.ended),
+                ]
+            })
         // What its clients have changed and this registry does not have yet.
         if let pending = status?.outboxPending { properties["pendingChanges"] = .integer(pending) }
         properties["inStepSince"] = time(connected.report?.inStepSince)
@@ -72,6 +82,19 @@ extension ResourceOperations {
             ]
         }
         return ["id": .string(id.description), "name": .string(connected.name), "type": .string(id.type), "properties": properties]
+    }
+
+    /// When content moves next; `null` where it always may.
+    private func window(_ configuration: ConnectedRegistryConfiguration) -> JSONValue {
+        guard !configuration.schedule.isContinuous,
+            let window = try? SyncWindow(schedule: configuration.schedule, duration: configuration.syncWindow)
+        else { return .null }
+        let now = Int(self.services.clock.seconds)
+        func time(_ seconds: Int?) -> JSONValue { .string(orNull: seconds.map { Timestamp.text(milliseconds: Int64($0) * 1000) }) }
+        return [
+            "state": window.isOpen(at: now) ? "Open" : "Closed", "opens": time(window.opens(after: now)),
+            "closes": time(window.closes(after: now)),
+        ]
     }
 
     /// Where the connected registry finds its gateway: at the registry's data endpoint, or at its parent's login server,

@@ -1,6 +1,6 @@
 // The shell around the loop: performs its actions, applies what the parent says, and tells the parent how it goes.
 
-internal import GatewayProtocol
+package import GatewayProtocol
 package import Identity
 package import Logging
 internal import OCI
@@ -31,6 +31,7 @@ package final class SyncAgent: Sendable {
     private let gate: TransferGate
     private let descendants: DescendantPort?
     private let caPin: String?
+    private let onSettings: @Sendable (GatewaySettings) -> Void
     private let uploads: UploadEngine
     private let outbox: OutboxSender
     /// When content was last found to differ although the log had been followed.
@@ -45,13 +46,17 @@ package final class SyncAgent: Sendable {
     ///   - makeUntrusted: a way that verifies nothing, for fetching the parent's authority.
     ///   - caPin: that of the own authority, which connected registries below pin.
     ///   - descendants: the gateway for those below.
+    ///   - bytesPerSecond: how much all transfers may move together; `nil` for no limit.
+    ///   - onSettings: told of settings at the start and whenever they change.
     package init(
         connection: ConnectionString, memory: SyncMemoryStore, store: RegistryStore, identities: IdentityStore, registry: RegistryID,
         folder: DataFolder,
         transport: any TrustingTransport, makeUntrusted: @escaping @Sendable () throws -> any Transport, version: String,
         loginServer: String,
-        logger: Logger, clock: WallClock = .system, caPin: String? = nil, descendants: DescendantPort? = nil
+        logger: Logger, clock: WallClock = .system, caPin: String? = nil, descendants: DescendantPort? = nil,
+        bytesPerSecond: Int? = nil, onSettings: @escaping @Sendable (GatewaySettings) -> Void = { _ in }
     ) {
+        self.onSettings = onSettings
         self.caPin = caPin
         self.descendants = descendants
         self.connection = connection
@@ -67,7 +72,7 @@ package final class SyncAgent: Sendable {
         self.logger = logger
         self.clock = clock
         self.skipped = SkippedImages(database: store.database, clock: clock)
-        self.gate = TransferGate(clock: clock)
+        self.gate = TransferGate(clock: clock, bytesPerSecond: bytesPerSecond)
         let gateway = GatewayClient(transport: transport, connection: connection)
         self.gateway = gateway
         let client = RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }
@@ -78,6 +83,9 @@ package final class SyncAgent: Sendable {
             clock: clock,
             logger: logger)
     }
+
+    /// Bytes of the image under way that have not arrived.
+    package var bytesLeft: Int64 { self.engine.bytesLeft }
 
     /// Why the loop ended although nobody asked it to.
     package struct Stop: Sendable {
@@ -90,6 +98,7 @@ package final class SyncAgent: Sendable {
     package func run() async -> Stop? {
         let memory = await self.memory.memory
         await self.gateway.setLease(instance: memory.instance, epoch: memory.epoch)
+        if let settings = memory.settings { self.onSettings(settings) }
         var machine = SyncMachine(hasCursor: memory.cursor != nil)
         var event = SyncMachine.Event.started
         var wasActive = false
@@ -238,6 +247,7 @@ package final class SyncAgent: Sendable {
             if let renewed { $0.trust = renewed }
         }
         if let renewed { self.transport.setTrust(.authorities([renewed])) }
+        self.onSettings(settings)
         self.logger.info(
             "settings applied",
             metadata: [
@@ -555,7 +565,8 @@ package final class SyncAgent: Sendable {
                     nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
                     bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
                     resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil,
-                    descendants: descendants?.isEmpty == true ? nil : descendants))
+                    descendants: descendants?.isEmpty == true ? nil : descendants,
+                    bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft))
             self.lastReports.withLock { $0 = reports }
             try await self.memory.update { $0.nonce = answer.nonce }
         }

@@ -21,6 +21,8 @@ package final class TransferEngine: Sendable {
     private let registry: RegistryID
     private let received = Atomic<Int64>(0)
     private let gate: TransferGate
+    /// What has not arrived of the blobs of the image under way.
+    private let missing = Mutex<[Digest: Int64]>([:])
     private let offsets: TransferOffsets
 
     package init(client: RegistryClient, store: RegistryStore, registry: RegistryID, gate: TransferGate = TransferGate()) {
@@ -33,6 +35,9 @@ package final class TransferEngine: Sendable {
 
     /// Bytes of content received since this was last asked.
     package func takeReceived() -> Int64 { self.received.exchange(0, ordering: .relaxed) }
+
+    /// Bytes of the image under way that have not arrived.
+    package var bytesLeft: Int64 { self.missing.withLock { $0.values.reduce(0, +) } }
 
     /// Makes `digest` complete in `name` and moves `tags` to it, in one transaction.
     ///
@@ -99,6 +104,7 @@ package final class TransferEngine: Sendable {
         }
         // Small before large: a cut link then leaves more of the image done.
         missing.sort { $0.size < $1.size }
+        self.missing.withLock { $0 = Dictionary(missing.map { ($0.digest, $0.size) }) { first, _ in first } }
         try await withThrowingTaskGroup(of: Void.self) { group in
             var waiting = missing.makeIterator()
             for _ in 0..<Self.parallelBlobs {
@@ -132,6 +138,7 @@ package final class TransferEngine: Sendable {
         } else {
             staged = try await blobs.stage(staging)
         }
+        self.note(staged, descriptor)
         if staged.size < descriptor.size {
             try self.gate.pass()
             guard let (body, offset) = try await self.client.blob(descriptor.digest, in: name, from: staged.size) else {
@@ -148,7 +155,12 @@ package final class TransferEngine: Sendable {
         }
         let stored = try await blobs.commit(staged, as: descriptor.digest, size: descriptor.size)
         try await self.store.admit(stored, into: nil, of: self.registry)
+        self.missing.withLock { $0[descriptor.digest] = nil }
         if isLarge { try await self.offsets.forget(descriptor.digest) }
+    }
+
+    private func note(_ staged: any StagedBlob, _ descriptor: Descriptor) {
+        self.missing.withLock { $0[descriptor.digest] = max(0, descriptor.size - staged.size) }
     }
 
     private func flushed(_ staged: any StagedBlob) async throws -> Int64 {
@@ -167,6 +179,9 @@ package final class TransferEngine: Sendable {
                     cause: "the parent sends more than the \(descriptor.size) bytes it announced")
             }
             try await staged.append(part)
+            self.note(staged, descriptor)
+            // The reader waits, and the parent with it.
+            try await self.gate.pace(part.readableBytes)
             if staged.size - flushed >= Self.flushInterval {
                 try await staged.synchronize()
                 flushed = staged.size

@@ -16,8 +16,26 @@ package final class TransferGate: Sendable {
     private let clock: WallClock
     /// Seconds since 1970; `nil` when it does not close.
     private let closes = Mutex<Int?>(nil)
+    private let rate: Mutex<TransferPace?>
 
-    package init(clock: WallClock = .system) { self.clock = clock }
+    /// - Parameter bytesPerSecond: for all transfers of the site together, both ways; `nil` for no limit.
+    package init(clock: WallClock = .system, bytesPerSecond: Int? = nil) {
+        self.clock = clock
+        self.rate = Mutex(bytesPerSecond.map { TransferPace(bytesPerSecond: $0) })
+    }
+
+    /// Returns when so many bytes may have moved.
+    func pace(_ bytes: Int) async throws {
+        let now = ContinuousClock.now
+        let due = self.rate.withLock { pace in
+            let due = pace?.take(bytes, at: now)
+            return due
+        }
+        if let due, due > now { try await Task.sleep(until: due) }
+    }
+
+    /// How much to send at once, where it would otherwise be `size`: a second's worth at most.
+    func chunk(of size: Int) -> Int { self.rate.withLock { min(size, max(4096, $0?.bytesPerSecond ?? size)) } }
 
     func open(until end: Int?) { self.closes.withLock { $0 = end } }
 
@@ -29,6 +47,22 @@ package final class TransferGate: Sendable {
         if self.rest == 0 {
             throw SyncError(.windowClosed, "the synchronisation window is over; what is under way goes on in the next one")
         }
+    }
+}
+
+/// A rate as a value: says until when what is taken from it has been paid for.
+package struct TransferPace: Sendable {
+    package let bytesPerSecond: Int
+    /// Everything taken so far is paid for at this instant.
+    private var paid: ContinuousClock.Instant?
+
+    package init(bytesPerSecond: Int) { self.bytesPerSecond = max(1, bytesPerSecond) }
+
+    /// Takes bytes and returns when to go on. What was not used in a pause is not saved up.
+    package mutating func take(_ bytes: Int, at now: ContinuousClock.Instant) -> ContinuousClock.Instant {
+        let due = max(self.paid ?? now, now) + .nanoseconds(Int64(Double(bytes) / Double(self.bytesPerSecond) * 1_000_000_000))
+        self.paid = due
+        return due
     }
 }
 

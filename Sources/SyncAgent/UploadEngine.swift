@@ -116,8 +116,9 @@ final class UploadEngine: Sendable {
 
     private func sendChunk(of stored: StoredBlob, at offset: Int64, toUpload path: String) async throws -> RegistryClient.Appended {
         let reader = try await self.store.blobs.open(stored)
-        let chunk = try await reader.read(at: offset, count: Int(min(Int64(Self.chunkSize), stored.size - offset)))
+        let chunk = try await reader.read(at: offset, count: Int(min(Int64(self.gate.chunk(of: Self.chunkSize)), stored.size - offset)))
         let bytes = Array(chunk.readableBytesView)
+        try await self.gate.pace(bytes.count)
         let appended = try await self.client.append(bytes, at: offset, toUpload: path)
         if case .size = appended { self.sent.add(Int64(bytes.count), ordering: .relaxed) }
         return appended

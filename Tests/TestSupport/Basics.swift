@@ -81,14 +81,14 @@ package final class Gate: Sendable {
     }
 }
 
-/// Waits until `condition` holds, giving way in between.
-///
-/// Gives up after three minutes: some hundred tests share two cores, so what takes milliseconds alone may take a minute.
+/// Waits until `condition` holds, giving way in between, ever longer: many tests that ask often would keep each other from getting on.
 package func eventually(_ condition: @Sendable () async throws -> Bool) async throws -> Bool {
     let deadline = ContinuousClock.now + .seconds(180)
+    var pause = 5
     while ContinuousClock.now < deadline {
         if try await condition() { return true }
-        try await Task.sleep(for: .milliseconds(5))
+        try await Task.sleep(for: .milliseconds(pause))
+        pause = min(100, pause + 5)
     }
     return false
 }

@@ -41,10 +41,30 @@ struct ConnectCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Folder with ca.pem and ca.key of an authority to issue the certificate with.", valueName: "folder"))
     var authority: String?
 
+    @Option(help: "Bytes a second that transfers from and to the parent may move together, such as 500KiB or 2MiB.")
+    var rateLimit: String?
+
+    /// Bytes of a rate such as `2MiB`.
+    static func rate(_ text: String) throws -> Int {
+        let units = ["kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "k": 1000, "m": 1_000_000, "g": 1_000_000_000, "": 1]
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        guard let number = Int(digits), let unit = units[text.dropFirst(digits.count).lowercased()],
+            case let (bytes, overflow) = number.multipliedReportingOverflow(by: unit), !overflow, bytes >= 1024
+        else {
+            throw ValidationError(
+                "--rate-limit takes bytes a second, at least 1KiB, such as 500KiB, 2MiB or 1000000, not '\(text.prefix(40))'")
+        }
+        return bytes
+    }
+
     func run() async throws {
         let layers = try await self.server.layers()
         let environment = ProcessInfo.processInfo.environment
-        let logger = Node.logger("outport", level: try self.server.logLevel(layers))
+        // What the site itself asks for counts; otherwise the parent says how much is logged.
+        let levels = LogLevelSwitch(try self.server.logLevel(layers))
+        let isLevelGiven = self.server.logLevel != nil || layers.string(forKey: "log-level") != nil
+        let logger = levels.logger("outport")
+        let rate = try (self.rateLimit ?? layers.string(forKey: "rate-limit")).map(Self.rate)
         let connection = try self.connection(
             environment, layers.string(forKey: "connection-string"), layers.string(forKey: "connection-string-file"))
         let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8444")
@@ -79,7 +99,8 @@ struct ConnectCommand: AsyncParsableCommand {
             loginServer: names.publicAddress.description, logger: logger, caPin: certificates?.source.authority?.pin,
             descendants: DescendantPort(
                 apply: { try await children.replace(descendants: $0, in: registry) },
-                statuses: { try await children.descendantStatuses(in: registry) }, reports: children.reports))
+                statuses: { try await children.descendantStatuses(in: registry) }, reports: children.reports),
+            bytesPerSecond: rate, onSettings: { if !isLevelGiven { levels.set($0.logLevel) } })
         let scheme = isPlain ? "http" : "https"
         let hot = HotContent(tokens: tokens, store: node.store)
         let listener = HTTPListener(
