@@ -112,7 +112,11 @@ import Testing
                         $0.code == "ContentLocked" && $0.type == "Warning" && $0.description.contains("v1")
                     } ?? false
                 })
-            #expect(try await family.parentState?.connectionState(now: family.child.clock.milliseconds) == .online)
+            // The detail may be told before the synchronisation is over.
+            #expect(
+                try await eventually {
+                    try await family.parentState?.connectionState(now: family.child.clock.milliseconds) == .online
+                })
             #expect(try await family.childHas(tag("v1"), at: nil, in: self.app))
             // Asked for once, not over and over.
             let asked = family.transport.requests.filter { $0.target.hasSuffix(secret.manifest.digest.description) }.count
