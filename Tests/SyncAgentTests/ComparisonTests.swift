@@ -193,7 +193,10 @@ import Testing
                     let head = try await parent.store.head().sequence
                     return status?.cursor?.sequence == head && status?.details.map(\.code) == ["ContentError"]
                 })
-            #expect(try await family.parentState?.connectionState(now: family.child.clock.milliseconds) == .unhealthy)
+            #expect(
+                try await eventually {
+                    try await family.parentState?.connectionState(now: family.child.clock.milliseconds) == .unhealthy
+                })
             #expect(try await family.parentState?.report?.inStepSince == nil)
             #expect(try await family.childHas(tag("bad"), at: nil, in: self.app))
             // One of its tags moves on meanwhile: that must stay so.

@@ -32,7 +32,10 @@ import Testing
                     } ?? false
                 })
             // It needs a look, it is no failure.
-            #expect(try await family.parentState?.connectionState(now: family.child.clock.milliseconds) == .online)
+            #expect(
+                try await eventually {
+                    try await family.parentState?.connectionState(now: family.child.clock.milliseconds) == .online
+                })
             #expect(try await eventually { try await family.parentState?.inStep ?? false })
         }
         #expect(try await family.atParent(tag("v1"), in: self.app) == there.manifest.digest)

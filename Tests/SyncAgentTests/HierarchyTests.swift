@@ -133,7 +133,10 @@ final class Chain: Sendable {
                     let seen = try await chain.atRoot("level5")
                     return seen?.isActive == true && seen?.report?.loginServer == "level5.test" && seen?.inStep == true
                 })
-            #expect(try await chain.atRoot("level5")?.connectionState(now: chain.root.site.clock.milliseconds) == .online)
+            #expect(
+                try await eventually {
+                    try await chain.atRoot("level5")?.connectionState(now: chain.root.site.clock.milliseconds) == .online
+                })
             #expect(try await chain.atRoot("level4")?.report?.caPin == String(repeating: "a", count: 64))
             // Its client's token works there and nowhere between.
             let password = try #require(
