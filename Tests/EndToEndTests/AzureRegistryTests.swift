@@ -14,8 +14,18 @@ import Testing
         for format in formats {
             let theirs = try await azure.attempt(words + ["-o", format]).succeeded().trimmed
             let ours = try await parent.attempt(words + ["-o", format]).succeeded().trimmed
-            let isSame = format == "json" ? try JSONValue(parsing: ours) == JSONValue(parsing: theirs) : ours == theirs
+            let isSame = format == "json" ? try Self.withoutOwn(JSONValue(parsing: ours)) == JSONValue(parsing: theirs) : ours == theirs
             #expect(isSame, "\(command) -o \(format):\n\(Self.difference(theirs, ours))")
+        }
+    }
+
+    /// What outport prints beside what `az` knows, where there is something to tell.
+    private static func withoutOwn(_ value: JSONValue) -> JSONValue {
+        switch value {
+        case .array(let elements): return .array(elements.map(self.withoutOwn))
+        case .object(let members):
+            return .object(members.filter { $0.key != "nextSyncWindow" }.mapValues(self.withoutOwn))
+        default: return value
         }
     }
 
@@ -209,8 +219,10 @@ import Testing
             #expect(try await actions("country").contains("gateway/plant1/config/read"))
 
             let at = "-r \(name)"
-            try await self.same(azure, parent, "acr connected-registry show -n plant1 \(at)")
-            try await self.same(azure, parent, "acr connected-registry list \(at)")
+            // With a schedule of its own there is a next window, which az has no words for.
+            try await self.same(azure, parent, "acr connected-registry show -n plant1 \(at)", formats: ["json", "table"])
+            try await self.same(azure, parent, "acr connected-registry show -n region1 \(at)")
+            try await self.same(azure, parent, "acr connected-registry list \(at)", formats: ["json", "table"])
             try await self.same(azure, parent, "acr connected-registry list --no-children \(at)", formats: ["json", "table"])
             try await self.same(azure, parent, "acr connected-registry list-client-tokens -n plant1 \(at)", formats: ["json", "table"])
             try await self.same(azure, parent, "acr connected-registry permissions show -n region1 \(at)", formats: ["json"])

@@ -11,7 +11,9 @@ enum PrintedForms {
     ]
     private static let durations: Set<String> = ["messageTtl", "syncWindow"]
     /// Members that Azure's resources do not have: shown where they say something, so that columns stay those of `az` elsewhere.
-    private static let own: Set<String> = ["readOnly", "storageQuota", "inStepSince"]
+    static let own: Set<String> = [
+        "readOnly", "storageQuota", "inStepSince", "nextSyncWindow", "syncHistory", "bytesLeft", "bytesSent", "pendingChanges",
+    ]
 
     static func of(_ value: JSONValue) -> JSONValue {
         switch value {
@@ -19,7 +21,7 @@ enum PrintedForms {
         case .object(let members):
             var printed: [String: JSONValue] = [:]
             for (key, inner) in members {
-                if own.contains(key), inner.isNull || inner == false { continue }
+                if own.contains(key), inner.isNull || inner == false || inner == [] { continue }
                 printed[key] = printedMember(key, inner)
             }
             return .object(printed)
