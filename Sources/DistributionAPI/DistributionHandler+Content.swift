@@ -131,8 +131,9 @@ extension DistributionHandler {
 
     private func open(_ stored: StoredBlob, _ version: UInt64, _ name: RepositoryName, _ call: Call) async throws -> any BlobReader {
         do {
-            let reader = try await self.store.blobs.open(stored)
+            let reader = try await self.store.open(stored)
             if let file = reader.file { self.hot?.remember(file, stored, version: version, repository: name, call) }
+            if let bytes = reader.bytes { self.hot?.remember(bytes, stored, version: version, repository: name, call) }
             return reader
         } catch let error as PersistenceError {
             throw RegistryError(.unknown, "blob \(stored.digest) of repository \(name) cannot be read: \(error.description)")

@@ -39,11 +39,22 @@ package final class HotContent: HotResponder {
         /// `second` is that of the date which both answers carry.
         case manifest(get: ByteBuffer, head: ByteBuffer, length: Int64, type: String, second: Int64)
         case blob(File, size: Int64, digest: String)
+        /// A blob in memory, whole.
+        case small(ByteBuffer, length: Int64, second: Int64)
+
+        /// Bytes that count against the limit.
+        var bytes: Int {
+            switch self {
+            case .manifest(let get, _, _, _, _), .small(let get, _, _): get.readableBytes
+            case .blob: 0
+            }
+        }
     }
 
     private struct State {
         var entries: [Key: Entry] = [:]
-        var manifests: [Key] = []
+        /// Keys of whole answers, the oldest first.
+        var answers: [Key] = []
         var files: [Key] = []
         var bytes = 0
     }
@@ -57,17 +68,28 @@ package final class HotContent: HotResponder {
         self.versions = store.versions
     }
 
-    package func answer(_ request: HotRequest) -> HotAnswer? {
+    package func grant(for token: Substring) -> HotGrant? {
+        guard let token = self.tokens.remembered(String(token)), token.kind == .registryAccess else { return nil }
+        return HotGrant(
+            audience: token.audience,
+            repositories: token.access.filter { $0.type == "repository" && $0.actions.contains("pull") }.map(\.name),
+            expires: token.expires)
+    }
+
+    package func answer(_ request: HotRequest, _ grant: HotGrant) -> HotAnswer? {
         let now = HTTPDate.now()
         guard let entry = self.entry(Key(host: request.host, path: request.path), now) else { return nil }
         guard entry.version == (entry.isTag ? self.versions.tags : self.versions.removals) else { return nil }
-        guard let token = self.tokens.remembered(String(request.token)), token.kind == .registryAccess, token.audience == entry.audience,
-            token.access.contains(where: { $0.type == "repository" && $0.name == entry.repository && $0.actions.contains("pull") })
-        else { return nil }
+        guard self.tokens.isCurrent(grant.expires), grant.audience == entry.audience, grant.repositories.contains(entry.repository) else {
+            return nil
+        }
         switch entry.content {
         case .manifest(let get, let head, let length, let type, _):
             guard request.range == nil, Accept.allows(request.accept, type) else { return nil }
             return HotAnswer(bytes: request.isHead ? head : get, body: .none, status: 200, length: length)
+        case .small(let get, let length, _):
+            if request.isHead || request.range != nil { return nil }
+            return HotAnswer(bytes: get, body: .none, status: 200, length: length)
         case .blob(let file, let size, let digest):
             // Whoever asks whether a blob is here may be about to rely on it: its lease is renewed on the cold path.
             if request.isHead { return nil }
@@ -93,13 +115,18 @@ package final class HotContent: HotResponder {
     /// What is remembered under a key, with the date of now.
     private func entry(_ key: Key, _ now: (second: Int64, text: String)) -> Entry? {
         self.state.withLock { state in
-            guard let entry = state.entries[key], case .manifest(var get, var head, let length, let type, let second) = entry.content,
-                second != now.second
-            else { return state.entries[key] }
-            // Once a second for each manifest: the buffers are copied, their old bytes may be on the way to a socket.
-            get.setString(now.text, at: Self.dateOffset)
-            head.setString(now.text, at: Self.dateOffset)
-            state.entries[key]?.content = .manifest(get: get, head: head, length: length, type: type, second: now.second)
+            guard let entry = state.entries[key] else { return nil }
+            // Once a second for each answer: the buffers are copied, their old bytes may be on the way to a socket.
+            switch entry.content {
+            case .manifest(var get, var head, let length, let type, let second) where second != now.second:
+                get.setString(now.text, at: Self.dateOffset)
+                head.setString(now.text, at: Self.dateOffset)
+                state.entries[key]?.content = .manifest(get: get, head: head, length: length, type: type, second: now.second)
+            case .small(var get, let length, let second) where second != now.second:
+                get.setString(now.text, at: Self.dateOffset)
+                state.entries[key]?.content = .small(get, length: length, second: now.second)
+            default: return entry
+            }
             return state.entries[key]
         }
     }
@@ -137,20 +164,37 @@ package final class HotContent: HotResponder {
             audience: call.registry.audience, repository: repository.description, version: version, isTag: isTag,
             content: .manifest(
                 get: get, head: head, length: Int64(manifest.bytes.count), type: manifest.mediaType.description, second: now.second))
+        self.remember(entry, for: key)
+    }
+
+    /// Remembers a small blob that has just been read.
+    ///
+    /// - Parameter version: of removals, taken before the blob was looked up.
+    func remember(_ bytes: ByteBuffer, _ stored: StoredBlob, version: UInt64, repository: RepositoryName, _ call: DistributionHandler.Call)
+    {
+        guard !call.registry.isRestricted, let key = Self.key(call), Int64(bytes.readableBytes) == stored.size else { return }
+        let now = HTTPDate.now()
+        var get = Self.blobHead("200 OK", now.text, stored.digest.description, length: stored.size, range: nil)
+        get.writeImmutableBuffer(bytes)
+        let entry = Entry(
+            audience: call.registry.audience, repository: repository.description, version: version, isTag: false,
+            content: .small(get, length: stored.size, second: now.second))
+        self.remember(entry, for: key)
+    }
+
+    /// Keeps a whole answer, at the cost of the oldest ones.
+    private func remember(_ entry: Entry, for key: Key) {
         self.state.withLock { state in
-            switch state.entries.updateValue(entry, forKey: key)?.content {
-            case .manifest(let old, _, _, _, _): state.bytes -= old.readableBytes
-            case .blob, nil: state.manifests.append(key)
-            }
-            state.bytes += get.readableBytes
-            while state.bytes > Self.byteLimit, !state.manifests.isEmpty {
+            let old = state.entries.updateValue(entry, forKey: key)
+            // A blob that was a file is in the list of files already, and goes with it.
+            if old == nil { state.answers.append(key) }
+            state.bytes += entry.content.bytes - (old?.content.bytes ?? 0)
+            while state.bytes > Self.byteLimit, !state.answers.isEmpty {
                 // The oldest half goes at once: one at a time would move the list with every new entry.
-                let gone = state.manifests.prefix(max(1, state.manifests.count / 2))
+                let gone = state.answers.prefix(max(1, state.answers.count / 2))
                 for key in gone { state.entries[key] = nil }
-                state.manifests.removeFirst(gone.count)
-                state.bytes = state.manifests.reduce(0) { sum, key in
-                    if case .manifest(let get, _, _, _, _) = state.entries[key]?.content { sum + get.readableBytes } else { sum }
-                }
+                state.answers.removeFirst(gone.count)
+                state.bytes = state.answers.reduce(0) { $0 + (state.entries[$1]?.content.bytes ?? 0) }
             }
         }
     }
@@ -167,9 +211,11 @@ package final class HotContent: HotResponder {
         let closed = self.state.withLock { state -> [Entry] in
             var gone: [Entry] = []
             if let old = state.entries.updateValue(entry, forKey: key) { gone.append(old) } else { state.files.append(key) }
-            guard state.files.count > Self.fileLimit else { return gone }
-            gone += state.files.prefix(Self.fileLimit / 2).compactMap { state.entries.removeValue(forKey: $0) }
-            state.files.removeFirst(Self.fileLimit / 2)
+            if state.files.count > Self.fileLimit {
+                gone += state.files.prefix(Self.fileLimit / 2).compactMap { state.entries.removeValue(forKey: $0) }
+                state.files.removeFirst(Self.fileLimit / 2)
+            }
+            state.bytes -= gone.reduce(0) { $0 + $1.content.bytes }
             return gone
         }
         withExtendedLifetime(closed) {}

@@ -178,7 +178,7 @@ package struct MetadataHandler: RequestHandler {
         var platform: ManifestDocument.Platform?
         // Content that is damaged or gone costs two members of the answer, not the answer.
         if let config, config.size <= Self.maximumConfig, let stored = try? await self.store.content(config.digest),
-            let reader = try? await self.store.blobs.open(stored),
+            let reader = try? await self.store.open(stored),
             let bytes = try? await reader.read(at: 0, count: Int(min(stored.size, Self.maximumConfig)))
         {
             platform = try? JSONDecoder().decode(ManifestDocument.Platform.self, from: Data(bytes.readableBytesView))

@@ -64,7 +64,13 @@ package final class AccessLog: Sendable {
             state.lines += method.utf8
             state.lines += " path=".utf8
             Self.append(path, to: &state.lines)
-            state.lines += " status=\(status) bytes=\(bytes) us=\(microseconds) from=".utf8
+            state.lines += " status=".utf8
+            Self.append(Int64(status), to: &state.lines)
+            state.lines += " bytes=".utf8
+            Self.append(bytes, to: &state.lines)
+            state.lines += " us=".utf8
+            Self.append(microseconds, to: &state.lines)
+            state.lines += " from=".utf8
             state.lines += address.utf8
             if let id {
                 state.lines += " id=".utf8
@@ -100,6 +106,17 @@ package final class AccessLog: Sendable {
         if dropped > 0 {
             Self.write(Array("warning: \(dropped) lines of the request log were dropped; standard error is read too slowly\n".utf8))
         }
+    }
+
+    /// A number that is not negative, without a string in between.
+    private static func append(_ number: Int64, to lines: inout [UInt8]) {
+        let start = lines.count
+        var rest = max(0, number)
+        repeat {
+            lines.append(UInt8(ascii: "0") + UInt8(rest % 10))
+            rest /= 10
+        } while rest > 0
+        lines[start...].reverse()
     }
 
     /// A path as sent by a client: control characters and blanks could forge a line.

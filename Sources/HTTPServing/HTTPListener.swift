@@ -69,13 +69,14 @@ package struct HTTPListener: Service {
         let onRunning = self.onRunning
         var quiet = self.logger
         quiet.logLevel = .warning
+        let transfers = TransferCount()
         let channel = RegistryChannel(
             tls: self.tls,
             headTimeout: self.headTimeout,
             makeHotPath: { deadline in
                 HotPathHandler(
                     isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: RegistryChannel.idleTimeout,
-                    headDeadline: deadline)
+                    headDeadline: deadline, transfers: transfers)
             },
             responder: { request, writer, channel, version in try await self.respond(request, writer, channel, version) })
         defer { self.log?.flush() }

@@ -42,7 +42,26 @@ package struct HotAnswer {
     }
 }
 
+/// What a token that was verified before lets its bearer read.
+package struct HotGrant: Sendable {
+    package let audience: String
+    package let repositories: [String]
+    /// In seconds since 1970.
+    package let expires: Int64
+
+    package init(audience: String, repositories: [String], expires: Int64) {
+        self.audience = audience
+        self.repositories = repositories
+        self.expires = expires
+    }
+}
+
 /// Answers hot reads at once, on the event loop, or not at all.
 package protocol HotResponder: Sendable {
-    func answer(_ request: HotRequest) -> HotAnswer?
+    /// What is known of a token; `nil` leaves the request to the cold path, which verifies it.
+    ///
+    /// A connection asks once and keeps the answer for as long as its requests bring the same token.
+    func grant(for token: Substring) -> HotGrant?
+    /// The answer to a request that came with a token of which `grant` was known; it may have expired.
+    func answer(_ request: HotRequest, _ grant: HotGrant) -> HotAnswer?
 }

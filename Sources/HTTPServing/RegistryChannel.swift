@@ -68,6 +68,9 @@ struct RegistryChannel: ServerChildChannel {
         channel.eventLoop.makeCompletedFuture {
             // With the handler's reads this bounds what a connection may hold of a body on its way out.
             try channel.syncOptions?.setOption(.writeBufferWaterMark, value: .init(low: 128 << 10, high: 256 << 10))
+            // Layers arrive in larger reads than NIO would make of its own accord; a read for small requests stays small.
+            try channel.syncOptions?.setOption(
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 2048, maximum: 128 << 10))
             // A peer whose link died says nothing: the kernel asks.
             try channel.syncOptions?.setOption(.socketOption(.so_keepalive), value: 1)
             guard let tls = self.tls else { return nil }

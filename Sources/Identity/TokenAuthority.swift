@@ -105,9 +105,12 @@ package final class TokenAuthority: Sendable {
 
     /// A token that has been verified before and has not expired; no signature is looked at.
     package func remembered(_ token: String) -> VerifiedToken? {
-        guard let known = self.verified.withLock({ $0[token] }), known.expires > self.clock.seconds else { return nil }
+        guard let known = self.verified.withLock({ $0[token] }), self.isCurrent(known.expires) else { return nil }
         return known
     }
+
+    /// Whether what expires at `time`, in seconds since 1970, has not expired yet.
+    package func isCurrent(_ time: Int64) -> Bool { time > self.clock.seconds }
 
     private func check(_ token: String, _ kinds: [TokenKind]) async throws -> VerifiedToken {
         guard token.utf8.count <= Self.maximumLength, token.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {

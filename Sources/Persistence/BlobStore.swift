@@ -60,8 +60,14 @@ package protocol BlobReader: Sendable {
     var size: Int64 { get }
     /// The open file where the content is a plain file, for `sendfile`.
     var file: File? { get }
+    /// All of it where it is in memory already.
+    var bytes: ByteBuffer? { get }
     /// Up to `count` bytes from `offset`.
     func read(at offset: Int64, count: Int) async throws -> ByteBuffer
+}
+
+extension BlobReader {
+    package var bytes: ByteBuffer? { nil }
 }
 
 /// A store of immutable content.

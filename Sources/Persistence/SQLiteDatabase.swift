@@ -20,7 +20,7 @@ package final class SQLiteDatabase: Database {
 
     private struct Operation: Sendable {
         /// Runs the operation; returns what to do once the fate of the commit is known.
-        let run: @Sendable (GRDB.Database) -> @Sendable ((any Error)?) -> Void
+        let run: @Sendable (GRDB.Database, _ hasNeighbours: Bool) -> @Sendable ((any Error)?) -> Void
         /// Ends the operation without having run it.
         let refuse: @Sendable (any Error) -> Void
     }
@@ -83,8 +83,11 @@ package final class SQLiteDatabase: Database {
     package func write<Value: Sendable>(_ body: @escaping @Sendable (any SQLWriter) throws -> Value) async throws -> Value {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
             let operation = Operation(
-                run: { db in
-                    let outcome = Result { try Self.inSavepoint(db) { try body(Session(db: db)) } }
+                run: { db, hasNeighbours in
+                    let outcome = Result {
+                        try hasNeighbours
+                            ? Self.inSavepoint(db) { try body(Session(db: db)) } : Self.alone(db) { try body(Session(db: db)) }
+                    }
                     return { commitError in
                         // A refusal of its own says more than that the commit failed.
                         if let commitError, case .success = outcome {
@@ -130,7 +133,7 @@ package final class SQLiteDatabase: Database {
     private static func commit(_ group: [Operation], _ db: GRDB.Database) {
         func explain(_ error: any Error) -> any Error { (error as? DatabaseError)?.explained("commit a change") ?? error }
         do {
-            try db.execute(sql: "BEGIN IMMEDIATE")
+            try Self.run("BEGIN IMMEDIATE", db)
         } catch {
             for operation in group { operation.refuse(explain(error)) }
             return
@@ -145,28 +148,45 @@ package final class SQLiteDatabase: Database {
                                 .busy, tried: "commit a change", cause: "the transaction it was part of was undone", advice: "try again"))
                 }
             }
-            return operation.run(db)
+            // The savepoint of an operation is there for its neighbours.
+            return operation.run(db, group.count > 1)
         }
         do {
-            try db.execute(sql: "COMMIT")
+            // An operation that was alone has undone its own transaction when it failed.
+            if db.isInsideTransaction || group.count > 1 { try Self.run("COMMIT", db) }
             for complete in completions { complete(nil) }
         } catch {
-            if db.isInsideTransaction { try? db.execute(sql: "ROLLBACK") }
+            if db.isInsideTransaction { try? Self.run("ROLLBACK", db) }
             for complete in completions { complete(explain(error)) }
         }
     }
 
+    /// Runs the only operation of a transaction, which is undone with it.
+    private static func alone<Value>(_ db: GRDB.Database, _ body: () throws -> Value) throws -> Value {
+        do {
+            return try body()
+        } catch {
+            if db.isInsideTransaction { try Self.run("ROLLBACK", db) }
+            throw (error as? DatabaseError)?.explained("change the database") ?? error
+        }
+    }
+
+    /// Runs a statement that is needed for each commit without compiling it each time.
+    private static func run(_ sql: String, _ db: GRDB.Database) throws {
+        try db.cachedStatement(sql: sql).execute()
+    }
+
     private static func inSavepoint<Value>(_ db: GRDB.Database, _ body: () throws -> Value) throws -> Value {
-        try db.execute(sql: "SAVEPOINT operation")
+        try Self.run("SAVEPOINT operation", db)
         do {
             let value = try body()
-            try db.execute(sql: "RELEASE operation")
+            try Self.run("RELEASE operation", db)
             return value
         } catch {
             // A full disk may have ended the whole transaction; then there is no savepoint left to go back to.
             if db.isInsideTransaction {
-                try db.execute(sql: "ROLLBACK TO operation")
-                try db.execute(sql: "RELEASE operation")
+                try Self.run("ROLLBACK TO operation", db)
+                try Self.run("RELEASE operation", db)
             }
             throw (error as? DatabaseError)?.explained("change the database") ?? error
         }

@@ -126,7 +126,7 @@ package struct ContentVerifier: Sendable {
     private func problem(of blob: StoredBlob, _ bytes: inout Int64) async throws -> (Damage.Problem, String)? {
         let reader: any BlobReader
         do {
-            reader = try await self.store.blobs.open(blob)
+            reader = try await self.store.open(blob)
         } catch let error as PersistenceError {
             return error.code == .notFound ? (.fileMissing, "its file is not there") : (.unreadable, error.description)
         }

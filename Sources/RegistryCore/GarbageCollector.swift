@@ -168,7 +168,7 @@ package struct GarbageCollector: Sendable {
             guard !removed.isEmpty else { return total }
             self.store.versions.contentRemoved()
             for blob in removed {
-                try await self.store.blobs.delete(blob)
+                if !blob.isInRow { try await self.store.blobs.delete(blob) }
                 total.count += 1
                 total.bytes += blob.size
             }

@@ -36,6 +36,12 @@ extension GarbageCollector {
                     kind: .upload, subject: name.text, repository: nil, bytes: 0,
                     reason: "no byte has arrived since \(Timestamp.text(milliseconds: modified))"))
         }
+        for (name, begun) in self.uploads.empty(since: now - policy.uploadAge) {
+            items.append(
+                GarbageItem(
+                    kind: .upload, subject: name.text, repository: nil, bytes: 0,
+                    reason: "no byte has arrived since it began at \(Timestamp.text(milliseconds: begun))"))
+        }
         let rows: [GarbageItem]
         do {
             rows = try await self.store.database.write { session in throw Undo(items: try Self.remove(policy, now, session)) }

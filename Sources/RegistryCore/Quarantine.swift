@@ -20,9 +20,15 @@ extension ContentVerifier {
         for damage in report.damage {
             switch damage.problem {
             case .fileMissing, .wrongSize, .wrongDigest, .unreadable:
-                guard seen.insert(damage.subject).inserted, let blob = try await self.removeBlob(damage.subject) else { continue }
+                guard seen.insert(damage.subject).inserted, let (blob, content) = try await self.removeBlob(damage.subject) else {
+                    continue
+                }
                 self.store.versions.contentRemoved()
-                if let place = try await setAside(blob) { report.quarantined.append(place) }
+                if blob.isInRow {
+                    report.quarantined.append(try await keep("\(blob.digest.algorithm.rawValue)-\(blob.digest.hex)", content))
+                } else if let place = try await setAside(blob) {
+                    report.quarantined.append(place)
+                }
             case .manifestDamaged, .manifestEntries:
                 guard seen.insert("manifest \(damage.subject)").inserted else { continue }
                 if let bytes = try await self.manifestBytes(damage.subject), !bytes.isEmpty {
@@ -59,12 +65,15 @@ extension ContentVerifier {
         }
     }
 
-    private func removeBlob(_ digest: String) async throws -> StoredBlob? {
-        try await self.store.database.write { session in
-            guard let row = try session.row("SELECT size, generation FROM blob WHERE digest = ?", .text(digest)) else { return nil }
+    private func removeBlob(_ digest: String) async throws -> (blob: StoredBlob, content: [UInt8])? {
+        try await self.store.database.write { session -> (blob: StoredBlob, content: [UInt8])? in
+            guard let row = try session.row("SELECT size, generation, content FROM blob WHERE digest = ?", .text(digest)) else {
+                return nil
+            }
             try session.execute("DELETE FROM repository_blob WHERE digest = ?", .text(digest))
             try session.execute("DELETE FROM blob WHERE digest = ?", .text(digest))
-            return StoredBlob(digest: try Digest(digest), size: row.integer(0), generation: row.text(1))
+            let blob = StoredBlob(digest: try Digest(digest), size: row.integer(0), generation: row.text(1))
+            return (blob, blob.isInRow ? row.blob(2) : [])
         }
     }
 

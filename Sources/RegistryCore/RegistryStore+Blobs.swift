@@ -52,18 +52,14 @@ extension RegistryStore {
     package func admit(_ stored: StoredBlob, into name: RepositoryName?, of registry: RegistryID) async throws {
         let now = self.clock.milliseconds()
         let kept = try await self.database.write { session in
-            try session.execute(
+            let row = try session.row(
                 """
                 INSERT INTO blob (digest, size, generation, created, lease) VALUES (?, ?, ?, ?, ?)
-                ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease)
+                ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease) RETURNING generation
                 """, SQLValue(stored.digest), .integer(stored.size), SQLValue(stored.generation), .integer(now),
                 .integer(now + Self.leaseDuration))
-            if let name {
-                let repository = try Self.ensureRepository(name, in: registry, now: now, session)
-                try Self.requireWritable(name, repository, session)
-                try Self.link(stored.digest, into: repository, now: now, session)
-            }
-            return try session.row("SELECT generation FROM blob WHERE digest = ?", SQLValue(stored.digest))?.text(0)
+            try Self.link(stored.digest, into: name, of: registry, now: now, session)
+            return row?.text(0)
         }
         guard let kept, kept != stored.generation else { return }
         // The file we have is worth less than the one just verified when it is gone or cut short: pushing again mends it.
@@ -81,9 +77,16 @@ extension RegistryStore {
         }
     }
 
-    private func isWhole(_ blob: StoredBlob) async -> Bool {
-        guard let reader = try? await self.blobs.open(blob) else { return false }
-        guard let file = reader.file else { return true }
+    static func link(_ digest: Digest, into name: RepositoryName?, of registry: RegistryID, now: Int64, _ session: any SQLWriter) throws {
+        guard let name else { return }
+        let repository = try Self.ensureRepository(name, in: registry, now: now, session)
+        try Self.requireWritable(name, repository, session)
+        try Self.link(digest, into: repository, now: now, session)
+    }
+
+    func isWhole(_ blob: StoredBlob) async -> Bool {
+        guard let reader = try? await self.open(blob) else { return false }
+        guard let file = reader.file else { return reader.size == blob.size }
         return (try? file.size()) == blob.size
     }
 

@@ -15,8 +15,14 @@ package final class RegistryStore: Sendable {
     package let versions = ContentVersions()
     /// Milliseconds for which content that a client was told of is not collected.
     static let leaseDuration: Int64 = 3_600_000
+    /// Bytes up to which content lies in its row.
+    let smallContentLimit: Int
 
-    package init(database: any Database, blobs: any BlobStore, activity: Activity, clock: WallClock = .system) {
+    package init(
+        database: any Database, blobs: any BlobStore, activity: Activity, clock: WallClock = .system,
+        smallContentLimit: Int = RegistryStore.defaultSmallContentLimit
+    ) {
+        self.smallContentLimit = smallContentLimit
         self.database = database
         self.blobs = blobs
         self.activity = activity

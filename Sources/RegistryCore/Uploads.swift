@@ -8,19 +8,36 @@ internal import Synchronization
 /// Uploads from clients (distribution specification, "Pushing blobs").
 ///
 /// The upload's bytes lie in a file whose name binds it to its repository, so an upload survives a restart of the
-/// server without a row in the database: the next request hashes the prefix again and goes on.
+/// server without a row in the database: the next request hashes the prefix again and goes on. Before the first byte has arrived
+/// there is no file, and small content that comes with the request that ends the upload never gets one (decision 0015).
 package final class Uploads: Sendable {
     /// Content is handed to the store in segments of this size: hashing and writing are cheap per segment, not per network read.
     static let segmentSize = 1 << 20
 
+    /// How far an upload has come.
+    private enum Upload: Sendable {
+        /// Nothing has arrived since the time given, in milliseconds since 1970.
+        case empty(since: Int64)
+        case staged(any StagedBlob)
+
+        var size: Int64 {
+            switch self {
+            case .empty: 0
+            case .staged(let staged): staged.size
+            }
+        }
+    }
+
     private enum Slot: Sendable {
         /// A request is writing.
         case busy
-        case idle(any StagedBlob)
+        case idle(Upload)
     }
 
     /// Uploads kept open between requests. Beyond it the one idle for longest is closed; its next request opens and hashes it again.
     private static let openLimit = 256
+    /// Uploads of which nothing is known but in memory. Beyond it each gets its file when it begins.
+    private static let emptyLimit = 10_000
 
     private struct Slots {
         var byName: [StagingName: Slot] = [:]
@@ -55,8 +72,10 @@ package final class Uploads: Sendable {
         let (high, low) = (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max))
         let identifier = ASCII.hex(withUnsafeBytes(of: (high, low)) { Array($0) })
         let staging = try Self.staging(identifier, name, registry)
-        let staged = try await self.store.blobs.stage(staging)
-        self.release(staging, staged)
+        let isFull = self.slots.withLock { $0.byName.count >= Self.emptyLimit }
+        let upload =
+            isFull ? Upload.staged(try await self.store.blobs.stage(staging)) : .empty(since: self.store.clock.milliseconds())
+        self.release(staging, upload)
         return identifier
     }
 
@@ -65,9 +84,9 @@ package final class Uploads: Sendable {
     /// - Throws: `BLOB_UPLOAD_UNKNOWN`.
     package func size(of identifier: String, in name: RepositoryName, of registry: RegistryID) async throws -> Int64 {
         let staging = try Self.staging(identifier, name, registry)
-        let staged = try await self.take(staging, name)
-        self.release(staging, staged)
-        return staged.size
+        let upload = try await self.take(staging, name)
+        self.release(staging, upload)
+        return upload.size
     }
 
     /// Appends a chunk.
@@ -81,26 +100,11 @@ package final class Uploads: Sendable {
         _ body: Body, range: Range?, length: Int64?, to identifier: String, in name: RepositoryName, of registry: RegistryID
     ) async throws -> Int64 where Body.Element == ByteBuffer {
         let staging = try Self.staging(identifier, name, registry)
-        let staged = try await self.take(staging, name)
-        defer { self.release(staging, staged) }
-        if let range {
-            guard range.start == staged.size else { throw Self.outOfOrder(range, staged.size) }
-            if let length, length != range.end - range.start + 1 {
-                throw RegistryError(
-                    .sizeInvalid,
-                    "Content-Range \(range.start)-\(range.end) is \(range.end - range.start + 1) bytes but Content-Length is \(length)")
-            }
-        }
-        let before = staged.size
-        try await Self.receive(body, into: staged)
-        // A client that went away in the middle has not ended its chunk: what arrived is kept, and it can go on behind it.
-        if let length = length ?? range.map({ $0.end - $0.start + 1 }), staged.size - before != length {
-            throw RegistryError(
-                .sizeInvalid,
-                "\(staged.size - before) bytes arrived of the \(length) that were announced; the upload has \(staged.size) bytes now",
-                detail: ["offset": String(staged.size)])
-        }
-        return staged.size
+        var upload = try await self.take(staging, name)
+        defer { self.release(staging, upload) }
+        let tail = try await self.receive(body, range: range, length: length, into: &upload, staging)
+        try await self.keep(tail, in: &upload, staging)
+        return upload.size
     }
 
     /// Appends what is left, verifies the whole and links it into the repository.
@@ -110,13 +114,23 @@ package final class Uploads: Sendable {
         _ body: Body?, range: Range?, length: Int64?, as digest: Digest, upload identifier: String, in name: RepositoryName,
         of registry: RegistryID
     ) async throws -> StoredBlob where Body.Element == ByteBuffer {
-        if let body { _ = try await self.append(body, range: range, length: length, to: identifier, in: name, of: registry) }
         let staging = try Self.staging(identifier, name, registry)
-        let staged = try await self.take(staging, name)
+        var upload = try await self.take(staging, name)
+        var tail = ByteBuffer()
+        do {
+            if let body { tail = try await self.receive(body, range: range, length: length, into: &upload, staging) }
+        } catch {
+            self.release(staging, upload)
+            throw error
+        }
         // The upload is over, whatever comes of it; until then nobody else takes it up.
         defer { self.slots.withLock { $0.byName[staging] = nil } }
         do {
-            let stored = try await self.store.blobs.commit(staged, as: digest, size: nil)
+            if case .empty = upload, tail.readableBytes <= self.store.smallContentLimit {
+                return try await self.store.admit(small: tail, as: digest, into: name, of: registry)
+            }
+            try await self.keep(tail, in: &upload, staging)
+            let stored = try await self.store.blobs.commit(self.staged(&upload, staging), as: digest, size: nil)
             try await self.store.admit(stored, into: name, of: registry)
             return stored
         } catch let error as PersistenceError {
@@ -127,9 +141,9 @@ package final class Uploads: Sendable {
     /// Gives an upload up.
     package func cancel(_ identifier: String, in name: RepositoryName, of registry: RegistryID) async throws {
         let staging = try Self.staging(identifier, name, registry)
-        _ = try await self.take(staging, name)
+        let upload = try await self.take(staging, name)
         defer { self.slots.withLock { $0.byName[staging] = nil } }
-        try await self.store.blobs.discard(staging)
+        if case .staged = upload { try await self.store.blobs.discard(staging) }
     }
 
     /// Gives up uploads without a byte for `age` milliseconds, of this process and of earlier ones.
@@ -137,7 +151,11 @@ package final class Uploads: Sendable {
     /// - Returns: how many.
     func expire(olderThan age: Int64) async throws -> Int {
         let before = self.store.clock.milliseconds() - age
-        var count = 0
+        var count = self.slots.withLock { slots in
+            let empty = Self.empty(since: before, slots)
+            for (name, _) in empty { slots.byName[name] = nil }
+            return empty.count
+        }
         for (name, modified) in try await self.store.blobs.staged(in: .uploads) where modified < before {
             // One that a request is writing to is not idle, whatever its file says.
             let isOurs = self.slots.withLock { slots in
@@ -151,6 +169,15 @@ package final class Uploads: Sendable {
             count += 1
         }
         return count
+    }
+
+    /// Uploads of which nothing has arrived and that nobody has asked for since `time`, with when they began.
+    func empty(since time: Int64) -> [(name: StagingName, begun: Int64)] { self.slots.withLock { Self.empty(since: time, $0) } }
+
+    private static func empty(since time: Int64, _ slots: Slots) -> [(name: StagingName, begun: Int64)] {
+        slots.byName.compactMap { name, slot in
+            if case .idle(.empty(let begun)) = slot, begun < time { (name, begun) } else { nil }
+        }
     }
 
     private static func staging(_ identifier: String, _ name: RepositoryName, _ registry: RegistryID) throws -> StagingName {
@@ -167,19 +194,19 @@ package final class Uploads: Sendable {
     }
 
     /// Takes an upload for one request. A second request for the same upload is refused, not queued: its chunk could only be out of order.
-    private func take(_ staging: StagingName, _ name: RepositoryName) async throws -> any StagedBlob {
+    private func take(_ staging: StagingName, _ name: RepositoryName) async throws -> Upload {
         let slot = self.slots.withLock { slots in
             defer { slots.byName[staging] = .busy }
             return slots.byName[staging]
         }
         switch slot {
-        case .idle(let staged): return staged
+        case .idle(let upload): return upload
         case .busy:
             throw RegistryError(.blobUploadInvalid, "another request is writing to this upload; wait for its answer", status: 409)
         case nil:
             do {
                 guard let staged = try await self.store.blobs.resume(staging) else { throw RegistryError.uploadUnknown(name) }
-                return staged
+                return .staged(staged)
             } catch {
                 self.slots.withLock { $0.byName[staging] = nil }
                 throw error
@@ -187,15 +214,17 @@ package final class Uploads: Sendable {
         }
     }
 
-    private func release(_ staging: StagingName, _ staged: any StagedBlob) {
+    private func release(_ staging: StagingName, _ upload: Upload) {
         self.slots.withLock { slots in
-            slots.byName[staging] = .idle(staged)
+            slots.byName[staging] = .idle(upload)
+            // What has no file costs none, and could not be found again.
+            guard case .staged = upload else { return }
             slots.idleOrder.append(staging)
             guard slots.idleOrder.count > 2 * Self.openLimit else { return }
             // Each upload once, at its latest place.
             var seen: Set<StagingName> = []
             let idle = slots.idleOrder.reversed().filter { name in
-                guard case .idle = slots.byName[name] else { return false }
+                guard case .idle(.staged) = slots.byName[name] else { return false }
                 return seen.insert(name).inserted
             }
             for name in idle.dropFirst(Self.openLimit) { slots.byName[name] = nil }
@@ -203,26 +232,69 @@ package final class Uploads: Sendable {
         }
     }
 
-    /// Gathers network reads into segments and hands each to the store.
-    private static func receive<Body: AsyncSequence & Sendable>(_ body: Body, into staged: any StagedBlob) async throws
-    where Body.Element == ByteBuffer {
+    /// The file of an upload, made now if there was none.
+    private func staged(_ upload: inout Upload, _ staging: StagingName) async throws -> any StagedBlob {
+        if case .staged(let staged) = upload { return staged }
+        let staged = try await self.store.blobs.stage(staging)
+        upload = .staged(staged)
+        return staged
+    }
+
+    private func keep(_ bytes: ByteBuffer, in upload: inout Upload, _ staging: StagingName) async throws {
+        if bytes.readableBytes > 0 { try await self.staged(&upload, staging).append(bytes) }
+    }
+
+    /// Takes a chunk in: whole segments go to the store, the rest is returned.
+    private func receive<Body: AsyncSequence & Sendable>(
+        _ body: Body, range: Range?, length: Int64?, into upload: inout Upload, _ staging: StagingName
+    ) async throws -> ByteBuffer where Body.Element == ByteBuffer {
+        if let range {
+            guard range.start == upload.size else { throw Self.outOfOrder(range, upload.size) }
+            if let length, length != range.end - range.start + 1 {
+                throw RegistryError(
+                    .sizeInvalid,
+                    "Content-Range \(range.start)-\(range.end) is \(range.end - range.start + 1) bytes but Content-Length is \(length)")
+            }
+        }
+        let length = length ?? range.map { $0.end - $0.start + 1 }
+        let before = upload.size
+        let tail = try await self.receive(body, length: length, into: &upload, staging)
+        // A client that went away in the middle has not ended its chunk: what arrived is kept, and it can go on behind it.
+        if let length, upload.size + Int64(tail.readableBytes) - before != length {
+            try await self.keep(tail, in: &upload, staging)
+            throw RegistryError(
+                .sizeInvalid,
+                "\(upload.size - before) bytes arrived of the \(length) that were announced; the upload has \(upload.size) bytes now",
+                detail: ["offset": String(upload.size)])
+        }
+        return tail
+    }
+
+    /// Gathers network reads into segments and hands each to the store; returns what is less than one.
+    private func receive<Body: AsyncSequence & Sendable>(
+        _ body: Body, length: Int64?, into upload: inout Upload, _ staging: StagingName
+    ) async throws -> ByteBuffer where Body.Element == ByteBuffer {
         var segment = ByteBuffer()
         var body = body.makeAsyncIterator()
         while true {
             var buffer: ByteBuffer
             do {
-                guard let next = try await body.next() else { break }
+                guard let next = try await body.next() else { return segment }
                 buffer = next
             } catch {
                 // What has arrived is kept: the client asks for the status and goes on behind it.
-                if segment.readableBytes > 0 { try? await staged.append(segment) }
+                try? await self.keep(segment, in: &upload, staging)
                 throw error
+            }
+            if segment.readableBytes == 0 {
+                if length == Int64(buffer.readableBytes) { return buffer }
+                // One allocation for each segment, not one for each doubling.
+                segment.reserveCapacity(Int(min(Int64(Self.segmentSize + buffer.readableBytes), length ?? 0)))
             }
             segment.writeBuffer(&buffer)
             // Whole segments, so that a store may write them as they are.
-            while let whole = segment.readSlice(length: self.segmentSize) { try await staged.append(whole) }
+            while let whole = segment.readSlice(length: Self.segmentSize) { try await self.keep(whole, in: &upload, staging) }
             if segment.readableBytes == 0 { segment.clear() } else if segment.readerIndex > 0 { segment.discardReadBytes() }
         }
-        if segment.readableBytes > 0 { try await staged.append(segment) }
     }
 }

@@ -115,7 +115,7 @@ final class UploadEngine: Sendable {
     }
 
     private func sendChunk(of stored: StoredBlob, at offset: Int64, toUpload path: String) async throws -> RegistryClient.Appended {
-        let reader = try await self.store.blobs.open(stored)
+        let reader = try await self.store.open(stored)
         let chunk = try await reader.read(at: offset, count: Int(min(Int64(self.gate.chunk(of: Self.chunkSize)), stored.size - offset)))
         let bytes = Array(chunk.readableBytesView)
         try await self.gate.pace(bytes.count)

@@ -87,7 +87,7 @@ import Foundation
             let stored = try await site.store.manifest(.tag(tag("c\(index)")), in: repository("pushed"), of: site.registry)
             #expect(stored.bytes == image.manifest.bytes)
             for blob in image.blobs {
-                let reader = try await site.blobs.open(try await site.store.blob(blob.digest, in: repository("pushed"), of: site.registry))
+                let reader = try await site.store.open(try await site.store.blob(blob.digest, in: repository("pushed"), of: site.registry))
                 #expect(Digest.of(try await reader.read(at: 0, count: Int(reader.size)).readableBytesView) == blob.digest)
             }
         }

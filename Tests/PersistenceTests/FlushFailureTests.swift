@@ -73,7 +73,7 @@ private final class RefusingWitness: FileWitness {
 
     @Test("R7 a flush that fails at the commit ends the upload; the client is told and begins anew")
     func atCommit() async throws {
-        let site = try await Site()
+        let site = try await Site(smallContentLimit: 0)
         let witness = RefusingWitness(alsoRemovals: false)
         FileWitnesses.watch(site.scratch.path, by: witness)
         defer { FileWitnesses.unwatch(site.scratch.path) }

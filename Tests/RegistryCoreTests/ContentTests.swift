@@ -53,14 +53,14 @@ import Testing
 
     @Test("R7 pushing again mends a blob whose file is gone or cut short", arguments: [false, true])
     func mending(isCutShort: Bool) async throws {
-        let site = try await Site()
+        let site = try await Site(smallContentLimit: 0)
         let layer = Fixture.layer("precious")
         try await site.push(layer, to: self.app)
         let files = site.scratch.files(below: "blobs")
         let path = try "\(site.scratch.path)/blobs/\(#require(files.first))"
         if isCutShort { try File(path, .readWriteExisting).truncate(to: 3) } else { try FileSystem.remove(path) }
         try await site.push(layer, to: self.app)
-        let reader = try await site.blobs.open(site.store.blob(layer.digest, in: self.app, of: site.registry))
+        let reader = try await site.store.open(site.store.blob(layer.digest, in: self.app, of: site.registry))
         #expect(try await Array(reader.read(at: 0, count: layer.bytes.count).readableBytesView) == layer.bytes)
     }
 
@@ -186,7 +186,7 @@ import Testing
 
     @Test("R1 mounting links a blob from a repository that has it, and only from there")
     func mount() async throws {
-        let site = try await Site()
+        let site = try await Site(smallContentLimit: 0)
         let layer = Fixture.layer("shared")
         try await site.push(layer, to: repository("source"))
         let (target, none) = (repository("target"), repository("none"))

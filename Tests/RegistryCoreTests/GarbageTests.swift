@@ -21,7 +21,7 @@ import Foundation
 
     /// Files have the time of the machine, so the clock starts there.
     private func makeSite() async throws -> Site {
-        try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)))
+        try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)), smallContentLimit: 0)
     }
 
     private func collect(_ site: Site, _ policy: GarbagePolicy = GarbagePolicy()) async throws -> GarbageReport {
@@ -45,7 +45,7 @@ import Foundation
         }
         for blob in one.blobs + two.blobs + signature.blobs {
             let stored = try await site.store.blob(blob.digest, in: self.app, of: site.registry)
-            let reader = try await site.blobs.open(stored)
+            let reader = try await site.store.open(stored)
             #expect(try await Array(reader.read(at: 0, count: Int(stored.size)).readableBytesView) == blob.bytes)
         }
     }
@@ -130,7 +130,7 @@ import Foundation
         let report = try await GarbageCollector(store: store, uploads: Uploads(store: store)).collect(GarbagePolicy())
         #expect(report.blobs == 1)
         let stored = try await site.store.blob(layer.digest, in: self.app, of: site.registry)
-        let reader = try await site.blobs.open(stored)
+        let reader = try await site.store.open(stored)
         #expect(try await Array(reader.read(at: 0, count: Int(stored.size)).readableBytesView) == layer.bytes)
     }
 }

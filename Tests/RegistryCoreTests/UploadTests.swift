@@ -168,7 +168,7 @@ import Testing
         #expect(site.scratch.files(below: "blobs").count == 1)
         for number in 0..<8 {
             let blob = try await site.store.blob(content.digest, in: repository("team/app\(number)"), of: site.registry)
-            let reader = try await site.blobs.open(blob)
+            let reader = try await site.store.open(blob)
             #expect(Array(try await reader.read(at: 0, count: 300_000).readableBytesView) == content.bytes)
         }
         #expect(try await site.store.usage(of: site.registry) == 300_000)

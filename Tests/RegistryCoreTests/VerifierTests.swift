@@ -54,7 +54,7 @@ import Foundation
 
     @Test("R7 what was pushed verifies, to the last byte")
     func clean() async throws {
-        let site = try await Site()
+        let site = try await Site(smallContentLimit: 0)
         let image = TestImage("one", layers: [Fixture.layer(bytes: 2_500_000, seed: 4), Fixture.layer("")])
         try await site.push(image, tags: [tag("v1")], to: self.app)
         try await site.put(Fixture.index([image.manifest.descriptor]), tags: [tag("all")], to: self.app)
@@ -67,7 +67,7 @@ import Foundation
 
     @Test("R7 damaged, shortened, lengthened and lost files are found and told apart")
     func files() async throws {
-        let site = try await Site()
+        let site = try await Site(smallContentLimit: 0)
         let layers = (0..<4).map { Fixture.layer(bytes: 5000, seed: UInt64($0)) }
         let image = TestImage("one", layers: layers)
         try await site.push(image, tags: [tag("v1")], to: self.app)
@@ -87,7 +87,7 @@ import Foundation
 
     @Test("R7 a quarantined blob is unknown, its file is kept, and the next push of it mends the image")
     func quarantineOfBlob() async throws {
-        let site = try await Site()
+        let site = try await Site(smallContentLimit: 0)
         let image = TestImage("one")
         try await site.push(image, tags: [tag("v1")], to: self.app)
         let bad = image.layers[0]
@@ -110,7 +110,7 @@ import Foundation
 
     @Test("R7 distribution_4489_zeroByteManifest: a manifest without bytes is never taken, and one that lost its bytes is found and goes")
     func distribution_4489_zeroByteManifest() async throws {
-        let site = try await Site()
+        let site = try await Site(smallContentLimit: 0)
         let image = TestImage("one")
         for blob in image.blobs { try await site.push(blob, to: self.app) }
         for type in MediaType.manifests {
@@ -133,7 +133,7 @@ import Foundation
 
     @Test("R7 rows that contradict each other are found, and quarantine removes what points nowhere")
     func rows() async throws {
-        let site = try await Site()
+        let site = try await Site(smallContentLimit: 0)
         let (one, two) = (TestImage("one"), TestImage("two"))
         try await site.push(one, tags: [tag("v1")], to: self.app)
         try await site.push(two, tags: [tag("v2")], to: self.app)
@@ -150,7 +150,7 @@ import Foundation
 
     @Test("R6 a dry run lists with reasons what a collection then removes, and changes nothing")
     func survey() async throws {
-        let site = try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)))
+        let site = try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)), smallContentLimit: 0)
         let (kept, gone, child) = (TestImage("kept"), TestImage("gone"), TestImage("child"))
         try await site.push(kept, tags: [tag("v1")], to: self.app)
         try await site.push(gone, to: self.app)
@@ -185,7 +185,7 @@ import Foundation
 
     @Test("R6 distribution_3178_childrenOfTaggedIndex: collecting untagged manifests leaves the children of tagged indexes alone")
     func distribution_3178_childrenOfTaggedIndex() async throws {
-        let site = try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)))
+        let site = try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)), smallContentLimit: 0)
         let (amd, arm, tagged, orphan) = (TestImage("amd64"), TestImage("arm64"), TestImage("tagged"), TestImage("orphan"))
         let other = repository("images/other")
         for image in [amd, arm, tagged, orphan] { try await site.push(image, to: self.app) }

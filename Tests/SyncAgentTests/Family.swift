@@ -296,7 +296,7 @@ final class Family: Sendable {
         guard manifest.bytes == image.manifest.bytes else { return false }
         for content in image.blobs {
             let stored = try await self.child.store.blob(content.digest, in: name, of: self.child.registry)
-            let reader = try await self.child.blobs.open(stored)
+            let reader = try await self.child.store.open(stored)
             guard Array(try await reader.read(at: 0, count: content.bytes.count).readableBytesView) == content.bytes else { return false }
         }
         return true

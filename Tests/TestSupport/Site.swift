@@ -23,7 +23,8 @@ package final class Site: Sendable {
     package let identities: IdentityStore
     package let registry: RegistryID
 
-    package init(clock: TestClock = TestClock()) async throws {
+    /// - Parameter smallContentLimit: 0 where a test is about files of blobs.
+    package init(clock: TestClock = TestClock(), smallContentLimit: Int = RegistryStore.defaultSmallContentLimit) async throws {
         self.scratch = ScratchFolder()
         self.clock = clock
         self.folder = try DataFolder(self.scratch.path)
@@ -34,7 +35,8 @@ package final class Site: Sendable {
         let activity = Activity()
         self.activity = activity
         self.blobs = FileBlobStore(folder: self.folder, pool: .singleton)
-        self.store = RegistryStore(database: self.database, blobs: self.blobs, activity: activity, clock: clock.wall)
+        self.store = RegistryStore(
+            database: self.database, blobs: self.blobs, activity: activity, clock: clock.wall, smallContentLimit: smallContentLimit)
         self.uploads = Uploads(store: self.store)
         self.identities = IdentityStore(database: self.database, clock: clock.wall) { activity.signal() }
         self.registry = try await self.store.registry(named: "harbour")

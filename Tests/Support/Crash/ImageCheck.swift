@@ -91,7 +91,7 @@ package enum ImageCheck {
                 problems.append("transferred content \(digest) is not there")
                 continue
             }
-            let reader = try await layers.blobs.open(stored)
+            let reader = try await layers.store.open(stored)
             let bytes = Array(try await reader.read(at: 0, count: Int(stored.size)).readableBytesView)
             if bytes != content.bytes { problems.append("transferred content \(digest) differs") }
         }

@@ -21,6 +21,9 @@ package struct Layers: Sendable {
     package let tokens: TokenAuthority
     package let registry: RegistryID
 
+    /// Between the sizes of what is pushed: some of it lies in rows, some in files.
+    private static let smallContentLimit = 1500
+
     /// - Parameters:
     ///   - tokenTime: the instant at which signed tokens are looked at, in milliseconds since 1970.
     ///   - directFrom: bytes from which on content is written around the page cache.
@@ -32,7 +35,9 @@ package struct Layers: Sendable {
         )
         do {
             self.blobs = FileBlobStore(folder: self.folder, pool: .singleton, directFrom: directFrom)
-            self.store = RegistryStore(database: self.database, blobs: self.blobs, activity: Activity(), clock: clock.wall)
+            self.store = RegistryStore(
+                database: self.database, blobs: self.blobs, activity: Activity(), clock: clock.wall,
+                smallContentLimit: Self.smallContentLimit)
             self.uploads = Uploads(store: self.store)
             self.identities = IdentityStore(database: self.database, clock: clock.wall)
             self.tokens = try await TokenAuthority(folder: self.folder.keysPath, tenantID: "tenant", clock: WallClock { tokenTime })
@@ -117,7 +122,7 @@ package struct Layers: Sendable {
         do {
             stored = try await self.store.blob(digest, in: name, of: self.registry)
         } catch let error as RegistryError where error.code == .blobUnknown { return nil }
-        let reader = try await self.store.blobs.open(stored)
+        let reader = try await self.store.open(stored)
         return Array(try await reader.read(at: 0, count: Int(stored.size)).readableBytesView)
     }
 }

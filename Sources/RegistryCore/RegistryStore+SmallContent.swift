@@ -1,0 +1,88 @@
+// Small content lies in its row: a push then costs its share of one commit, and neither a file nor a flush of its own.
+
+package import NIOCore
+package import OCI
+package import Persistence
+
+extension StoredBlob {
+    /// Stands in place of a file's generation where the content lies in the row.
+    static let inRow = "row"
+
+    package var isInRow: Bool { self.generation == Self.inRow }
+}
+
+/// Content that was read from its row.
+private struct RowReader: BlobReader {
+    let content: ByteBuffer
+
+    var size: Int64 { Int64(self.content.readableBytes) }
+    var file: File? { nil }
+    var bytes: ByteBuffer? { self.content }
+
+    func read(at offset: Int64, count: Int) async throws -> ByteBuffer {
+        let start = Int(max(0, min(offset, self.size)))
+        // Within the buffer by the line above.
+        return self.content.getSlice(at: self.content.readerIndex + start, length: max(0, min(count, Int(self.size) - start)))
+            ?? ByteBuffer()
+    }
+}
+
+extension RegistryStore {
+    /// Bytes up to which content lies in its row unless the store is told otherwise (decision 0015).
+    package static let defaultSmallContentLimit = 32 << 10
+
+    /// Opens content, wherever it lies.
+    package func open(_ blob: StoredBlob) async throws -> any BlobReader {
+        guard blob.isInRow else { return try await self.blobs.open(blob) }
+        let bytes = try await self.database.read { session in
+            try session.row("SELECT content FROM blob WHERE digest = ? AND generation = ?", SQLValue(blob.digest), .text(StoredBlob.inRow))?
+                .blob(0)
+        }
+        guard let bytes else {
+            throw PersistenceError(.notFound, tried: "read \(blob.digest)", cause: "it is not in the database any more")
+        }
+        return RowReader(content: ByteBuffer(bytes: bytes))
+    }
+
+    /// Verifies small content, keeps it in its row and, when `name` is given, links it into a repository, all in one commit.
+    ///
+    /// - Throws: ``PersistenceError`` with `digestMismatch`; nothing is kept then.
+    package func admit(small content: ByteBuffer, as digest: Digest, into name: RepositoryName?, of registry: RegistryID) async throws
+        -> StoredBlob
+    {
+        let actual = Digest.of(content.readableBytesView, algorithm: digest.algorithm)
+        guard actual == digest else {
+            throw PersistenceError(
+                .digestMismatch, tried: "store \(digest)", cause: "the content that arrived has digest \(actual)")
+        }
+        let now = self.clock.milliseconds()
+        let (bytes, size) = (Array(content.readableBytesView), Int64(content.readableBytes))
+        let stored = StoredBlob(digest: digest, size: size, generation: StoredBlob.inRow)
+        let kept = try await self.database.write { session in
+            // Content in a row is written again: what was damaged there is mended by it.
+            let row = try session.row(
+                """
+                INSERT INTO blob (digest, size, generation, created, lease, content) VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease),
+                    size = CASE generation WHEN excluded.generation THEN excluded.size ELSE size END,
+                    content = CASE generation WHEN excluded.generation THEN excluded.content END
+                RETURNING generation
+                """, SQLValue(digest), .integer(size), .text(StoredBlob.inRow), .integer(now), .integer(now + Self.leaseDuration),
+                .blob(bytes))
+            try Self.link(digest, into: name, of: registry, now: now, session)
+            return row?.text(0)
+        }
+        // It lies in a file already; one that is gone or cut short is worth less than what has just been verified.
+        guard let kept, kept != StoredBlob.inRow else { return stored }
+        let earlier = StoredBlob(digest: digest, size: size, generation: kept)
+        if await self.isWhole(earlier) { return earlier }
+        let replaced = try await self.database.write { session in
+            try session.execute(
+                "UPDATE blob SET generation = ?, size = ?, content = ? WHERE digest = ? AND generation = ?", .text(StoredBlob.inRow),
+                .integer(size), .blob(bytes), SQLValue(digest), SQLValue(kept))
+        }
+        if replaced > 0 { try await self.blobs.delete(earlier) }
+        self.versions.contentRemoved()
+        return stored
+    }
+}
