@@ -27,7 +27,7 @@ build:
 
 release:
 	@Scripts/install-clients build
-	swift build -c release --product outport
+	swift build -c release --static-swift-stdlib --product outport
 
 # The tests with real clients come after the others: they measure time and memory. A run that hangs ends with its log.
 # All tests at once would starve each other on two cores: a few at a time.

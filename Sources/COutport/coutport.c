@@ -2,9 +2,13 @@
 #include "coutport.h"
 
 #include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
+#include <unistd.h>
 #ifdef __linux__
 #include <link.h>
+#include <malloc.h>
 #endif
 
 ssize_t outport_read_cached(int descriptor, void *target, size_t count, int64_t offset) {
@@ -47,5 +51,31 @@ void outport_each_library(void (*body)(const char *, void *), void *context) {
     dl_iterate_phdr(outport_visit_library, &visit);
 #else
     (void)body, (void)context;
+#endif
+}
+
+#ifdef __linux__
+static int outport_give_back_object(struct dl_phdr_info *info, size_t size, void *data) {
+    (void)size, (void)data;
+    if (info->dlpi_name && !strcmp(info->dlpi_name, "linux-vdso.so.1")) return 0;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        // What may be written, relocated data among it, has no other copy.
+        if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W)) continue;
+        uintptr_t begin = (info->dlpi_addr + segment->p_vaddr) & ~(page - 1);
+        uintptr_t end = (info->dlpi_addr + segment->p_vaddr + segment->p_memsz) & ~(page - 1);
+        if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
+    return 0;
+}
+#endif
+
+void outport_give_back_startup(void) {
+#ifdef __linux__
+    dl_iterate_phdr(outport_give_back_object, NULL);
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 #endif
 }

@@ -121,7 +121,15 @@ package final class AccessLog: Sendable {
 
     /// A path as sent by a client: control characters and blanks could forge a line.
     private static func append(_ path: String, to lines: inout [UInt8]) {
-        for byte in path.utf8.prefix(1024) { lines.append(byte > 0x20 && byte < 0x7f ? byte : UInt8(ascii: "?")) }
+        var path = path
+        path.withUTF8 { bytes in
+            let part = bytes.prefix(1024)
+            if part.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) {
+                lines.append(contentsOf: part)
+            } else {
+                lines.append(contentsOf: part.map { $0 > 0x20 && $0 < 0x7f ? $0 : UInt8(ascii: "?") })
+            }
+        }
     }
 
     private static func write(_ bytes: [UInt8]) {

@@ -82,7 +82,10 @@ package struct HTTPListener: Service {
         defer { self.log?.flush() }
         let server = channel.server(
             configuration: .init(address: .hostname(self.address.host, port: self.address.port ?? 0), backlog: 1024),
-            onServerRunning: { channel in await onRunning(channel.localAddress?.port ?? 0) },
+            onServerRunning: { channel in
+                await onRunning(channel.localAddress?.port ?? 0)
+                StartupMemory.giveBack()
+            },
             eventLoopGroup: self.eventLoopGroup, logger: quiet)
         do {
             try await server.run()

@@ -11,12 +11,15 @@ package struct HotRequest {
     package let path: String
     /// The `Host` header as sent.
     package let host: String
-    /// What follows `Bearer `.
-    package let token: Substring
+    /// The `Authorization` header, which begins with `Bearer `.
+    package let authorization: String
     /// The `Range` header.
     package let range: String?
     /// The `Accept` headers, joined.
     package let accept: String?
+
+    /// What follows `Bearer `.
+    package var token: Substring { self.authorization.dropFirst(7) }
 }
 
 /// An answer, serialised.

@@ -85,7 +85,7 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// The answer to the request whose end has not been read yet.
     private var answer: (answer: HotAnswer, request: HotRequest, started: NIODeadline)?
     /// The token of the last hot request.
-    private var granted: (token: Substring, grant: HotGrant)?
+    private var granted: (authorization: String, grant: HotGrant)?
     /// Writes beneath the encoder.
     private var encoder: ChannelHandlerContext?
     private var address = ""
@@ -143,7 +143,7 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
         switch part {
         case .head(let head):
             if self.coldInFlight == 0, context.channel.isWritable, let responder, let request = HotRequest(head),
-                let grant = self.grant(request.token, responder), let answer = responder.answer(request, grant)
+                let grant = self.grant(request, responder), let answer = responder.answer(request, grant)
             {
                 self.answer = (answer, request, self.lastActivity)
                 return
@@ -164,10 +164,10 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// What the token lets its bearer do. Comparing it with the last one costs a tenth of finding it among all.
-    private func grant(_ token: Substring, _ responder: any HotResponder) -> HotGrant? {
-        if let granted, granted.token == token { return granted.grant }
-        let grant = responder.grant(for: token)
-        self.granted = grant.map { (token, $0) }
+    private func grant(_ request: HotRequest, _ responder: any HotResponder) -> HotGrant? {
+        if let granted, granted.authorization == request.authorization { return granted.grant }
+        let grant = responder.grant(for: request.token)
+        self.granted = grant.map { (request.authorization, $0) }
         return grant
     }
 
@@ -435,25 +435,25 @@ extension HotRequest {
     /// Only what is plain at a glance: GET or HEAD of a `/v2/` path without escapes or query, over HTTP/1.1, with a bearer token,
     /// and no header that would change the answer or the connection.
     fileprivate init?(_ head: HTTPRequestHead) {
-        guard head.method == .GET || head.method == .HEAD, head.version == .http1_1, head.uri.utf8.starts(with: "/v2/".utf8),
+        guard head.method == .GET || head.method == .HEAD, head.version == .http1_1, head.uri.hasPrefix("/v2/"),
             !head.uri.utf8.contains(where: { $0 == UInt8(ascii: "?") || $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "#") })
         else { return nil }
         var host: String?
-        var token: Substring?
+        var authorization: String?
         var range: String?
         var accept: String?
         for (name, value) in head.headers {
             switch name.utf8.count {
-            case 4 where Self.equal(name, "host"):
+            case 4 where name == "Host" || Self.equal(name, "host"):
                 guard host == nil else { return nil }
                 host = value
-            case 13 where Self.equal(name, "authorization"):
-                guard token == nil, value.utf8.count > 7, value.utf8.starts(with: "Bearer ".utf8) else { return nil }
-                token = value.dropFirst(7)
+            case 13 where name == "Authorization" || Self.equal(name, "authorization"):
+                guard authorization == nil, value.utf8.count > 7, value.hasPrefix("Bearer ") else { return nil }
+                authorization = value
             case 5 where Self.equal(name, "range"):
                 guard range == nil else { return nil }
                 range = value
-            case 6 where Self.equal(name, "accept"): accept = accept.map { "\($0),\(value)" } ?? value
+            case 6 where name == "Accept" || Self.equal(name, "accept"): accept = accept.map { "\($0),\(value)" } ?? value
             case 10 where Self.equal(name, "connection"): guard Self.equal(value, "keep-alive") else { return nil }
             case 13 where Self.equal(name, "if-none-match"), 8 where Self.equal(name, "if-match"), 8 where Self.equal(name, "if-range"),
                 17 where Self.equal(name, "if-modified-since"), 19 where Self.equal(name, "if-unmodified-since"),
@@ -464,8 +464,8 @@ extension HotRequest {
             default: break
             }
         }
-        guard let host, let token else { return nil }
-        self.init(isHead: head.method == .HEAD, path: head.uri, host: host, token: token, range: range, accept: accept)
+        guard let host, let authorization else { return nil }
+        self.init(isHead: head.method == .HEAD, path: head.uri, host: host, authorization: authorization, range: range, accept: accept)
     }
 
     /// Whether a header name is `lower`, whatever its letter case.

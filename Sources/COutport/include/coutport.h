@@ -15,4 +15,8 @@ int outport_open_direct(const char *path);
 /// Calls `body` with the path of each shared library this process has loaded, the loader among them.
 void outport_each_library(void (*body)(const char *path, void *context), void *context);
 
+/// Takes program text and heap that only the start has used out of the process's memory. Text that is needed again comes back from the
+/// page cache; nothing that may have been written to is touched but by the allocator itself.
+void outport_give_back_startup(void);
+
 #endif
