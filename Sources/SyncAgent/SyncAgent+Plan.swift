@@ -91,7 +91,9 @@ extension SyncAgent {
     private func pendingUploads() async throws -> Int64 {
         var bytes: Int64 = 0
         var seen: Set<Digest> = []
-        for entry in try await self.store.outbox(of: self.registry, dueAt: .max, limit: 1000) {
+        for entry in try await self.store.outbox(
+            of: self.registry, dueAt: self.clock.seconds + RegistryStore.longestRefusal, limit: 1000)
+        {
             let digest: Digest?
             switch (entry.subject, entry.target) {
             case (.tag, let target?): digest = try Digest(target)

@@ -79,6 +79,22 @@ import Testing
         #expect(third.bytes == 0 && third.images.isEmpty)
     }
 
+    @Test("B3 C7 the plan of a ReadWrite connected registry tells what would go up, at most")
+    func planUpward() async throws {
+        let family = try await Family(mode: .readWrite)
+        try await family.introduce()
+        let (one, two) = (TestImage("one"), TestImage("two", layers: [Fixture.layer("layer of one"), Fixture.layer("more")]))
+        try await family.parent.site.push(one, tags: [tag("v1")], to: self.app)
+        // Windows are closed from here on: nothing moves before the plan is told.
+        try await family.parent.configure("site1", mode: .readWrite, schedule: "0 22 * * *", window: "PT1H")
+        try await family.child.push(two, tags: [tag("v2")], to: self.app)
+        let plan = try #require(try await self.plan(family))
+        // The layer of both is here, whoever brought it.
+        #expect(plan.bytes == Int64(one.config.bytes.count + one.manifest.bytes.count))
+        let missing = [two.config, two.layers[1], two.manifest].reduce(0) { $0 + $1.bytes.count }
+        #expect(plan.bytesUp == Int64(missing))
+    }
+
     @Test("B3 C14 a transfer stops where the budget ends and goes on at the same byte in the next hour; the reason is visible")
     func budget() async throws {
         let family = try await Family(budget: ByteBudget(hour: self.mebibyte))
