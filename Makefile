@@ -5,7 +5,7 @@ SOURCES := Package.swift Sources Tests
 # A crash in a service must not spend seconds of every core on symbols.
 export SWIFT_BACKTRACE := enable=no
 
-.PHONY: help build release test demo kills bench bench-quick test-kubernetes crash fuzz format lint clean
+.PHONY: help build release test demo kills bench bench-quick test-kubernetes crash simulate fuzz format lint clean
 
 help:
 	@echo "make build     debug build"
@@ -15,6 +15,7 @@ help:
 	@echo "make demo      from a push at the parent to a pull at the edge, unattended"
 	@echo "make bench     measures beside docker-registry and nginx, writes Benchmarks/results.md"
 	@echo "make crash     cuts the power 10,000 times; SEED= IMAGES= STRIDE= JOBS=, MUTATE=no-fsync takes flushes out"
+	@echo "make simulate  whole families in virtual time over links that fail; SEED= SEEDS= TRACE=1, SABOTAGE=1 puts a bug in"
 	@echo "make kills     1 GiB to a connected registry that is killed 50 times on the way"
 	@echo "make fuzz      feeds every parser from outside; SEED= SECONDS_EACH= TARGET="
 	@echo "make format    formats the Swift sources in place"
@@ -59,6 +60,12 @@ crash:
 	@Scripts/install-clients build
 	swift build --product outport-crash
 	.build/debug/outport-crash
+
+# With SABOTAGE the run succeeds when the bug is found.
+simulate:
+	@Scripts/install-clients build
+	swift build --product outport-simulate
+	.build/debug/outport-simulate
 
 fuzz:
 	@Scripts/install-clients build

@@ -140,6 +140,17 @@ let package = Package(
             ], path: "Tests/Support/Crash", swiftSettings: settings),
         .executableTarget(name: "outport-crash", dependencies: ["Crash"], path: "Tests/Support/CrashTool", swiftSettings: settings),
         tests("Crash", ["TestSupport"]),
+        // The simulator: docs/simulation.md. No product of the package.
+        .target(
+            name: "Simulation",
+            dependencies: [
+                "Gateway", "GatewayProtocol", "HTTPServing", "Identity", "OCI", "Persistence", "RegistryClient", "RegistryCore",
+                "SyncAgent",
+                "TestSupport", hummingbirdCore, httpTypes, logging, nioCore,
+            ], path: "Tests/Support/Simulation", swiftSettings: settings),
+        .executableTarget(
+            name: "outport-simulate", dependencies: ["Simulation"], path: "Tests/Support/SimulationTool", swiftSettings: settings),
+        .testTarget(name: "SimulationTests", dependencies: ["outport-simulate", subprocess], swiftSettings: settings),
         .target(
             name: "Fuzz",
             dependencies: [

@@ -57,6 +57,12 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
     package var auditLogsEnabled: Bool
     package var garbageCollectionEnabled: Bool
     package var garbageCollectionSchedule: CronSchedule
+    /// Bytes of content it may receive in an hour, a day, a month.
+    package var budget: ByteBudget?
+    /// Repositories and prefix wildcards in the order in which they are fetched; others come after them.
+    package var priorities: [String]?
+
+    package static let maximumPriorities = 100
 
     package static let logLevels = ["Debug", "Information", "Warning", "Error", "None"]
 
@@ -64,8 +70,11 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
         mode: ConnectedRegistryMode = .readOnly, parent: String? = nil, schedule: CronSchedule = .continuous,
         syncWindow: ISODuration? = nil,
         messageTtl: MessageTTL = .default, clientTokens: [String] = [], notifications: [String] = [], logLevel: String = "Information",
-        auditLogsEnabled: Bool = false, garbageCollectionEnabled: Bool = true, garbageCollectionSchedule: CronSchedule
+        auditLogsEnabled: Bool = false, garbageCollectionEnabled: Bool = true, garbageCollectionSchedule: CronSchedule,
+        budget: ByteBudget? = nil, priorities: [String]? = nil
     ) {
+        self.budget = budget
+        self.priorities = priorities
         self.mode = mode
         self.parent = parent
         self.schedule = schedule
@@ -97,6 +106,7 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
                 .invalidField, field: "properties.logging.logLevel",
                 "log level '\(self.logLevel)' is none of \(Self.logLevels.joined(separator: ", "))")
         }
+        try self.validateTraffic()
     }
 }
 
@@ -116,6 +126,8 @@ package struct ConnectedRegistry: Sendable {
     package let resync: Int64?
     /// How often it has been deactivated.
     package let deactivations: Int64
+    /// When it was last asked what its next synchronisation would move; milliseconds since 1970.
+    package let plan: Int64?
 
     /// The last heartbeat and what was said at activation.
     package struct Report: Sendable, Hashable, Codable {
@@ -128,12 +140,18 @@ package struct ConnectedRegistry: Sendable {
         package var caPin: String?
         /// Synchronisations that have ended, the last one first.
         package var history: [SyncResult]?
+        /// What its next synchronisation would have moved when that was last asked.
+        package var plan: SyncPlan?
 
         private static let historyLength = 20
 
         /// Takes a heartbeat in.
         package mutating func take(_ status: StatusReport) {
             self.status = status
+            if let plan = status.plan {
+                self.plan = plan
+                self.status?.plan = nil
+            }
             guard let result = status.result, result.ended != nil || result.state == "Pending" else { return }
             var history = self.history ?? []
             // Another attempt at the same one takes its place.

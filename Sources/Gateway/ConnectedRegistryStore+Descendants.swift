@@ -52,13 +52,15 @@ extension ConnectedRegistryStore {
                 let existing = known.first { $0.text(0).lowercased() == descendant.name.lowercased() }
                 try session.execute(
                     """
-                    INSERT INTO connected_registry (registry, name, sync_token, configuration, created, instance, epoch, resync, deactivations)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    INSERT INTO connected_registry (registry, name, sync_token, configuration, created, instance, epoch, resync, deactivations,
+                        plan)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                     ON CONFLICT (registry, name) DO UPDATE SET configuration = excluded.configuration, sync_token = excluded.sync_token,
-                        resync = excluded.resync
+                        resync = excluded.resync, plan = excluded.plan
                     """, .integer(registry.value), SQLValue(descendant.name), SQLValue(descendant.syncToken.name),
                     SQLValue(try Self.encode(configuration)), .integer(descendant.created), SQLValue(descendant.lease?.instance),
-                    .integer(descendant.lease?.epoch ?? 0), SQLValue(descendant.resync), .integer(descendant.deactivations))
+                    .integer(descendant.lease?.epoch ?? 0), SQLValue(descendant.resync), .integer(descendant.deactivations),
+                    SQLValue(descendant.plan))
                 guard let existing, existing.integer(1) < descendant.deactivations else { continue }
                 try Self.fence(descendant.name, in: registry, session)
                 try session.execute(
@@ -78,7 +80,8 @@ extension ConnectedRegistryStore {
             messageTtl: try MessageTTL(parsing: descendant.messageTtl), clientTokens: descendant.clientTokens.map(\.name),
             notifications: descendant.notifications, logLevel: descendant.logLevel, auditLogsEnabled: descendant.auditLogs,
             garbageCollectionEnabled: descendant.garbageCollection.enabled,
-            garbageCollectionSchedule: try CronSchedule(parsing: descendant.garbageCollection.schedule))
+            garbageCollectionSchedule: try CronSchedule(parsing: descendant.garbageCollection.schedule), budget: descendant.budget,
+            priorities: descendant.priorities)
     }
 
     /// What is known of all connected registries here, for the parent of this one.
@@ -89,6 +92,7 @@ extension ConnectedRegistryStore {
             // The nonce is between it and its parent; what it says of others comes from their own rows.
             status?.nonce = ""
             status?.descendants = nil
+            status?.plan = one.report?.plan
             if let details = status?.details { status?.details = Array(details.prefix(Self.forwardedDetails)) }
             return DescendantStatus(
                 name: one.name, instance: one.instance, epoch: one.epoch, deactivations: one.deactivations, version: one.report?.version,
@@ -142,6 +146,7 @@ extension ConnectedRegistry.Report {
         return self.version != old.version || self.loginServer != old.loginServer || self.status?.phase != old.status?.phase
             || self.status?.details.map(\.code) != old.status?.details.map(\.code)
             || (self.inStepSince == nil) != (old.inStepSince == nil) || self.status?.outboxPending != old.status?.outboxPending
-            || self.status?.resynced != old.status?.resynced || self.status?.result?.state != old.status?.result?.state
+            || self.plan?.order != old.plan?.order || self.status?.resynced != old.status?.resynced
+            || self.status?.result?.state != old.status?.result?.state
     }
 }

@@ -34,7 +34,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     }
 
     static let select =
-        "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity, resync, deactivations FROM connected_registry"
+        "SELECT name, sync_token, configuration, created, instance, epoch, report, last_activity, resync, deactivations, plan FROM connected_registry"
 
     static func decode(_ row: SQLRow) throws -> ConnectedRegistry {
         let decoder = JSONDecoder()
@@ -44,14 +44,14 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             instance: row.optionalText(4), epoch: row.integer(5),
             report: try row.optionalText(6).map { try decoder.decode(ConnectedRegistry.Report.self, from: Data($0.utf8)) },
             lastActivity: row.optionalInteger(7), resync: row.optionalInteger(8),
-            deactivations: row.integer(9))
+            deactivations: row.integer(9), plan: row.optionalInteger(10))
     }
 
     static func encode(_ value: some Encodable) throws -> String {
         String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
     }
 
-    private static func find(_ name: String, in registry: RegistryID, _ session: any SQLReader) throws -> ConnectedRegistry? {
+    static func find(_ name: String, in registry: RegistryID, _ session: any SQLReader) throws -> ConnectedRegistry? {
         try session.row("\(self.select) WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)).map(self.decode)
     }
 

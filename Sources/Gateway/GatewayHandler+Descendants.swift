@@ -47,7 +47,8 @@ extension GatewayHandler {
                     logLevel: configuration.logLevel, auditLogs: configuration.auditLogsEnabled, notifications: configuration.notifications,
                     resync: one.resync, deactivations: one.deactivations,
                     lease: one.instance.map { .init(instance: $0, epoch: one.epoch) }, syncToken: token, clientTokens: clients.tokens,
-                    scopeMaps: sync.maps + clients.maps.filter { map in !sync.maps.contains { $0.name == map.name } }))
+                    scopeMaps: sync.maps + clients.maps.filter { map in !sync.maps.contains { $0.name == map.name } },
+                    budget: configuration.budget, priorities: configuration.priorities, plan: one.plan))
         }
         return result
     }

@@ -158,6 +158,8 @@ package final class GatewayHandler: RequestHandler {
             return try await self.state(of: rest.joined(separator: "/"), request, call)
         case (.post, "status", 0):
             return try await self.status(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
+        case (.post, "contents", 0):
+            return try await self.contents(request, try await self.admit(request, name, registry, [.messageRead]))
         case (.post, "outbox", 0):
             return try await self.outbox(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
         default: throw Refusal(.noGateway, 404, "there is no call \(request.method) \(request.path)")
@@ -252,7 +254,8 @@ package final class GatewayHandler: RequestHandler {
             logLevel: configuration.logLevel, notifications: configuration.notifications, clientTokens: clients,
             scopeMaps: maps, trustRoots: self.trustRoot.map { [$0] } ?? [],
             parentEndpoints: call.registry.endpoints, resync: call.connectedRegistry.resync,
-            descendants: descendants.isEmpty ? nil : descendants)
+            descendants: descendants.isEmpty ? nil : descendants, budget: configuration.budget, priorities: configuration.priorities,
+            plan: call.connectedRegistry.plan)
     }
 
     private static func etag(_ settings: GatewaySettings) throws -> String {
@@ -269,7 +272,7 @@ package final class GatewayHandler: RequestHandler {
         let wait = min(request.query("wait").flatMap(Int.init) ?? 0, GatewayLimits.maximumWait)
         let limit = max(1, min(request.query("limit").flatMap(Int.init) ?? 500, GatewayLimits.maximumPage))
         let known = request.query("settings")
-        let deadline = ContinuousClock.now + .seconds(wait)
+        let deadline = Elapsing.now + .seconds(wait)
         var cursor = ChangeCursor(log: log, sequence: after)
         try await self.connectedRegistries.touch(first.connectedRegistry.name, in: first.registry.id)
         var call = first
@@ -277,7 +280,7 @@ package final class GatewayHandler: RequestHandler {
         while true {
             var page = try await self.page(of: call, after: cursor, limit: limit)
             let etag = try Self.etag(try await self.settings(for: call))
-            let remaining = deadline - ContinuousClock.now
+            let remaining = deadline - Elapsing.now
             // Replicas hold what tags and referrers reach. A child of an index comes with it, or, where the index was there first, by itself.
             func travelling() -> [Change] { page.changes.filter(\.travels) }
             if !travelling().isEmpty || (known != nil && known != etag) || remaining <= .zero || self.isStopping.load(ordering: .relaxed) {
@@ -295,6 +298,8 @@ package final class GatewayHandler: RequestHandler {
             }
             cursor = page.next
             if page.isAtHead { await self.registries.activity.wait(beyond: seen, atMost: remaining) }
+            // For one that is cancelled no wait is a wait: it would go round and round until the poll is over.
+            try Task.checkCancellation()
             // Token, lease and scope map may have changed while we waited.
             seen = self.registries.activity.count
             call = try await self.admit(request, first.connectedRegistry.name, first.registry, [.messageRead])

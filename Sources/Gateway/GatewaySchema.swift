@@ -20,5 +20,6 @@ package enum GatewaySchema {
         Migration("gateway-2", ["ALTER TABLE connected_registry ADD COLUMN resync INTEGER"]),
         // How often an operator has deactivated it: the order travels through its ancestors.
         Migration("gateway-3", ["ALTER TABLE connected_registry ADD COLUMN deactivations INTEGER NOT NULL DEFAULT 0"]),
+        Migration("gateway-4", ["ALTER TABLE connected_registry ADD COLUMN plan INTEGER"]),
     ]
 }

@@ -21,6 +21,7 @@ package struct PullDiagnosis: Sendable, Hashable {
         case disk = "DiskError"
         case content = "ContentError"
         case windowClosed = "WindowClosed"
+        case budget = "BudgetExhausted"
         /// It is on its way, or is about to be.
         case behind = "Behind"
     }
@@ -140,6 +141,16 @@ package struct PullDiagnostician: Sendable {
                 window.opens(after: Int(now / 1000)).map { "opens at \(Timestamp.text(milliseconds: Int64($0) * 1000))" } ?? "never opens"
             return found(.windowClosed, "the synchronisation window of '\(one.name)' is closed and \(opens)")
         }
+        if let detail = details.first(where: { $0.code == PullDiagnosis.Code.budget.rawValue }),
+            wanted.isMeant(by: detail.description) || !detail.description.contains("@") || detail.description.hasSuffix("and others")
+        {
+            let renews = status?.budget?.filter { $0.used >= $0.limit }.map(\.renews).max()
+            let until = renews.map { "until \(Timestamp.text(milliseconds: $0 * 1000))" } ?? "for now"
+            return found(
+                .budget,
+                "the byte budget of '\(one.name)' is spent \(until): "
+                    + "'outport acr connected-registry update --name \(one.name) --budget' gives it more")
+        }
         if let detail = details.first(where: { $0.type == "Error" }) { return found(.behind, detail.description) }
         let left = status?.bytesLeft.map { ", \($0) bytes of the image under way are left" } ?? ""
         return found(.behind, "'\(one.name)' is \(status?.phase == .syncing ? "synchronising" : "about to synchronise")\(left)")
@@ -157,7 +168,9 @@ package struct PullDiagnostician: Sendable {
             if root == ours { return true }
         }
         // Or it has passed the last change of this image; the cursor of one further down is in its own parent's log.
-        let isSkipped = status.details.contains { wanted.isMeant(by: $0.description) }
+        let isSkipped = status.details.contains {
+            wanted.isMeant(by: $0.description) || $0.code == PullDiagnosis.Code.budget.rawValue && $0.description.hasSuffix("and others")
+        }
         guard !isSkipped, one.configuration.parent == nil, let cursor = status.cursor else { return false }
         let head = try await self.registries.head()
         guard cursor.log == head.log else { return false }

@@ -33,13 +33,19 @@ package struct Descendant: Codable, Sendable, Hashable {
     package var syncToken: GatewaySettings.ClientToken
     package var clientTokens: [GatewaySettings.ClientToken]
     package var scopeMaps: [GatewaySettings.ScopeMap]
+    package var budget: ByteBudget?
+    package var priorities: [String]?
+    package var plan: Int64?
 
     package init(
         name: String, parent: String, created: Int64, mode: String, schedule: String, syncWindow: String?, messageTtl: String,
         garbageCollection: GatewaySettings.GarbageCollection, logLevel: String, auditLogs: Bool, notifications: [String], resync: Int64?,
         deactivations: Int64, lease: Lease?, syncToken: GatewaySettings.ClientToken, clientTokens: [GatewaySettings.ClientToken],
-        scopeMaps: [GatewaySettings.ScopeMap]
+        scopeMaps: [GatewaySettings.ScopeMap], budget: ByteBudget? = nil, priorities: [String]? = nil, plan: Int64? = nil
     ) {
+        self.budget = budget
+        self.priorities = priorities
+        self.plan = plan
         self.name = name
         self.parent = parent
         self.created = created

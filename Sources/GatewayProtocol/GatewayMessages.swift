@@ -125,13 +125,23 @@ package struct GatewaySettings: Codable, Sendable, Hashable {
     package var resync: Int64?
     /// Connected registries below this one, parents before children.
     package var descendants: [Descendant]?
+    /// How many bytes of content may come in an hour, a day, a month.
+    package var budget: ByteBudget?
+    /// Which repositories are fetched first: names and prefix wildcards.
+    package var priorities: [String]?
+    /// When the operator last asked what the next synchronisation would move; another value than the last one is an order.
+    package var plan: Int64?
 
     package init(
         mode: String, repositories: [String], schedule: String, syncWindow: String?, messageTtl: String,
         garbageCollection: GarbageCollection,
         logLevel: String, notifications: [String], clientTokens: [ClientToken], scopeMaps: [ScopeMap], trustRoots: [String],
-        parentEndpoints: [String], resync: Int64? = nil, descendants: [Descendant]? = nil
+        parentEndpoints: [String], resync: Int64? = nil, descendants: [Descendant]? = nil, budget: ByteBudget? = nil,
+        priorities: [String]? = nil, plan: Int64? = nil
     ) {
+        self.budget = budget
+        self.priorities = priorities
+        self.plan = plan
         self.descendants = descendants
         self.resync = resync
         self.mode = mode
@@ -335,13 +345,20 @@ package struct StatusReport: Codable, Sendable, Hashable {
     package var descendants: [DescendantStatus]?
     /// Bytes of the image under way that have not arrived; also while the window is closed.
     package var bytesLeft: Int64?
+    /// What is spent of each budget there is.
+    package var budget: [BudgetUse]?
+    /// What the next synchronisation would move; told once for each order.
+    package var plan: SyncPlan?
 
     package init(
         nonce: String, phase: Phase, version: String, cursor: GatewayCursor?, result: SyncResult?, details: [StatusDetail],
         bytesReceived: Int64,
         diskFree: Int64?, diskTotal: Int64?, root: String? = nil, resynced: Int64? = nil, outboxPending: Int64? = nil,
-        bytesSent: Int64? = nil, descendants: [DescendantStatus]? = nil, bytesLeft: Int64? = nil
+        bytesSent: Int64? = nil, descendants: [DescendantStatus]? = nil, bytesLeft: Int64? = nil, budget: [BudgetUse]? = nil,
+        plan: SyncPlan? = nil
     ) {
+        self.budget = budget
+        self.plan = plan
         self.bytesLeft = bytesLeft
         self.descendants = descendants
         self.outboxPending = outboxPending

@@ -55,6 +55,9 @@ package final class DataFolder: Sendable {
         self.lock = lock
     }
 
+    /// Gives the lock up, as the system does for a process that is killed; simulations only, where the process goes on.
+    package func abandon() { _ = flock(self.lock.descriptor, LOCK_UN) }
+
     package var databasePath: String { self.path + "/outport.db" }
     package var keysPath: String { self.path + "/keys" }
     package var tlsPath: String { self.path + "/tls" }

@@ -11,7 +11,7 @@ internal import Synchronization
 /// that and is the caller's. What the database names therefore exists; the reverse is garbage for the collector.
 package final class FileBlobStore: BlobStore {
     private let root: String
-    private let pool: NIOThreadPool
+    private let pool: BlockingWork
     private let directFrom: Int64
     private let folders = Mutex<Set<String>>([])
     private let lost = LostNames()
@@ -22,8 +22,15 @@ package final class FileBlobStore: BlobStore {
     ///   - directFrom: bytes of one content from which on it is written around the page cache.
     package init(folder: DataFolder, pool: NIOThreadPool, directFrom: Int64 = 8 << 20) {
         self.root = folder.path
-        self.pool = pool
+        self.pool = .threads(pool)
         self.directFrom = directFrom
+    }
+
+    /// One whose calls block their caller, for simulations in which one thing happens at a time.
+    package init(inlineIn folder: DataFolder) {
+        self.root = folder.path
+        self.pool = .inline
+        self.directFrom = .max
     }
 
     private func path(_ name: StagingName) -> String { "\(self.root)/\(name.area.rawValue)/\(name.text)" }
@@ -209,7 +216,7 @@ package final class FileBlobStore: BlobStore {
     private final class Staged: StagedBlob {
         let name: StagingName
         let file: File
-        private let pool: NIOThreadPool
+        private let pool: BlockingWork
         private let directFrom: Int64
         private let lost: LostNames
         private let state: Mutex<State>
@@ -223,7 +230,7 @@ package final class FileBlobStore: BlobStore {
             var isLost = false
         }
 
-        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: NIOThreadPool, directFrom: Int64, lost: LostNames) {
+        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: BlockingWork, directFrom: Int64, lost: LostNames) {
             self.name = name
             self.lost = lost
             self.file = file
@@ -296,9 +303,9 @@ package final class FileBlobStore: BlobStore {
     private struct Reader: BlobReader {
         let openFile: File
         let size: Int64
-        let pool: NIOThreadPool
+        let pool: BlockingWork
 
-        init(file: File, size: Int64, pool: NIOThreadPool) {
+        init(file: File, size: Int64, pool: BlockingWork) {
             self.openFile = file
             self.size = size
             self.pool = pool
@@ -315,20 +322,6 @@ package final class FileBlobStore: BlobStore {
                     throw PersistenceError(.io, tried: "read \(self.openFile.path)", cause: "the file is shorter than the database says")
                 }
                 return buffer
-            }
-        }
-    }
-}
-
-extension NIOThreadPool {
-    /// Runs `body` also for a caller that is cancelled: what has arrived over a link that is being given up is still kept.
-    fileprivate func runToEnd<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
-        try await withCheckedThrowingContinuation { continuation in
-            self.submit { state in
-                switch state {
-                case .active: continuation.resume(with: Result { try body() })
-                case .cancelled: continuation.resume(throwing: CancellationError())
-                }
             }
         }
     }

@@ -34,6 +34,8 @@ package final class SQLiteDatabase: Database {
     private let readers: [DatabaseQueue]
     private let nextReader = Atomic<Int>(0)
     private let queue = Mutex(Queue())
+    /// Whether calls are made on the caller's thread.
+    private let isInline: Bool
 
     /// Opens or creates the database and brings its schema up to date.
     ///
@@ -41,8 +43,10 @@ package final class SQLiteDatabase: Database {
     ///   - path: the database file.
     ///   - migrations: all migrations in order.
     ///   - readers: read connections.
+    ///   - isInline: whether calls block their caller, for simulations in which one thing happens at a time.
     /// - Throws: ``PersistenceError`` with code `newerSchema` when a newer outport has changed the schema.
-    package init(path: String, migrations: [Migration], readers: Int = 2) throws {
+    package init(path: String, migrations: [Migration], readers: Int = 2, isInline: Bool = false) throws {
+        self.isInline = isInline
         var configuration = Configuration()
         configuration.label = "outport.db.writer"
         configuration.busyMode = .timeout(10)
@@ -76,6 +80,7 @@ package final class SQLiteDatabase: Database {
         let index = self.nextReader.wrappingAdd(1, ordering: .relaxed).oldValue
         let reader = self.readers[Int(UInt(bitPattern: index) % UInt(self.readers.count))]
         do {
+            if self.isInline { return try Self.readNow(reader, body) }
             return try await reader.read { try body(Session(db: $0)) }
         } catch let error as DatabaseError {
             throw error.explained("read the database")
@@ -117,18 +122,25 @@ package final class SQLiteDatabase: Database {
     /// Operations that wait for the writer; tests look at it to know that some will share a commit.
     package var waitingOperations: Int { self.queue.withLock { $0.waiting.count } }
 
+    private static func readNow<Value>(_ reader: DatabaseQueue, _ body: (any SQLReader) throws -> Value) throws -> Value {
+        try reader.read { try body(Session(db: $0)) }
+    }
+
     private func drain() {
-        self.writer.asyncWriteWithoutTransaction { [self] db in
-            while true {
-                let group = self.queue.withLock { queue -> [Operation] in
-                    let group = Array(queue.waiting.prefix(Self.groupLimit))
-                    queue.waiting.removeFirst(group.count)
-                    if group.isEmpty { queue.draining = false }
-                    return group
-                }
-                if group.isEmpty { return }
-                Self.commit(group, db)
+        guard !self.isInline else { return self.writer.writeWithoutTransaction { self.drain($0) } }
+        self.writer.asyncWriteWithoutTransaction { self.drain($0) }
+    }
+
+    private func drain(_ db: GRDB.Database) {
+        while true {
+            let group = self.queue.withLock { queue -> [Operation] in
+                let group = Array(queue.waiting.prefix(Self.groupLimit))
+                queue.waiting.removeFirst(group.count)
+                if group.isEmpty { queue.draining = false }
+                return group
             }
+            if group.isEmpty { return }
+            Self.commit(group, db)
         }
     }
 

@@ -76,6 +76,29 @@ package struct RegistryClient: Sendable {
         return nil
     }
 
+    /// How long a manifest is, without fetching it.
+    ///
+    /// - Returns: `nil` when the registry does not have it.
+    package func size(ofManifest digest: Digest, in name: RepositoryName) async throws -> Int64? {
+        let accept = MediaType.manifests.map(\.description).joined(separator: ", ")
+        let response = try await self.send("HEAD", "/v2/\(name)/manifests/\(digest)", [("Accept", accept)])
+        _ = try await response.collect(limit: 64 << 10)
+        switch response.status {
+        case 200:
+            guard let size = response.header("Content-Length").flatMap({ Int64($0) }), (0...Int64(Manifest.maximumSize)).contains(size)
+            else {
+                throw ServerRefusal(status: 200, code: "SIZE_INVALID", message: "the registry does not say how long manifest \(digest) is")
+            }
+            return size
+        // Answers to HEAD have no body that would say more.
+        case 404: return nil
+        case 405: throw ServerRefusal(status: 405, code: "UNSUPPORTED", message: "manifest \(digest) is locked against reading")
+        default:
+            throw ServerRefusal(
+                status: response.status, code: "HTTP_\(response.status)", message: "the server answered with status \(response.status)")
+        }
+    }
+
     /// Ends quietly when the registry says that it does not have what was asked for. Any other answer, also a 404 of something
     /// that stands between, says nothing about the content.
     private static func mustBeUnknown(_ response: ClientResponse, _ codes: String...) async throws {
@@ -85,12 +108,15 @@ package struct RegistryClient: Sendable {
 
     /// A blob from byte `offset` on.
     ///
+    /// - Parameter count: how much of it at most; `nil` for all.
     /// - Returns: the body, which begins at the returned offset (0 when the server does not know ranges); `nil` when
     ///   the registry does not have the blob.
-    package func blob(_ digest: Digest, in name: RepositoryName, from offset: Int64) async throws -> (
+    package func blob(_ digest: Digest, in name: RepositoryName, from offset: Int64, count: Int64? = nil) async throws -> (
         body: ClientResponseBody, offset: Int64
     )? {
-        let response = try await self.send("GET", "/v2/\(name)/blobs/\(digest)", offset > 0 ? [("Range", "bytes=\(offset)-")] : [])
+        let end = count.map { String(offset + $0 - 1) } ?? ""
+        let isPart = offset > 0 || count != nil
+        let response = try await self.send("GET", "/v2/\(name)/blobs/\(digest)", isPart ? [("Range", "bytes=\(offset)-\(end)")] : [])
         switch response.status {
         case 200: return (response.body, 0)
         case 206: return (response.body, offset)

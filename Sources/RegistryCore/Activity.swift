@@ -1,5 +1,6 @@
 // Wakes long polls: a counter that moves whenever something a child might want has changed.
 
+internal import Persistence
 internal import Synchronization
 
 /// A counter one can wait on.
@@ -50,7 +51,7 @@ package final class Activity: Sendable {
     package func wait(beyond seen: UInt64, atMost duration: Duration) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.wait(beyond: seen) }
-            group.addTask { try? await Task.sleep(for: duration) }
+            group.addTask { try? await Elapsing.sleep(for: duration) }
             await group.next()
             group.cancelAll()
         }

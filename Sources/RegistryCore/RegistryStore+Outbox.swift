@@ -122,7 +122,8 @@ extension RegistryStore {
     /// - Parameter confirmed: the head of the parent's log at that moment; older rows say nothing about the subject any more.
     package func settle(_ entry: OutboxEntry, confirmed: ChangeCursor, of registry: RegistryID) async throws {
         let key = entry.subject.key
-        let sent = entry.sent?.target ?? entry.target
+        // A deletion that was sent has no target: what was set since then is not what the parent has.
+        let sent = entry.sent == nil ? entry.target : entry.sent?.target
         try await self.database.write { session in
             try Self.confirm(entry.subject, in: entry.repository, at: confirmed, of: registry, session)
             try session.execute(

@@ -85,6 +85,7 @@ struct ConnectedRegistryBody: Sendable {
         if let schedule = try Self.value(collection["schedule"], { try CronSchedule(parsing: $0) }) {
             configuration.garbageCollectionSchedule = schedule
         }
+        try Self.applyTraffic(properties, to: &configuration)
     }
 
     /// `Enabled` and `Disabled` on create; `az` sends a boolean on update.

@@ -58,6 +58,8 @@ extension ResourceOperations {
         if let status { properties["bytesReceived"] = .integer(status.bytesReceived) }
         if let sent = status?.bytesSent { properties["bytesSent"] = .integer(sent) }
         if let left = status?.bytesLeft { properties["bytesLeft"] = .integer(left) }
+        properties["byteBudget"] = Self.budget(connected)
+        properties["syncPriorities"] = .strings(configuration.priorities ?? [])
         properties["nextSyncWindow"] = self.window(configuration)
         properties["syncHistory"] = .array(
             (connected.report?.history ?? []).map { result in

@@ -2,6 +2,7 @@
 
 internal import GatewayProtocol
 internal import OCI
+internal import Persistence
 internal import RegistryClient
 
 #if canImport(FoundationEssentials)
@@ -30,7 +31,7 @@ actor GatewayClient {
 
     /// A sync token with at least a minute left. Time is measured since it was issued, so a wrong wall clock does no harm.
     func bearer() async throws -> String {
-        if let token, token.usableUntil > .now { return token.text }
+        if let token, token.usableUntil > Elapsing.now { return token.text }
         var form = [
             ("grant_type", "password"), ("username", self.connection.syncToken), ("password", self.connection.password),
             ("service", self.connection.parent.authority), ("scope", GatewayScope.text(self.connection.connectedRegistry)),
@@ -52,7 +53,7 @@ actor GatewayClient {
             }
         }
         let answer = try JSONDecoder().decode(Answer.self, from: Data(try await response.collect(limit: 64 << 10)))
-        self.token = (answer.accessToken, .now + .seconds(max(0, answer.expiresIn - 60)))
+        self.token = (answer.accessToken, Elapsing.now + .seconds(max(0, answer.expiresIn - 60)))
         return answer.accessToken
     }
 
@@ -100,6 +101,8 @@ actor GatewayClient {
     func state(of name: RepositoryName, after last: Tag?) async throws -> RepositoryStatePage {
         try await self.call("GET", "state/\(name)" + (last.map { "?last=\($0)" } ?? ""))
     }
+
+    func contents(_ request: ContentsRequest) async throws -> ContentsResponse { try await self.call("POST", "contents", body: request) }
 
     func report(_ status: StatusReport) async throws -> StatusResponse {
         try await self.call("POST", "status", body: status, timeout: .seconds(15))

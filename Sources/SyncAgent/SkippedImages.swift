@@ -78,7 +78,11 @@ actor SkippedImages {
     }
 
     /// Remembers that an image could not be taken.
-    func record(_ digest: Digest, tags: [Tag], in name: RepositoryName, code: SyncError.Code = .content, reason: String) async throws {
+    ///
+    /// - Parameter until: when it is worth trying again; seconds since 1970. `nil` for a while that grows.
+    func record(
+        _ digest: Digest, tags: [Tag], in name: RepositoryName, code: SyncError.Code = .content, reason: String, until: Int? = nil
+    ) async throws {
         let known = try await self.load()[Key(repository: name, digest: digest)]
         let attempts = (known?.attempts ?? 0) + 1
         // A lock is opened by somebody, and that is told.
@@ -86,7 +90,9 @@ actor SkippedImages {
         try await self.save(
             Image(
                 repository: name, digest: digest, tags: (known?.tags ?? []).union(tags), code: code, reason: reason, attempts: attempts,
-                due: self.clock.seconds + rest, since: known?.since ?? self.clock.milliseconds()))
+                // Never longer than an hour: there may be another budget by then.
+                due: min(until.map { Int64($0) } ?? .max, self.clock.seconds + (until == nil ? rest : Self.rests.upperBound)),
+                since: known?.since ?? self.clock.milliseconds()))
     }
 
     /// The image is here, or nobody wants it any more.
@@ -123,6 +129,14 @@ actor SkippedImages {
         }
     }
 
+    /// There is another budget.
+    func wakeUnaffordable() async throws {
+        for var image in try await self.load().values where image.code == .budget && image.due > 0 {
+            image.due = 0
+            try await self.save(image)
+        }
+    }
+
     func all() async throws -> [Image] { try await self.load().values.sorted { ($0.since, $0.digest) < ($1.since, $1.digest) } }
 
     /// Images to try again now.
@@ -140,20 +154,38 @@ actor SkippedImages {
 
     /// What the parent is told.
     func details() async throws -> [StatusDetail] {
-        try await self.all().prefix(20).map { image in
-            let tags = image.tags.isEmpty ? "" : " (\(image.tags.map(\.description).sorted().prefix(5).joined(separator: ", ")))"
-            guard image.code != .locked else {
+        let all = try await self.all()
+        return self.unaffordable(all)
+            + all.filter { $0.code != .budget }.prefix(20).map { image in
+                let tags = image.tags.isEmpty ? "" : " (\(image.tags.map(\.description).sorted().prefix(5).joined(separator: ", ")))"
+                guard image.code != .locked else {
+                    return StatusDetail(
+                        type: "Warning", code: image.code.rawValue,
+                        description:
+                            "\(image.repository)@\(image.digest)\(tags) is not given by the parent: \(image.reason); it comes when it is unlocked there",
+                        timestamp: image.since)
+                }
                 return StatusDetail(
-                    type: "Warning", code: image.code.rawValue,
+                    type: "Error", code: image.code.rawValue,
                     description:
-                        "\(image.repository)@\(image.digest)\(tags) is not given by the parent: \(image.reason); it comes when it is unlocked there",
+                        "\(image.repository)@\(image.digest)\(tags) cannot be taken from the parent: \(image.reason); everything else goes on, and it is tried again at \(Timestamp.text(milliseconds: image.due * 1000)). Push it again or delete it at the parent",
                     timestamp: image.since)
             }
-            return StatusDetail(
-                type: "Error", code: image.code.rawValue,
-                description:
-                    "\(image.repository)@\(image.digest)\(tags) cannot be taken from the parent: \(image.reason); everything else goes on, and it is tried again at \(Timestamp.text(milliseconds: image.due * 1000)). Push it again or delete it at the parent",
-                timestamp: image.since)
-        }
     }
+
+    /// Images that wait for the budget, in one detail.
+    private func unaffordable(_ all: [Image]) -> [StatusDetail] {
+        let waiting = all.filter { $0.code == .budget }
+        guard let first = waiting.first else { return [] }
+        let names = waiting.prefix(Self.namedUnaffordable).map { "\($0.repository)@\($0.digest)" }.joined(separator: ", ")
+        let rest = waiting.count > Self.namedUnaffordable ? " and others" : ""
+        return [
+            StatusDetail(
+                type: "Warning", code: SyncError.Code.budget.rawValue,
+                description: "\(waiting.count) images wait: \(first.reason). They are \(names)\(rest)", timestamp: first.since)
+        ]
+    }
+
+    /// Images that are named of those that wait for the budget.
+    private static let namedUnaffordable = 50
 }

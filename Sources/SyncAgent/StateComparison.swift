@@ -18,6 +18,10 @@ struct StateComparison: Sendable {
     let gateway: GatewayClient
     /// On a ReadWrite connected registry what is selected: everything else here stays as it is. `nil` where only what the parent has may stay.
     let kept: [RepositoryPattern]?
+    /// What repositories come first; a lower number sooner.
+    var rank: @Sendable (RepositoryName) -> Int = { _ in 0 }
+    /// Whether it is only to be known what would be fetched: then nothing here is changed.
+    var isRehearsal = false
     /// Makes an image complete and moves tags to it; what is damaged at the parent is not its failure.
     let replicate: @Sendable (Digest, [Tag], RepositoryName) async throws -> Void
 
@@ -30,7 +34,8 @@ struct StateComparison: Sendable {
         let summary = try await self.gateway.state(root: local.root)
         if summary.unchanged == true { return summary.cursor }
         let ours = Dictionary(uniqueKeysWithValues: local.repositories.map { ($0.name, $0) })
-        for (number, name) in summary.repositories.enumerated() {
+        let order = summary.repositories.enumerated().map { (rank: self.rank($0.element), number: $0.offset, name: $0.element) }
+        for (_, number, name) in order.sorted(by: { ($0.rank, $0.number) < ($1.rank, $1.number) }) {
             guard let hashes = summary.hashes, number < hashes.count else {
                 try await self.list(name)
                 continue
@@ -40,6 +45,7 @@ struct StateComparison: Sendable {
             if theirs.entries > Self.listedEntries, (here?.entries ?? 0) > Self.listedEntries, try await self.buckets(of: name) { continue }
             try await self.list(name)
         }
+        guard !self.isRehearsal else { return summary.cursor }
         let selected = Set(summary.repositories)
         for repository in local.repositories where !selected.contains(repository.name) {
             guard kept == nil else {
@@ -116,6 +122,7 @@ struct StateComparison: Sendable {
 
     /// Locks what the parent has locked, and unlocks the rest.
     private func apply(_ theirs: [LockEntry], here: [CarriedLock], in name: RepositoryName) async throws {
+        guard !self.isRehearsal else { return }
         let wanted = theirs.map { $0.carried(in: name) }
         let targets = Set(wanted.map(\.target))
         let open = here.filter { !targets.contains($0.target) }.map { CarriedLock(target: $0.target, locks: []) }
@@ -123,7 +130,7 @@ struct StateComparison: Sendable {
     }
 
     private func retract(tags: [Tag], manifests: [Digest], from name: RepositoryName) async throws {
-        guard !tags.isEmpty || !manifests.isEmpty else { return }
+        guard !tags.isEmpty || !manifests.isEmpty, !self.isRehearsal else { return }
         try await self.store.retract(tags: tags, manifests: manifests, from: name, of: self.registry, origin: TransferEngine.origin)
     }
 

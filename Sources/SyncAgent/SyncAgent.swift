@@ -13,26 +13,30 @@ internal import Synchronization
 /// Keeps a connected registry in step with its parent.
 package final class SyncAgent: Sendable {
     private let connection: ConnectionString
-    private let memory: SyncMemoryStore
-    private let store: RegistryStore
+    let memory: SyncMemoryStore
+    let store: RegistryStore
     private let identities: IdentityStore
-    private let registry: RegistryID
+    let registry: RegistryID
     private let folder: DataFolder
-    private let clock: WallClock
+    let clock: WallClock
     private let logger: Logger
     private let version: String
     private let loginServer: String
-    private let gateway: GatewayClient
-    private let engine: TransferEngine
+    let gateway: GatewayClient
+    let engine: TransferEngine
     private let transport: any TrustingTransport
     private let makeUntrusted: @Sendable () throws -> any Transport
     private let reporting = AsyncMutex()
-    private let skipped: SkippedImages
+    let skipped: SkippedImages
     private let gate: TransferGate
+    let budget: TransferBudget
+    /// The plans that the parent has been told of those below, by name.
+    private let toldPlans = Mutex<[String: Int64]>([:])
     private let descendants: DescendantPort?
     private let caPin: String?
+    private let jitter: @Sendable () -> Double
     private let onSettings: @Sendable (GatewaySettings) -> Void
-    private let uploads: UploadEngine
+    let uploads: UploadEngine
     private let outbox: OutboxSender
     /// When content was last found to differ although the log had been followed.
     private let lastDrift = Mutex<ContinuousClock.Instant?>(nil)
@@ -47,6 +51,7 @@ package final class SyncAgent: Sendable {
     ///   - caPin: that of the own authority, which connected registries below pin.
     ///   - descendants: the gateway for those below.
     ///   - bytesPerSecond: how much all transfers may move together; `nil` for no limit.
+    ///   - jitter: 0 to 1, spreads the attempts of many children.
     ///   - onSettings: told of settings at the start and whenever they change.
     package init(
         connection: ConnectionString, memory: SyncMemoryStore, store: RegistryStore, identities: IdentityStore, registry: RegistryID,
@@ -54,8 +59,10 @@ package final class SyncAgent: Sendable {
         transport: any TrustingTransport, makeUntrusted: @escaping @Sendable () throws -> any Transport, version: String,
         loginServer: String,
         logger: Logger, clock: WallClock = .system, caPin: String? = nil, descendants: DescendantPort? = nil,
-        bytesPerSecond: Int? = nil, onSettings: @escaping @Sendable (GatewaySettings) -> Void = { _ in }
+        bytesPerSecond: Int? = nil, jitter: @escaping @Sendable () -> Double = { .random(in: 0...1) },
+        onSettings: @escaping @Sendable (GatewaySettings) -> Void = { _ in }
     ) {
+        self.jitter = jitter
         self.onSettings = onSettings
         self.caPin = caPin
         self.descendants = descendants
@@ -72,7 +79,8 @@ package final class SyncAgent: Sendable {
         self.logger = logger
         self.clock = clock
         self.skipped = SkippedImages(database: store.database, clock: clock)
-        self.gate = TransferGate(clock: clock, bytesPerSecond: bytesPerSecond)
+        self.budget = TransferBudget(database: store.database, clock: clock)
+        self.gate = TransferGate(clock: clock, bytesPerSecond: bytesPerSecond, budget: self.budget)
         let gateway = GatewayClient(transport: transport, connection: connection)
         self.gateway = gateway
         let client = RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }
@@ -99,11 +107,12 @@ package final class SyncAgent: Sendable {
         let memory = await self.memory.memory
         await self.gateway.setLease(instance: memory.instance, epoch: memory.epoch)
         if let settings = memory.settings { self.onSettings(settings) }
+        _ = self.budget.setLimits(memory.settings?.budget)
         var machine = SyncMachine(hasCursor: memory.cursor != nil)
         var event = SyncMachine.Event.started
         var wasActive = false
         while !Task.isCancelled {
-            let action = machine.handle(event, now: Int(self.clock.seconds), jitter: .random(in: 0...1))
+            let action = machine.handle(event, now: Int(self.clock.seconds), jitter: self.jitter())
             if case .stopped(let error) = machine.phase {
                 let unsent = (try? await self.store.outboxCount(of: self.registry).pending) ?? 0
                 self.logger.error(
@@ -123,6 +132,12 @@ package final class SyncAgent: Sendable {
             } catch {
                 if Task.isCancelled { return nil }
                 let error = SyncError(error)
+                if error.code == .budget {
+                    self.logger.info("the budget is spent", metadata: ["reason": .string(error.message)])
+                    await self.failSync(state: "Pending")
+                    event = .budgetSpent(until: self.budget.spentUntil ?? Int(self.clock.seconds) + 60)
+                    continue
+                }
                 guard error.code != .windowClosed else {
                     self.logger.info("the window is over", metadata: ["reason": .string(error.message)])
                     await self.failSync(state: "Pending")
@@ -162,12 +177,12 @@ package final class SyncAgent: Sendable {
             return .followed(settingsDiffer: try await self.follow())
         case .heartbeatAndRest(let seconds):
             try await self.report(.idle, trouble: trouble)
-            try await Task.sleep(for: .seconds(seconds))
+            try await Elapsing.sleep(for: .seconds(seconds))
             return .rested
         case .rest(let milliseconds):
             // A parent that can be reached should know what is wrong here.
             if let trouble, trouble.code == .disk || trouble.code == .content { try? await self.report(.idle, trouble: trouble) }
-            try await Task.sleep(for: .milliseconds(milliseconds))
+            try await Elapsing.sleep(for: .milliseconds(milliseconds))
             return .rested
         case .stop: return .rested
         }
@@ -223,6 +238,7 @@ package final class SyncAgent: Sendable {
     private func fetchSettings() async throws -> SyncMachine.Event {
         let memory = await self.memory.memory
         guard let (settings, tag) = try await self.gateway.settings(tag: memory.settings == nil ? nil : memory.settingsTag) else {
+            try await self.planIfOrdered()
             return .settingsApplied(try Self.window(memory.settings), selectionChanged: false)
         }
         let window = try Self.window(settings)
@@ -248,12 +264,14 @@ package final class SyncAgent: Sendable {
         }
         if let renewed { self.transport.setTrust(.authorities([renewed])) }
         self.onSettings(settings)
+        if self.budget.setLimits(settings.budget) { try await self.skipped.wakeUnaffordable() }
         self.logger.info(
             "settings applied",
             metadata: [
                 "repositories": .stringConvertible(settings.repositories.count),
                 "clientTokens": .stringConvertible(settings.clientTokens.count),
             ])
+        try await self.planIfOrdered()
         return .settingsApplied(window, selectionChanged: selectionChanged)
     }
 
@@ -299,7 +317,7 @@ package final class SyncAgent: Sendable {
             if let descendants {
                 group.addTask {
                     // Many at once are one heartbeat.
-                    try await Task.sleep(for: Self.reportInterval)
+                    try await Elapsing.sleep(for: Self.reportInterval)
                     await descendants.reports.wait(beyond: seen)
                     try Task.checkCancellation()
                     try await self.report(.idle, trouble: nil)
@@ -349,24 +367,18 @@ package final class SyncAgent: Sendable {
     ///
     /// Deletions keep their place: a manifest that was deleted and pushed again in one page is here afterwards.
     private func apply(_ changes: [ChangesPage.Change], of log: String) async throws {
-        let isReadWrite = await self.memory.memory.isReadWrite
-        struct Name: Hashable {
-            let repository: RepositoryName
-            let tag: Tag
-        }
-        var last: [Name: Int64] = [:]
+        let memory = await self.memory.memory
+        let isReadWrite = memory.isReadWrite
+        let last = LastWords(changes)
         let locked = Change.Kind.locksChanged.rawValue
-        for change in changes where change.kind != locked {
-            if let tag = change.tag { last[Name(repository: change.repository, tag: tag)] = change.sequence }
-        }
-        for change in changes {
+        for change in memory.prioritized(changes) {
             if change.kind == locked {
                 if isReadWrite, try await self.isOutdated(change, log) { continue }
                 try await self.lock(change)
                 continue
             }
             if let tag = change.tag {
-                guard last[Name(repository: change.repository, tag: tag)] == change.sequence else { continue }
+                guard last.isLast(change) else { continue }
                 try await self.skipped.supersede(tag, in: change.repository, by: change.digest)
             }
             if isReadWrite, try await self.isOutdated(change, log) { continue }
@@ -395,7 +407,7 @@ package final class SyncAgent: Sendable {
     }
 
     /// Whether the row is older than what the parent has taken over from here of the same tag or manifest.
-    private func isOutdated(_ change: ChangesPage.Change, _ log: String) async throws -> Bool {
+    func isOutdated(_ change: ChangesPage.Change, _ log: String) async throws -> Bool {
         let subject: OutboxEntry.Subject
         if change.kind == Change.Kind.locksChanged.rawValue {
             subject = .locks(LockEntry(tag: change.tag, digest: change.digest, locks: 0).carried(in: change.repository).target)
@@ -415,12 +427,19 @@ package final class SyncAgent: Sendable {
     }
 
     /// Replicates one image; content that is damaged at the parent does not keep the others waiting, it is tried again later.
-    private func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName) async throws {
+    ///
+    /// - Parameter waitsForBudget: whether what the budget does not allow is remembered as well, and the rest goes on.
+    private func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName, waitsForBudget: Bool = true) async throws {
         do {
             try await self.engine.replicate(digest, tags: tags, in: name)
             try await self.skipped.resolve(digest, in: name)
         } catch {
             let error = SyncError(error)
+            if error.code == .budget, waitsForBudget {
+                try await self.skipped.record(
+                    digest, tags: tags, in: name, code: error.code, reason: error.message, until: self.budget.spentUntil)
+                return
+            }
             guard error.code == .content || error.code == .locked else { throw error }
             try Task.checkCancellation()
             self.logger.warning(
@@ -433,7 +452,8 @@ package final class SyncAgent: Sendable {
     }
 
     private func retrySkipped() async throws {
-        for image in try await self.skipped.due() {
+        let memory = await self.memory.memory
+        for image in memory.prioritized(try await self.skipped.due(), by: \.repository) {
             try await self.replicate(image.digest, tags: image.tags.sorted { $0.description < $1.description }, in: image.repository)
         }
     }
@@ -445,8 +465,8 @@ package final class SyncAgent: Sendable {
         guard try await self.root() != root else { return false }
         // Rarely: what a comparison cannot mend would be compared for ever.
         return self.lastDrift.withLock { last in
-            guard last.map({ ContinuousClock.now - $0 > .seconds(3600) }) ?? true else { return false }
-            last = .now
+            guard last.map({ Elapsing.now - $0 > .seconds(3600) }) ?? true else { return false }
+            last = Elapsing.now
             return true
         }
     }
@@ -468,12 +488,20 @@ package final class SyncAgent: Sendable {
         let recovery = resync != memory.resynced ? "ManualResync" : "RecoveryService"
         try await self.beginSync(trigger: memory.result?.lastSuccess == nil ? "InitialSync" : recovery)
         try await self.skipped.forgetAll()
+        // What the budget does not allow keeps nothing else waiting: tags that move without a byte, deletions, locks.
+        let unaffordable = Mutex<SyncError?>(nil)
         let comparison = StateComparison(
-            store: self.store, registry: self.registry, gateway: self.gateway, kept: memory.isReadWrite ? memory.selection : nil
+            store: self.store, registry: self.registry, gateway: self.gateway, kept: memory.isReadWrite ? memory.selection : nil,
+            rank: { memory.rank(of: $0) }
         ) { digest, tags, name in
-            try await self.replicate(digest, tags: tags, in: name)
+            do {
+                try await self.replicate(digest, tags: tags, in: name, waitsForBudget: false)
+            } catch let error as SyncError where error.code == .budget {
+                unaffordable.withLock { $0 = $0 ?? error }
+            }
         }
         let cursor = try await comparison.run()
+        if let error = unaffordable.withLock({ $0 }) { throw error }
         try await self.memory.update {
             $0.cursor = cursor
             $0.resynced = resync
@@ -530,10 +558,10 @@ package final class SyncAgent: Sendable {
                 return true
             }
             group.addTask {
-                try await Task.sleep(for: .milliseconds(300))
+                try await Elapsing.sleep(for: .milliseconds(300))
                 while !Task.isCancelled {
                     try? await self.report(.syncing, trouble: nil)
-                    try await Task.sleep(for: .seconds(20))
+                    try await Elapsing.sleep(for: .seconds(20))
                 }
                 return false
             }
@@ -545,7 +573,7 @@ package final class SyncAgent: Sendable {
     }
 
     /// One heartbeat at a time: each carries the nonce of the answer before it.
-    private func report(_ phase: StatusReport.Phase, trouble: SyncError?) async throws {
+    func report(_ phase: StatusReport.Phase, trouble: SyncError?, plan: SyncPlan? = nil) async throws {
         try await self.reporting.withLock {
             let memory = await self.memory.memory
             guard let nonce = memory.nonce else { return }
@@ -553,21 +581,28 @@ package final class SyncAgent: Sendable {
             let details =
                 (trouble.map {
                     [StatusDetail(type: "Error", code: $0.code.rawValue, description: $0.message, timestamp: self.clock.milliseconds())]
-                } ?? []) + ((try? await self.skipped.details()) ?? [])
+                } ?? self.budgetDetails(memory)) + ((try? await self.skipped.details()) ?? [])
                 + (memory.isReadWrite ? (try? await self.outbox.details()) ?? [] : [])
             let pending = memory.isReadWrite ? try? await self.store.outboxCount(of: self.registry).pending : nil
             // A disk that takes no more keeps the root from being told, not the heartbeat.
             let root = phase == .idle ? try? await self.root() : nil
             let reports = self.descendants?.reports.count ?? 0
-            let descendants = try await self.descendants?.statuses()
+            // A plan is told once: it may be long.
+            let told = self.toldPlans.withLock { $0 }
+            let descendants = try await self.descendants?.statuses().map { $0.withPlan(unless: told[$0.name]) }
+            let budget = try await self.budget.uses()
             let answer = try await self.gateway.report(
                 StatusReport(
                     nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
                     bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
                     resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil,
                     descendants: descendants?.isEmpty == true ? nil : descendants,
-                    bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft))
+                    bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft, budget: budget.isEmpty ? nil : budget,
+                    plan: plan))
             self.lastReports.withLock { $0 = reports }
+            self.toldPlans.withLock { told in
+                for one in descendants ?? [] { told[one.name] = one.status?.plan?.order ?? told[one.name] }
+            }
             try await self.memory.update { $0.nonce = answer.nonce }
         }
     }

@@ -27,6 +27,8 @@ package struct SyncError: Error, Sendable, Equatable, CustomStringConvertible {
         case locked = "ContentLocked"
         /// No error: the window ended while something was under way.
         case windowClosed = "WindowClosed"
+        /// No error either: the bytes that may come in this hour, day or month have come.
+        case budget = "BudgetExhausted"
     }
 
     package let code: Code

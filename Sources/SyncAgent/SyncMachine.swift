@@ -36,6 +36,8 @@ package struct SyncMachine: Sendable {
         case followed(settingsDiffer: Bool)
         case rested
         case failed(SyncError)
+        /// What is to be compared waits for the budget; until then, in seconds since 1970.
+        case budgetSpent(until: Int)
     }
 
     package enum Phase: Sendable, Equatable {
@@ -110,6 +112,11 @@ package struct SyncMachine: Sendable {
             // What is under way goes on in the next window.
             return self.proceed(now)
         case .failed(let error): return self.fail(error, jitter)
+        case .budgetSpent(let until):
+            // The parent was reached. Settings are asked for after each rest: a larger budget ends the wait.
+            self.trouble = nil
+            self.failures = 0
+            return self.enter(.resting, .heartbeatAndRest(seconds: max(1, min(Self.heartbeatInterval, until - now))))
         }
     }
 
@@ -141,7 +148,7 @@ package struct SyncMachine: Sendable {
             self.failures += 1
             self.phase = .offline(attempt: self.failures)
             return .rest(milliseconds: min(Self.unauthorizedRest, Self.firstUnauthorizedRest << min(self.failures - 1, 6)))
-        case .parentUnreachable, .parentUntrusted, .disk, .parentRefused, .content, .locked, .windowClosed:
+        case .parentUnreachable, .parentUntrusted, .disk, .parentRefused, .content, .locked, .windowClosed, .budget:
             self.failures += 1
             self.phase = .offline(attempt: self.failures)
             let base = min(Self.longestBackOff, 250 << min(self.failures, 12))

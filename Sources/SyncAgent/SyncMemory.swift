@@ -34,12 +34,17 @@ package struct SyncMemory: Sendable, Equatable {
     package var bytesSent: Int64 = 0
     /// Why the parent will not have this instance any more; what clients wrote would never leave it.
     package var stopped: String?
+    /// The last order to tell what the next synchronisation would move that was carried out.
+    package var planned: Int64?
 
     /// Whether clients may write.
     package var isReadWrite: Bool { self.settings?.mode == "ReadWrite" }
 
     /// The repositories that are synchronised.
     package var selection: [RepositoryPattern] { self.settings?.repositories.compactMap { try? RepositoryPattern($0) } ?? [] }
+
+    /// The repositories that are fetched first, the very first at the beginning.
+    package var priorities: [RepositoryPattern] { self.settings?.priorities?.compactMap { try? RepositoryPattern($0) } ?? [] }
 }
 
 /// Keeps ``SyncMemory`` in the database.
@@ -59,7 +64,7 @@ package actor SyncMemoryStore {
             try session.row(
                 """
                 SELECT connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log, sequence,
-                    bytes_received, result, resynced, bytes_sent, stopped FROM sync_state WHERE id = 1
+                    bytes_received, result, resynced, bytes_sent, stopped, planned FROM sync_state WHERE id = 1
                 """
             ).map(Self.decode)
         }
@@ -112,17 +117,17 @@ package actor SyncMemoryStore {
             _ = try session.execute(
                 """
                 INSERT INTO sync_state (id, connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log,
-                    sequence, bytes_received, result, resynced, bytes_sent, stopped)
-                VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    sequence, bytes_received, result, resynced, bytes_sent, stopped, planned)
+                VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, pin = excluded.pin, epoch = excluded.epoch, nonce = excluded.nonce,
                     registry = excluded.registry, trust = excluded.trust, settings = excluded.settings, settings_tag = excluded.settings_tag,
                     log = excluded.log, sequence = excluded.sequence, bytes_received = excluded.bytes_received, result = excluded.result, resynced = excluded.resynced,
-                    bytes_sent = excluded.bytes_sent, stopped = excluded.stopped
+                    bytes_sent = excluded.bytes_sent, stopped = excluded.stopped, planned = excluded.planned
                 """, SQLValue(memory.connectedRegistry), SQLValue(memory.parent), SQLValue(memory.pin), SQLValue(memory.instance),
                 SQLValue(memory.epoch),
                 SQLValue(memory.nonce), SQLValue(memory.registry), SQLValue(memory.trust), SQLValue(settings), SQLValue(memory.settingsTag),
                 SQLValue(memory.cursor?.log), SQLValue(memory.cursor?.sequence), .integer(memory.bytesReceived), SQLValue(result),
-                SQLValue(memory.resynced), .integer(memory.bytesSent), SQLValue(memory.stopped))
+                SQLValue(memory.resynced), .integer(memory.bytesSent), SQLValue(memory.stopped), SQLValue(memory.planned))
         }
     }
 
@@ -140,6 +145,6 @@ package actor SyncMemoryStore {
             settingsTag: row.optionalText(9),
             cursor: row.optionalText(10).map { GatewayCursor(log: $0, sequence: row.integer(11)) }, bytesReceived: row.integer(12),
             result: try row.optionalText(13).map { try decoder.decode(SyncResult.self, from: Data($0.utf8)) },
-            resynced: row.optionalInteger(14), bytesSent: row.integer(15), stopped: row.optionalText(16))
+            resynced: row.optionalInteger(14), bytesSent: row.integer(15), stopped: row.optionalText(16), planned: row.optionalInteger(17))
     }
 }

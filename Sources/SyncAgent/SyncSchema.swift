@@ -37,5 +37,13 @@ package enum SyncSchema {
                 "ALTER TABLE sync_state ADD COLUMN stopped TEXT",
             ]),
         Migration("sync-4", ["ALTER TABLE sync_skipped ADD COLUMN code TEXT NOT NULL DEFAULT 'ContentError'"]),
+        Migration(
+            "sync-5",
+            [
+                // Bytes of content granted in the hour, the day and the month that began then.
+                "CREATE TABLE sync_budget (period TEXT PRIMARY KEY, begins INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID",
+                // The last order to tell what the next synchronisation would move that was carried out.
+                "ALTER TABLE sync_state ADD COLUMN planned INTEGER",
+            ]),
     ]
 }

@@ -72,15 +72,16 @@ package final class TransferEngine: Sendable {
 
     /// Gathers the manifests below `digest`, children first.
     private func collect(
-        _ digest: Digest, in name: RepositoryName, depth: Int, _ manifests: inout [NewManifest], _ seen: inout Set<Digest>
+        _ digest: Digest, size: Int64? = nil, in name: RepositoryName, depth: Int, _ manifests: inout [NewManifest],
+        _ seen: inout Set<Digest>
     ) async throws -> Bool {
         guard seen.insert(digest).inserted else { return true }
         guard depth <= Self.maximumDepth else {
             throw SyncError(.content, "indexes in repository \(name) nest deeper than \(Self.maximumDepth) levels at \(digest)")
         }
         if depth > 0, try await self.store.holdsWhole(digest, in: name, of: self.registry) { return true }
-        try self.gate.pass()
-        guard let (bytes, mediaType) = try await self.client.manifest(digest, in: name) else { return false }
+        try self.gate.passDown()
+        guard let (bytes, mediaType) = try await self.manifest(digest, size: size, in: name) else { return false }
         self.received.add(Int64(bytes.count), ordering: .relaxed)
         let new: NewManifest
         do {
@@ -90,10 +91,27 @@ package final class TransferEngine: Sendable {
         }
         for child in new.manifest.manifests {
             // An index may list what its registry does not hold; the copy is then as sparse as the original.
-            _ = try await self.collect(child.digest, in: name, depth: depth + 1, &manifests, &seen)
+            _ = try await self.collect(child.digest, size: child.size, in: name, depth: depth + 1, &manifests, &seen)
         }
         manifests.append(new)
         return true
+    }
+
+    /// A manifest of the parent, paid for.
+    private func manifest(_ digest: Digest, size: Int64?, in name: RepositoryName) async throws -> (bytes: [UInt8], mediaType: MediaType)? {
+        guard let budget = self.gate.budget, budget.isLimited else { return try await self.client.manifest(digest, in: name) }
+        var known = size
+        if known == nil { known = try await self.client.size(ofManifest: digest, in: name) }
+        guard let known else {
+            // The answer to a GET tells a registry that does not have it from something else that stands between.
+            guard try await self.client.manifest(digest, in: name) != nil else { return nil }
+            throw TransportError(.interrupted, "the parent says both that it has manifest \(digest) and that it has not")
+        }
+        let grant = try await budget.take(known, whole: true)
+        // Where it fails, how much came of it is not known: all of it counts.
+        let found = try await self.client.manifest(digest, in: name)
+        try await budget.settle(grant, received: Int64(found?.bytes.count ?? 0))
+        return found
     }
 
     private func fetchBlobs(of manifests: [NewManifest], in name: RepositoryName) async throws {
@@ -139,17 +157,29 @@ package final class TransferEngine: Sendable {
             staged = try await blobs.stage(staging)
         }
         self.note(staged, descriptor)
-        if staged.size < descriptor.size {
-            try self.gate.pass()
-            guard let (body, offset) = try await self.client.blob(descriptor.digest, in: name, from: staged.size) else {
-                throw SyncError(.content, "the parent lists blob \(descriptor.digest) in repository \(name) but does not have it")
+        while staged.size < descriptor.size {
+            try self.gate.passDown()
+            // Under a budget content comes in ranges that have been paid for, otherwise in one.
+            let grant = try await self.gate.budget?.take(descriptor.size - staged.size)
+            let meter = Meter(limit: grant?.bytes)
+            do {
+                guard
+                    let (body, offset) = try await self.client.blob(
+                        descriptor.digest, in: name, from: staged.size, count: grant?.bytes)
+                else {
+                    throw SyncError(.content, "the parent lists blob \(descriptor.digest) in repository \(name) but does not have it")
+                }
+                if offset == 0, staged.size > 0 { staged = try await blobs.stage(staging) }
+                // From here on the file's length counts, as long as this boot lasts.
+                if isLarge { try await self.offsets.record(descriptor.digest, durable: try await self.flushed(staged)) }
+                try await self.receive(body, of: descriptor, into: staged, meter)
+            } catch {
+                try? await self.gate.budget?.settle(grant, received: meter.bytes)
+                throw error
             }
-            if offset == 0, staged.size > 0 { staged = try await blobs.stage(staging) }
-            // From here on the file's length counts, as long as this boot lasts.
-            if isLarge { try await self.offsets.record(descriptor.digest, durable: try await self.flushed(staged)) }
-            try await self.receive(body, of: descriptor, into: staged)
+            try await self.gate.budget?.settle(grant, received: meter.bytes)
             // A body may end early and look whole (a proxy that answers a shorter range): what came is kept.
-            guard staged.size == descriptor.size else {
+            guard staged.size == descriptor.size || meter.isFull else {
                 throw TransportError(.interrupted, "blob \(descriptor.digest) ended after \(staged.size) of \(descriptor.size) bytes")
             }
         }
@@ -169,10 +199,13 @@ package final class TransferEngine: Sendable {
     }
 
     /// Writes each network read at once: a process that is killed loses what its sockets held and nothing else.
-    private func receive(_ body: ClientResponseBody, of descriptor: Descriptor, into staged: any StagedBlob) async throws {
+    private func receive(
+        _ body: ClientResponseBody, of descriptor: Descriptor, into staged: any StagedBlob, _ meter: Meter
+    ) async throws {
         var flushed = staged.size
         for try await part in body {
             self.received.add(Int64(part.readableBytes), ordering: .relaxed)
+            meter.add(part.readableBytes)
             guard staged.size + Int64(part.readableBytes) <= descriptor.size else {
                 throw PersistenceError(
                     .sizeMismatch, tried: "receive \(staged.name.text)",
@@ -189,6 +222,22 @@ package final class TransferEngine: Sendable {
             }
             // What has arrived is kept: the next window goes on behind it.
             if staged.size < descriptor.size { try self.gate.pass() }
+            // One that does not know ranges sends on: it is not listened to beyond what has been paid for.
+            if meter.isFull { return }
         }
+    }
+
+    /// Counts what one request brings.
+    private final class Meter: Sendable {
+        private let limit: Int64?
+        private let count = Atomic<Int64>(0)
+
+        init(limit: Int64?) { self.limit = limit }
+
+        var bytes: Int64 { self.count.load(ordering: .relaxed) }
+        /// Whether all that was paid for has come.
+        var isFull: Bool { self.limit.map { self.bytes >= $0 } ?? false }
+
+        func add(_ bytes: Int) { self.count.add(Int64(bytes), ordering: .relaxed) }
     }
 }

@@ -17,21 +17,26 @@ package final class TransferGate: Sendable {
     /// Seconds since 1970; `nil` when it does not close.
     private let closes = Mutex<Int?>(nil)
     private let rate: Mutex<TransferPace?>
+    /// What may come in an hour, a day, a month; `nil` where nobody counts.
+    let budget: TransferBudget?
 
-    /// - Parameter bytesPerSecond: for all transfers of the site together, both ways; `nil` for no limit.
-    package init(clock: WallClock = .system, bytesPerSecond: Int? = nil) {
+    /// - Parameters:
+    ///   - bytesPerSecond: for all transfers of the site together, both ways; `nil` for no limit.
+    ///   - budget: what content from the parent is taken from.
+    package init(clock: WallClock = .system, bytesPerSecond: Int? = nil, budget: TransferBudget? = nil) {
+        self.budget = budget
         self.clock = clock
         self.rate = Mutex(bytesPerSecond.map { TransferPace(bytesPerSecond: $0) })
     }
 
     /// Returns when so many bytes may have moved.
     func pace(_ bytes: Int) async throws {
-        let now = ContinuousClock.now
+        let now = Elapsing.now
         let due = self.rate.withLock { pace in
             let due = pace?.take(bytes, at: now)
             return due
         }
-        if let due, due > now { try await Task.sleep(until: due) }
+        if let due, due > now { try await Elapsing.sleep(until: due) }
     }
 
     /// How much to send at once, where it would otherwise be `size`: a second's worth at most.
@@ -47,6 +52,16 @@ package final class TransferGate: Sendable {
         if self.rest == 0 {
             throw SyncError(.windowClosed, "the synchronisation window is over; what is under way goes on in the next one")
         }
+    }
+}
+
+extension TransferGate {
+    /// Lets content from the parent come: as ``pass()``, and while there is budget.
+    ///
+    /// - Throws: ``SyncError`` with code `windowClosed` or `budget`.
+    func passDown() throws {
+        try self.pass()
+        try self.budget?.pass()
     }
 }
 

@@ -66,6 +66,20 @@ final class UploadEngine: Sendable {
         self.sent.add(Int64(stored.bytes.count), ordering: .relaxed)
     }
 
+    /// Bytes that ``send(_:in:)`` would send, at most: the parent may hold blobs under names of other repositories.
+    func missing(_ digest: Digest, in name: RepositoryName, _ seen: inout Set<Digest>) async throws -> Int64 {
+        guard seen.insert(digest).inserted, let stored = try await self.store.heldManifest(digest, in: name, of: self.registry),
+            let manifest = try? Manifest(parsing: stored.bytes, declared: stored.mediaType)
+        else { return 0 }
+        var bytes: Int64 = 0
+        for child in manifest.manifests { bytes += try await self.missing(child.digest, in: name, &seen) }
+        if try await self.client.holdsManifest(digest, in: name) { return bytes }
+        for blob in manifest.requiredBlobs where seen.insert(blob.digest).inserted {
+            if try await !self.client.holdsBlob(blob.digest, in: name) { bytes += blob.size }
+        }
+        return bytes + Int64(stored.bytes.count)
+    }
+
     private func send(_ blobs: [Descriptor], in name: RepositoryName) async throws {
         var seen: Set<Digest> = []
         // Small before large: a cut link then leaves more of the image done.
@@ -130,7 +144,7 @@ final class UploadEngine: Sendable {
             do {
                 return try await self.client.size(ofUpload: path)
             } catch let refusal as ServerRefusal where refusal.status == 409 && attempt < 20 {
-                try await Task.sleep(for: .milliseconds(50 * attempt))
+                try await Elapsing.sleep(for: .milliseconds(50 * attempt))
             }
         }
         return nil

@@ -151,13 +151,20 @@ final class LoopbackTransport: TrustingTransport {
         let body: Body =
             switch response.body {
             case .none, .announced: Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil)
+            case .bytes where request.method == "HEAD": Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil)
             case .bytes(let buffer): self.counted(buffer, request.target, Body(reader: nil, bytes: buffer, range: 0..<0, meter: nil))
             case .blob(let reader, let range): Body(reader: reader, bytes: ByteBuffer(), range: range, meter: isBlob ? self : nil)
             // Sites ask for one range at a time.
             case .pieces: throw TransportError(.interrupted, "the answer has several parts")
             }
         return ClientResponse(
-            status: response.status.code, headers: response.headers.map { ($0.name.rawName, $0.value) }, body: ClientResponseBody(body))
+            status: response.status.code, headers: response.headers.map { ($0.name.rawName, $0.value) } + Self.length(request, response),
+            body: ClientResponseBody(body))
+    }
+
+    /// What the listener writes for answers to HEAD.
+    private static func length(_ request: ClientRequest, _ response: ServerResponse) -> [(String, String)] {
+        request.method == "HEAD" ? [("Content-Length", String(response.contentLength))] : []
     }
 
     private func passUpward(_ count: Int) -> Int {
@@ -228,13 +235,18 @@ final class Family: Sendable {
     /// - Parameter parent: one that has other children already.
     init(
         of parent: DataPlane? = nil, name: String = "site1", mode: ConnectedRegistryMode = .readOnly, repositories: [String] = ["*"],
-        clientTokens: [String] = [], schedule: String = "* * * * *", window: String? = nil
+        clientTokens: [String] = [], schedule: String = "* * * * *", window: String? = nil, budget: ByteBudget? = nil,
+        priorities: [String]? = nil
     ) async throws {
         self.name = name
         if let parent { self.parent = parent } else { self.parent = try await DataPlane(Site()) }
         for token in clientTokens { _ = try await self.parent.client(token) }
         let password = try await self.parent.connectedRegistry(
             name, repositories: repositories, mode: mode, clientTokens: clientTokens, schedule: schedule, window: window)
+        if budget != nil || priorities != nil {
+            try await self.parent.configure(
+                name, mode: mode, clientTokens: clientTokens, schedule: schedule, window: window, budget: budget, priorities: priorities)
+        }
         self.child = try await Site(clock: self.parent.site.clock)
         self.transport = LoopbackTransport(self.parent)
         self.connection = try ConnectionString(

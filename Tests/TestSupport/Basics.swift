@@ -11,9 +11,12 @@ internal import Foundation
 
 /// A folder that is removed with the value.
 package final class ScratchFolder: Sendable {
-    package let path = FileManager.default.temporaryDirectory.path + "/outport-test-" + UUID().uuidString
+    package let path: String
 
-    package init() {}
+    /// - Parameter parent: where it lies; `nil` for the system's temporary folder.
+    package init(in parent: String? = nil) {
+        self.path = (parent ?? FileManager.default.temporaryDirectory.path) + "/outport-test-" + UUID().uuidString
+    }
 
     deinit { try? FileManager.default.removeItem(atPath: self.path) }
 
@@ -36,6 +39,7 @@ package final class TestClock: Sendable {
     package var wall: WallClock { WallClock { self.now.withLock { $0 } } }
     package var milliseconds: Int64 { self.now.withLock { $0 } }
     package func advance(seconds: Int64) { self.now.withLock { $0 += seconds * 1000 } }
+    package func set(milliseconds: Int64) { self.now.withLock { $0 = milliseconds } }
 }
 
 /// SplitMix64: the same numbers for the same seed, on every machine.

@@ -23,18 +23,24 @@ package final class Site: Sendable {
     package let identities: IdentityStore
     package let registry: RegistryID
 
-    /// - Parameter smallContentLimit: 0 where a test is about files of blobs.
-    package init(clock: TestClock = TestClock(), smallContentLimit: Int = RegistryStore.defaultSmallContentLimit) async throws {
-        self.scratch = ScratchFolder()
+    /// - Parameters:
+    ///   - scratch: the folder of an earlier one, which is not in use any more.
+    ///   - isInline: whether files and database are used on the caller's thread, for simulations.
+    ///   - smallContentLimit: 0 where a test is about files of blobs.
+    package init(
+        clock: TestClock = TestClock(), scratch: ScratchFolder = ScratchFolder(), isInline: Bool = false,
+        smallContentLimit: Int = RegistryStore.defaultSmallContentLimit
+    ) async throws {
+        self.scratch = scratch
         self.clock = clock
         self.folder = try DataFolder(self.scratch.path)
         self.database = try SQLiteDatabase(
             path: self.folder.databasePath,
             migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + SyncSchema.migrations
-                + WebhookSchema.migrations)
+                + WebhookSchema.migrations, readers: isInline ? 1 : 2, isInline: isInline)
         let activity = Activity()
         self.activity = activity
-        self.blobs = FileBlobStore(folder: self.folder, pool: .singleton)
+        self.blobs = isInline ? FileBlobStore(inlineIn: self.folder) : FileBlobStore(folder: self.folder, pool: .singleton)
         self.store = RegistryStore(
             database: self.database, blobs: self.blobs, activity: activity, clock: clock.wall, smallContentLimit: smallContentLimit)
         self.uploads = Uploads(store: self.store)

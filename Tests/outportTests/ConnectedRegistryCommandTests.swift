@@ -234,6 +234,37 @@ import Testing
         #expect(await harness.run(list: update + ["--add-notifications", "a", "--remove-notifications", "a"]) == 1)
     }
 
+    @Test("B3 budgets and priorities are sent as they are typed, with units, and are ended by name")
+    func traffic() async {
+        #expect(await create("edge1", "--budget", "hour=500MiB", "month=20GB", "--priorities", "base", "app/*") == 0)
+        let created = await harness.server.sent.last?.body?["properties"]
+        #expect(created?["byteBudget"] == ["hour": 524_288_000, "month": 20_000_000_000])
+        #expect(created?["syncPriorities"] == ["base", "app/*"])
+        let update = ["acr", "connected-registry", "update", "-r", "myregistry", "-n", "edge1"]
+        #expect(await harness.run(list: update + ["--budget", "hour=none", "--priorities", ""]) == 0)
+        let updated = await harness.server.sent.last?.body?["properties"]
+        #expect(updated?["byteBudget"] == ["hour": nil])
+        #expect(updated?["syncPriorities"] == [])
+        #expect(await harness.run(list: update + ["--budget", "week=5MB"]) == 2)
+    }
+
+    @Test("B3 plan asks, waits for the answer and prints it")
+    func plan() async {
+        #expect(await create("edge1", "-o", "none") == 0)
+        let path = "\(base)/connectedRegistries/edge1/plan".lowercased()
+        await harness.server.script { sent in
+            guard sent.method == "POST", sent.path.lowercased() == path else { return nil }
+            return FakeServer.ok(["state": "Pending"])
+        }
+        await harness.server.script { sent in
+            guard sent.method == "GET", sent.path.lowercased() == path else { return nil }
+            return FakeServer.ok(["state": "Ready", "bytes": 77])
+        }
+        #expect(
+            await harness.run("acr", "connected-registry", "plan", "-r", "myregistry", "-n", "edge1", "--query", "bytes", "-o", "tsv") == 0)
+        #expect(harness.console.output == "77\n")
+    }
+
     @Test("C6 deactivate asks, acts and prints nothing")
     func deactivate() async {
         #expect(await create("edge1", "-o", "none") == 0)

@@ -105,7 +105,8 @@ struct ACRCommand: AsyncParsableCommand {
             subcommands: [
                 ConnectedRegistryCreateCommand.self, ConnectedRegistryShowCommand.self, ConnectedRegistryListCommand.self,
                 ConnectedRegistryUpdateCommand.self, ConnectedRegistryGetSettingsCommand.self, ConnectedRegistryDeactivateCommand.self,
-                ConnectedRegistryResyncCommand.self, ConnectedRegistryWhyCommand.self, ConnectedRegistryDeleteCommand.self,
+                ConnectedRegistryResyncCommand.self, ConnectedRegistryWhyCommand.self, ConnectedRegistryPlanCommand.self,
+                ConnectedRegistryDeleteCommand.self,
                 ConnectedRegistryListClientTokensCommand.self,
                 Permissions.self, Install.self, ConnectedRegistryRepoCommand.self,
             ])

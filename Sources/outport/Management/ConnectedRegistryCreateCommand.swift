@@ -56,6 +56,7 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
     @Option(help: "When garbage is collected, as a cron expression in UTC.")
     var gcSchedule = "0 0 * * *"
 
+    @OptionGroup var traffic: TrafficOptions
     @OptionGroup var consent: YesOption
     @OptionGroup var global: GlobalOptions
 
@@ -102,6 +103,7 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
                 clientTokens.map { ManagementSession.childID(registryBody, registry, "tokens", $0) })
         }
         if !notifications.isEmpty { properties["notificationsList"] = .strings(Set(notifications).sorted()) }
+        traffic.add(to: &properties)
         return ["properties": properties]
     }
 

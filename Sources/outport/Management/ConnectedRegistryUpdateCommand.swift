@@ -42,6 +42,7 @@ struct ConnectedRegistryUpdateCommand: ManagementCommand {
     @Option(help: "When garbage is collected, as a cron expression in UTC.")
     var gcSchedule: String?
 
+    @OptionGroup var traffic: TrafficOptions
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -74,6 +75,7 @@ struct ConnectedRegistryUpdateCommand: ManagementCommand {
         if let list = Self.changed(patterns, adding: addNotifications, removing: removeNotifications, ignoringCase: false) {
             properties["notificationsList"] = .strings(list)
         }
+        traffic.add(to: &properties)
         return ResourceShape.connectedRegistry.shape(try await session.client.patch(path, ["properties": properties]))
     }
 

@@ -180,7 +180,7 @@ actor ManagementClient {
             state[path: "error", "message"]?.stringValue ?? "The operation on \(path) did not succeed and the server does not say why.")
     }
 
-    private func pause(_ seconds: Double) async throws(ManagementError) {
+    func pause(_ seconds: Double) async throws(ManagementError) {
         do {
             try await sleep(.milliseconds(Int64(seconds * 1000)))
         } catch {

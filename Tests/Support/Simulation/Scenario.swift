@@ -1,0 +1,74 @@
+// What a seed decides beforehand: the family, its links and its luck.
+
+internal import Gateway
+internal import GatewayProtocol
+
+/// The settings of one run.
+struct Scenario: Sendable {
+    struct Member: Sendable {
+        let name: String
+        /// The member that is its parent; `nil` for the root.
+        let parent: String?
+        let mode: ConnectedRegistryMode
+        /// Milliseconds by which its clock is wrong.
+        let clockOffset: Int64
+        let budget: ByteBudget?
+        let writes: Bool
+    }
+
+    /// Chances in a thousand, of one request or one part of a body.
+    struct Luck: Sendable {
+        var lost = 0
+        var answerLost = 0
+        var cut = 0
+        var damaged = 0
+        /// Milliseconds of the slowest way there or back.
+        var lag = 1
+        /// Milliseconds between two outages of a link on average; 0 for none.
+        var outages = 0
+        /// Kills in all.
+        var kills = 0
+        var diskFull = 0
+    }
+
+    let members: [Member]
+    let luck: Luck
+    /// Milliseconds for which there is trouble and people write.
+    let duration: Int
+    let writesAtRoot: Bool
+
+    init(_ scheduler: Scheduler) {
+        func pick<Value>(_ values: [Value]) -> Value { values[scheduler.random(below: values.count)] }
+        let year: Int64 = 365 * 86_400_000
+        func member(_ name: String, _ parent: String?, _ mode: ConnectedRegistryMode, budget: Bool = false) -> Member {
+            Member(
+                name: name, parent: parent, mode: mode, clockOffset: pick([0, 0, 0, -20 * year, 73 * year, -3_600_000]),
+                budget: budget ? ByteBudget(hour: 2 << 20) : nil, writes: mode == .readWrite)
+        }
+        switch scheduler.random(below: 6) {
+        case 0: self.members = [member("alpha", nil, .readOnly, budget: true)]
+        case 1: self.members = [member("alpha", nil, .readWrite)]
+        case 2: self.members = [member("alpha", nil, .readWrite), member("bravo", nil, .readWrite)]
+        case 3: self.members = [member("alpha", nil, .readWrite), member("bravo", "alpha", .readWrite)]
+        case 4: self.members = [member("alpha", nil, .readWrite), member("bravo", "alpha", .readOnly)]
+        default: self.members = [member("alpha", nil, .readOnly), member("bravo", "alpha", .readOnly)]
+        }
+        var luck = Luck()
+        luck.lost = pick([0, 10, 50])
+        luck.answerLost = pick([0, 10, 50])
+        luck.cut = pick([0, 10, 60])
+        luck.damaged = pick([0, 0, 20])
+        luck.lag = pick([1, 50, 2000])
+        luck.outages = pick([0, 5000, 20_000])
+        luck.kills = pick([0, 2, 5])
+        luck.diskFull = pick([0, 0, 15])
+        self.luck = luck
+        self.duration = pick([8000, 20_000, 40_000])
+        self.writesAtRoot = scheduler.chance(850)
+    }
+
+    var text: String {
+        let family = self.members.map { "\($0.name)<\($0.parent ?? "root") \($0.mode.rawValue)\($0.budget == nil ? "" : " budget")" }
+        return "\(family.joined(separator: ", ")); \(self.luck); \(self.duration / 1000) s"
+    }
+}
