@@ -44,7 +44,8 @@ struct ACRCommand: AsyncParsableCommand {
 
         struct SoftDelete: AsyncParsableCommand {
             static let configuration = CommandConfiguration(
-                commandName: "soft-delete", abstract: "Show the soft-delete policy.", subcommands: [SoftDeleteShowCommand.self])
+                commandName: "soft-delete", abstract: "Manage the soft-delete policy.",
+                subcommands: [SoftDeleteShowCommand.self, SoftDeleteUpdateCommand.self])
         }
     }
 
@@ -63,6 +64,7 @@ struct ACRCommand: AsyncParsableCommand {
             subcommands: [
                 RepositoryListCommand.self, RepositoryShowTagsCommand.self, RepositoryShowManifestsCommand.self,
                 RepositoryShowCommand.self, RepositoryUpdateCommand.self, RepositoryUntagCommand.self, RepositoryDeleteCommand.self,
+                RepositoryListDeletedCommand.self,
             ])
     }
 
@@ -72,6 +74,7 @@ struct ACRCommand: AsyncParsableCommand {
             subcommands: [
                 ManifestShowCommand.self, ManifestListCommand.self, ManifestDeleteCommand.self, ManifestListReferrersCommand.self,
                 ManifestShowMetadataCommand.self, ManifestListMetadataCommand.self, ManifestUpdateMetadataCommand.self,
+                ManifestListDeletedCommand.self, ManifestListDeletedTagsCommand.self, ManifestRestoreCommand.self,
             ])
     }
 
