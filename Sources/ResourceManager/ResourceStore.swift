@@ -223,6 +223,9 @@ package final class ResourceStore: Sendable {
     private func remove(_ id: ResourceID) async throws {
         try await self.database.write { session in
             try session.execute("DELETE FROM resource WHERE key = ?", SQLValue(id.key))
+            for part in ResourceKind.parts {
+                try session.execute("DELETE FROM resource WHERE type = ? AND parent = ?", SQLValue(part.rawValue), SQLValue(id.key))
+            }
             try RoleStore.removeAssignments(within: id.key, session)
         }
     }
