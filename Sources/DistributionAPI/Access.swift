@@ -44,10 +44,12 @@ package struct Caller: Sendable {
     func maySee(_ name: RepositoryName) -> Bool { self.may(.contentRead, on: name) || self.may(.metadataRead, on: name) }
 
     /// Whether the caller may list repositories.
-    var mayList: Bool {
+    var mayList: Bool { self.mayList("catalog") }
+
+    func mayList(_ catalog: String) -> Bool {
         if self.subject == .anonymous { return false }
         guard case .listed(let entries) = self.grant else { return true }
-        return entries.contains { $0.type == "registry" && $0.name == "catalog" }
+        return entries.contains { $0.type == "registry" && $0.name == catalog }
     }
 
     /// For the change log.
@@ -201,9 +203,9 @@ package struct AccessController: Sendable {
                     ? RepositoryPermission.allCases : entry.actions.compactMap { RepositoryPermission(scopeAction: $0) }
                 let actions = wanted.filter { caller.may($0, on: name) }.map(\.scopeAction)
                 return actions.isEmpty ? nil : AccessEntry(type: entry.type, name: entry.name, actions: actions)
-            case ("registry", "catalog"):
+            case ("registry", "catalog"), ("registry", "deleted_catalog"):
                 if caller.subject == .anonymous { return nil }
-                // The catalog shows only what the caller may read, so everyone may ask for it.
+                // Both catalogs show only what the caller may read, so everyone may ask for them.
                 return AccessEntry(type: entry.type, name: entry.name, actions: ["*"])
             default: return nil
             }

@@ -1,6 +1,7 @@
 // What the data plane must know of the registry a request is for.
 
 package import HTTPServing
+package import Logging
 package import OCI
 package import Persistence
 
@@ -49,4 +50,12 @@ package struct DataPlaneRegistry: Sendable {
 package protocol RegistryDirectory: Sendable {
     /// The registry a host name means, and the host to write into challenges; `nil` when there is none.
     func registry(for host: HostAndPort?) async throws -> (registry: DataPlaneRegistry, host: HostAndPort)?
+}
+
+/// Content from elsewhere that is fetched when somebody pulls it.
+package protocol UpstreamContent: Sendable {
+    /// Brings a manifest here with what it needs to be complete.
+    ///
+    /// - Returns: whether it is here now; false where nothing promises it.
+    func fetch(_ reference: Reference, in name: RepositoryName, of registry: DataPlaneRegistry, logger: Logger) async throws -> Bool
 }

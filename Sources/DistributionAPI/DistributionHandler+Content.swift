@@ -12,7 +12,7 @@ extension DistributionHandler {
         let isTag: Bool = if case .tag = reference { true } else { false }
         // Taken before the read: what changes meanwhile makes the remembered answer void.
         let version = isTag ? self.store.versions.tags : self.store.versions.removals
-        let manifest = try await self.store.manifest(reference, in: name, of: call.registry.id)
+        let manifest = try await self.found(reference, name, call)
         let accept = call.request.headers[values: .accept].joined(separator: ",")
         guard Accept.allows(accept, manifest.mediaType.description) else {
             throw RegistryError(
@@ -27,6 +27,21 @@ extension DistributionHandler {
         ]
         if Self.matches(call.request.headers[.ifNoneMatch], etag) { return ServerResponse(.notModified, headers: headers) }
         return ServerResponse(.ok, headers: headers, body: .bytes(ByteBuffer(bytes: manifest.bytes)))
+    }
+
+    /// The manifest as it is here, or as it is fetched now.
+    ///
+    /// Neither those who have not signed in nor connected registries set off a fetch, and nothing is fetched into a registry that
+    /// is not written to.
+    private func found(_ reference: Reference, _ name: RepositoryName, _ call: Call) async throws -> StoredManifest {
+        do {
+            return try await self.store.manifest(reference, in: name, of: call.registry.id)
+        } catch let error as RegistryError where error.code == .manifestUnknown || error.code == .nameUnknown {
+            guard let upstream, call.caller.subject != .anonymous, call.caller.lease == nil, call.registry.writeRefusal == nil,
+                try await upstream.fetch(reference, in: name, of: call.registry, logger: call.request.logger)
+            else { throw error }
+            return try await self.store.manifest(reference, in: name, of: call.registry.id)
+        }
     }
 
     func putManifest(_ name: RepositoryName, _ reference: Reference, _ call: Call) async throws -> ServerResponse {

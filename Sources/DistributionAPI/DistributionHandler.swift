@@ -17,9 +17,14 @@ package struct DistributionHandler: RequestHandler {
     let quotas: QuotaKeeper
     /// Told what has been read, so that the next one need not come here.
     let hot: HotContent?
+    /// Asked for manifests that are not here.
+    let upstream: (any UpstreamContent)?
 
-    package init(store: RegistryStore, uploads: Uploads, access: AccessController, directory: any RegistryDirectory, hot: HotContent? = nil)
-    {
+    package init(
+        store: RegistryStore, uploads: Uploads, access: AccessController, directory: any RegistryDirectory, hot: HotContent? = nil,
+        upstream: (any UpstreamContent)? = nil
+    ) {
+        self.upstream = upstream
         self.store = store
         self.quotas = QuotaKeeper(store: store)
         self.uploads = uploads

@@ -22,7 +22,7 @@ package struct MetadataHandler: RequestHandler {
     /// Configurations larger than this are not opened for the platform they name.
     private static let maximumConfig: Int64 = 1 << 20
 
-    private let store: RegistryStore
+    let store: RegistryStore
     private let access: AccessController
     private let directory: any RegistryDirectory
 
@@ -32,7 +32,7 @@ package struct MetadataHandler: RequestHandler {
         self.directory = directory
     }
 
-    private struct Call: Sendable {
+    struct Call: Sendable {
         let request: ServerRequest
         let registry: DataPlaneRegistry
         let host: HostAndPort
@@ -65,7 +65,7 @@ package struct MetadataHandler: RequestHandler {
             return try .refusal(.unknown, "there is no registry at \(request.host?.description ?? "this address")", status: 404)
         }
         let permission = route.permission(request.method)
-        let scope = route.repository.map { "repository:\($0):\(permission.scopeAction)" } ?? "registry:catalog:*"
+        let scope = route.repository.map { "repository:\($0):\(permission.scopeAction)" } ?? "registry:\(route.catalog):*"
         func challenge(_ code: ErrorCode, _ message: String, _ error: String?) throws -> ServerResponse {
             // There is no blank after the commas: some clients split there.
             var text =
@@ -87,10 +87,12 @@ package struct MetadataHandler: RequestHandler {
                 return try challenge(.denied, "\(permission.scopeAction) access to repository \(name) is denied", "insufficient_scope")
             }
         } else {
-            guard caller.mayList else { return try challenge(.denied, "the token does not cover the catalog", "insufficient_scope") }
+            guard caller.mayList(route.catalog) else {
+                return try challenge(.denied, "the token does not cover the catalog", "insufficient_scope")
+            }
             caller = try await self.access.caller(caller.subject, registry: registry)
         }
-        if permission != .metadataRead {
+        if !permission.isRead {
             if let refusal = registry.writeRefusal ?? route.repository.flatMap({ registry.refusesWriting?($0) }) {
                 return try .refusal(.unsupported, refusal)
             }
@@ -134,6 +136,10 @@ package struct MetadataHandler: RequestHandler {
         case (.manifest(let name, let digest), .delete):
             try await self.store.delete(digest, from: name, of: id, origin: origin)
             return ServerResponse(.accepted)
+        case (.deletedCatalog, .get): return try await self.deletedCatalog(call)
+        case (.deletedTags(let name), .get): return try await self.deletedTags(name, call)
+        case (.deletedManifests(let name), .get): return try await self.deletedManifests(name, call)
+        case (.deletedManifest(let name, let digest), .post): return try await self.restore(digest, name, call)
         default: return try .refusal(.unsupported, "\(call.request.method) is not a method of \(call.request.path)")
         }
     }
@@ -188,7 +194,7 @@ package struct MetadataHandler: RequestHandler {
 
     // MARK: Lists
 
-    private struct Catalog: Encodable {
+    struct Catalog: Encodable {
         let repositories: [String]
     }
 
@@ -238,7 +244,7 @@ package struct MetadataHandler: RequestHandler {
             headers: Self.link(link))
     }
 
-    private static func limit(_ request: ServerRequest) throws -> Int {
+    static func limit(_ request: ServerRequest) throws -> Int {
         guard let text = request.query("n") else { return self.defaultPage }
         guard let number = Int(text), number > 0 else {
             throw RegistryError(.paginationNumberInvalid, "n must be a number of entries, at least 1, not '\(text.prefix(40))'")
@@ -262,5 +268,5 @@ package struct MetadataHandler: RequestHandler {
         return text
     }
 
-    private static func link(_ target: String?) -> HTTPFields { target.map { [.link: "<\($0)>; rel=\"next\""] } ?? [:] }
+    static func link(_ target: String?) -> HTTPFields { target.map { [.link: "<\($0)>; rel=\"next\""] } ?? [:] }
 }

@@ -41,8 +41,15 @@ package struct ScopeMap: Sendable, Hashable {
     ]
 
     /// Whether the map permits `permission` on `name`.
+    ///
+    /// What was deleted is seen by whoever sees what is there, and put back by whoever may both write and delete.
     package func permits(_ permission: RepositoryPermission, on name: RepositoryName) -> Bool {
-        self.actions.contains { action in
+        switch permission {
+        case .deletedRead: return self.permits(.metadataRead, on: name)
+        case .deletedRestore: return self.permits(.contentWrite, on: name) && self.permits(.contentDelete, on: name)
+        case .contentRead, .contentWrite, .contentDelete, .metadataRead, .metadataWrite: break
+        }
+        return self.actions.contains { action in
             if case .repository(let pattern, permission) = action { pattern.matches(name) } else { false }
         }
     }

@@ -68,6 +68,8 @@ package enum RegistryRoleAction {
     package static let delete = "Microsoft.ContainerRegistry/registries/artifacts/delete"
     static let metadataRead = "Microsoft.ContainerRegistry/registries/metadata/read"
     static let metadataWrite = "Microsoft.ContainerRegistry/registries/metadata/write"
+    static let deletedRead = "Microsoft.ContainerRegistry/registries/deleted/read"
+    static let deletedRestore = "Microsoft.ContainerRegistry/registries/deleted/restore/action"
 
     /// What roles permit on every repository of a registry. Whoever may pull may read metadata, too.
     static func permissions(_ permits: (String) -> Bool) -> Set<RepositoryPermission> {
@@ -77,6 +79,8 @@ package enum RegistryRoleAction {
         if permits(self.delete) { permissions.insert(.contentDelete) }
         if permits(self.metadataRead) { permissions.insert(.metadataRead) }
         if permits(self.metadataWrite) { permissions.insert(.metadataWrite) }
+        if permits(self.deletedRead) { permissions.insert(.deletedRead) }
+        if permits(self.deletedRestore) { permissions.insert(.deletedRestore) }
         return permissions
     }
 }

@@ -9,6 +9,15 @@ package enum RepositoryPermission: String, Sendable, CaseIterable, Hashable {
     case contentDelete = "content/delete"
     case metadataRead = "metadata/read"
     case metadataWrite = "metadata/write"
+    // No actions of scope maps: see ``ScopeMap/permits(_:on:)``.
+    case deletedRead = "deleted/read"
+    case deletedRestore = "deleted/restore"
+
+    /// What the action of a scope map may say.
+    package static let allCases: [RepositoryPermission] = [.contentRead, .contentWrite, .contentDelete, .metadataRead, .metadataWrite]
+
+    /// Whether it changes nothing.
+    package var isRead: Bool { self == .contentRead || self == .metadataRead || self == .deletedRead }
 
     /// The action of an access token's scope that the permission stands for.
     package var scopeAction: String {
@@ -18,11 +27,15 @@ package enum RepositoryPermission: String, Sendable, CaseIterable, Hashable {
         case .contentDelete: "delete"
         case .metadataRead: "metadata_read"
         case .metadataWrite: "metadata_write"
+        case .deletedRead: "deleted_read"
+        case .deletedRestore: "deleted_restore"
         }
     }
 
     package init?(scopeAction: some StringProtocol) {
-        guard let match = Self.allCases.first(where: { $0.scopeAction == scopeAction }) else { return nil }
+        guard let match = (Self.allCases + [.deletedRead, .deletedRestore]).first(where: { $0.scopeAction == scopeAction }) else {
+            return nil
+        }
         self = match
     }
 }
@@ -50,7 +63,7 @@ package enum ScopeMapAction: Hashable, Sendable, CustomStringConvertible {
         let name = parts.dropFirst().dropLast(2).joined(separator: "/")
         switch parts[0].lowercased() {
         case "repositories":
-            guard let permission = RepositoryPermission(rawValue: verb) else {
+            guard let permission = RepositoryPermission.allCases.first(where: { $0.rawValue == verb }) else {
                 throw refuse("'\(verb)' is none of \(RepositoryPermission.allCases.map(\.rawValue).joined(separator: ", "))")
             }
             do {

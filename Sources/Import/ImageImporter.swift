@@ -41,11 +41,20 @@ package struct ImportOrder: Sendable {
     package let registry: RegistryID
     package let quota: Int64?
     package let origin: String
+    /// Whether an index comes without what it lists.
+    package let isShallow: Bool
+
+    /// What helps where the source wants credentials.
+    var advice: String {
+        self.isShallow
+            ? "a cache rule signs in with a credential set ('acr cache update --cred-set')" : "give --username and --password"
+    }
 
     package init(
         source: Source, reference: Reference, targets: [ImportedImage.Target], replacesTags: Bool, registry: RegistryID, quota: Int64?,
-        origin: String
+        origin: String, isShallow: Bool = false
     ) {
+        self.isShallow = isShallow
         self.source = source
         self.reference = reference
         self.targets = targets
@@ -99,6 +108,14 @@ package final class ImageImporter: Sendable {
     /// Docker's registry by any of its names.
     private static let dockerHub: Set<String> = ["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"]
 
+    /// - Throws: ``ImportError`` for what is no address of a registry.
+    package static func validate(_ registry: String) throws {
+        let isPlain = registry.utf8.allSatisfy { ASCII.isLetter($0) || ASCII.isDigit($0) || "-.:[]".utf8.contains($0) }
+        guard isPlain, let url = SourceURL("https://\(registry)"), url.target == "/" else {
+            throw ImportError(.failed, "'\(registry.prefix(200))' is no address of a registry; it is HOST or HOST:PORT")
+        }
+    }
+
     /// Where a registry's repository is fetched.
     ///
     /// - Throws: ``ImportError`` for a name that is none.
@@ -137,8 +154,9 @@ package final class ImageImporter: Sendable {
         case .remote(let registry, let repository, let credentials):
             let place = try self.place(of: registry, repository)
             let client = SourceClient(
-                transport: self.transport, endpoint: place.endpoint, repository: place.repository, credentials: credentials)
-            _ = try await self.collect(order.reference, &manifests, &seen, depth: 0) { reference in
+                transport: self.transport, endpoint: place.endpoint, repository: place.repository, credentials: credentials,
+                advice: order.advice)
+            _ = try await self.collect(order.reference, &manifests, &seen, depth: 0, isShallow: order.isShallow) { reference in
                 let found = try await client.manifest(reference)
                 return (found.bytes, found.type)
             }
@@ -164,7 +182,7 @@ package final class ImageImporter: Sendable {
     ///
     /// - Returns: whether it was there. An index may list what its registry does not hold; the copy is then as sparse.
     private func collect(
-        _ reference: Reference, _ manifests: inout [NewManifest], _ seen: inout Set<Digest>, depth: Int,
+        _ reference: Reference, _ manifests: inout [NewManifest], _ seen: inout Set<Digest>, depth: Int, isShallow: Bool = false,
         read: (Reference) async throws -> (bytes: [UInt8], type: MediaType?)
     ) async throws -> Bool {
         let expected: Digest? = if case .digest(let digest) = reference { digest } else { nil }
@@ -183,7 +201,7 @@ package final class ImageImporter: Sendable {
         }
         let new = try NewManifest(found.bytes, declared: found.type, expected: expected)
         guard seen.insert(new.digest).inserted else { return true }
-        for child in new.manifest.manifests {
+        for child in isShallow ? [] : new.manifest.manifests {
             _ = try await self.collect(.digest(child.digest), &manifests, &seen, depth: depth + 1, read: read)
         }
         manifests.append(new)

@@ -34,9 +34,15 @@ actor SourceClient {
     private let endpoint: ServerEndpoint
     private let repository: String
     private let credentials: SourceCredentials?
+    /// What to do where the source wants credentials and there are none.
+    private let advice: String
     private var authorization: String?
 
-    init(transport: any Transport, endpoint: ServerEndpoint, repository: String, credentials: SourceCredentials?) {
+    init(
+        transport: any Transport, endpoint: ServerEndpoint, repository: String, credentials: SourceCredentials?,
+        advice: String = "give --username and --password"
+    ) {
+        self.advice = advice
         self.transport = transport
         self.endpoint = endpoint
         self.repository = repository
@@ -83,7 +89,7 @@ actor SourceClient {
             return ImportError(
                 .denied,
                 "the source refused \(what) (\(message)); "
-                    + (self.credentials == nil ? "give --username and --password" : "check the user name and password given for it"))
+                    + (self.credentials == nil ? self.advice : "check the user name and password given for it"))
         case 404: return ImportError(.notFound, "the source does not have \(what) (\(message))")
         default: return ImportError(.failed, "the source answered \(response.status) for \(what) (\(message)); try again later")
         }
@@ -139,7 +145,7 @@ actor SourceClient {
         switch challenge.scheme {
         case "basic":
             guard let credentials, let user = credentials.username else {
-                throw ImportError(.denied, "\(self.endpoint) wants a user name and a password; give --username and --password")
+                throw ImportError(.denied, "\(self.endpoint) wants a user name and a password; \(self.advice)")
             }
             self.authorization = Self.basic(user, credentials.password)
         case "bearer":

@@ -33,6 +33,8 @@ package struct GarbagePolicy: Sendable, Equatable {
 package struct GarbageReport: Sendable, Equatable {
     package var uploads = 0
     package var manifests = 0
+    /// Manifests that were deleted and whose days of being kept are over.
+    package var purged = 0
     package var links = 0
     package var blobs = 0
     package var files = 0
@@ -85,10 +87,11 @@ package struct GarbageCollector: Sendable {
         LIMIT ?
         """
 
-    /// Content whose lease is over and that no repository links to.
+    /// Content whose lease is over, that no repository links to and that nothing deleted is kept with.
     static let unlinkedBlobs = """
         SELECT digest, size, generation FROM blob
-        WHERE lease < ? AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.digest = blob.digest) LIMIT ?
+        WHERE lease < ? AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.digest = blob.digest)
+            AND NOT EXISTS (SELECT 1 FROM deleted_entry WHERE deleted_entry.digest = blob.digest AND kind = 0) LIMIT ?
         """
 
     /// Runs once over everything.
@@ -96,6 +99,7 @@ package struct GarbageCollector: Sendable {
         var report = GarbageReport()
         report.uploads = try await self.uploads.expire(olderThan: policy.uploadAge)
         for (registry, age) in policy.untaggedAges { report.manifests += try await self.collectManifests(of: registry, olderThan: age) }
+        report.purged = try await self.purgeDeleted()
         report.links = try await self.collectLinks(olderThan: policy.blobAge)
         let (blobs, bytes) = try await self.collectBlobs()
         report.blobs = blobs
@@ -121,7 +125,7 @@ package struct GarbageCollector: Sendable {
                     _ = try RegistryStore.remove(
                         Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)),
                         registry: RegistryID(row.integer(0)),
-                        origin: "gc", now: clock.milliseconds(), session)
+                        origin: "gc", now: clock.milliseconds(), purging: true, session)
                 }
                 return rows.count
             }
@@ -129,6 +133,22 @@ package struct GarbageCollector: Sendable {
             total += removed
             self.store.versions.contentRemoved()
             self.store.activity.signal()
+        }
+    }
+
+    /// What was deleted and has been kept for the days of its registry's policy.
+    private func purgeDeleted() async throws -> Int {
+        let (now, limit) = (self.store.clock.milliseconds(), Self.batch)
+        var total = 0
+        while true {
+            let purged = try await self.store.database.write { session in
+                let rows = try session.rows(SoftDelete.expiredManifests, .integer(now), .integer(Int64(limit)))
+                try SoftDelete.purge(rows, session)
+                if rows.isEmpty { try SoftDelete.purgeTags(now: now, session) }
+                return rows.count
+            }
+            guard purged > 0 else { return total }
+            total += purged
         }
     }
 

@@ -8,6 +8,8 @@ package struct GarbageItem: Sendable, Hashable {
     /// What it is.
     package enum Kind: String, Sendable, CaseIterable {
         case upload, manifest, link, blob, file
+        /// A manifest that was deleted and kept.
+        case deleted
     }
 
     package let kind: Kind
@@ -67,11 +69,17 @@ extension GarbageCollector {
                 let size = try session.row("SELECT size FROM manifest WHERE repository = ? AND digest = ?", row[2], row[3])?.integer(0)
                 _ = try RegistryStore.remove(
                     Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)),
-                    registry: RegistryID(row.integer(0)), origin: "gc", now: now, session)
+                    registry: RegistryID(row.integer(0)), origin: "gc", now: now, purging: true, session)
                 return GarbageItem(
                     kind: .manifest, subject: row.text(3), repository: row.text(1), bytes: size ?? 0,
                     reason: "no tag, no index and no subject reaches it")
             }
+        }
+        try each(SoftDelete.expiredManifests, [.integer(now)]) { row in
+            try SoftDelete.purge([row], session)
+            return GarbageItem(
+                kind: .deleted, subject: row.text(2), repository: row.text(1), bytes: row.integer(3),
+                reason: "it was deleted, and the days of the registry's soft-delete policy are over")
         }
         try each(Self.unneededLinks, [.integer(now - policy.blobAge), .integer(now)]) { row in
             let name = try session.row("SELECT name FROM repository WHERE id = ?", row[0])?.text(0)

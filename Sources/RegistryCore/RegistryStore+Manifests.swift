@@ -116,6 +116,7 @@ extension RegistryStore {
                     .integer(repository), SQLValue(new.digest), SQLValue(entry.digest), .integer(Int64(kind)), .integer(entry.size))
             }
         }
+        try SoftDelete.forget(new.digest, in: name, of: registry, session)
         try session.execute("UPDATE repository SET updated = ? WHERE id = ?", .integer(now), .integer(repository))
         let sequence = try ChangeLog.append(
             .manifestPut, registry: registry, repository: name, digest: new.digest, origin: origin, time: now, in: session)
@@ -138,6 +139,7 @@ extension RegistryStore {
             INSERT INTO tag (repository, name, digest, created, updated) VALUES (?, ?, ?, ?, ?)
             ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest, updated = excluded.updated
             """, .integer(repository), SQLValue(tag), SQLValue(digest), .integer(now), .integer(now))
+        try SoftDelete.forget(tag, of: digest, in: name, of: registry, session)
         try session.execute("UPDATE repository SET updated = ? WHERE id = ?", .integer(now), .integer(repository))
         let sequence = try ChangeLog.append(
             .tagSet, registry: registry, repository: name, tag: tag, digest: digest, origin: origin, time: now, in: session)
@@ -194,11 +196,16 @@ extension RegistryStore {
         self.activity.signal()
     }
 
+    /// - Parameter purging: whether it goes at once even where deleted content is kept.
     static func remove(
-        _ tag: Tag, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
+        _ tag: Tag, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64, purging: Bool = false,
+        _ session: any SQLWriter
     ) throws -> Bool {
         guard let row = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
         else { return false }
+        if try !purging && SoftDelete.isOn(registry, session) {
+            try SoftDelete.keep(tag, repository: repository, name: name, registry: registry, now: now, session)
+        }
         try session.execute("DELETE FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
         try self.noteUntagged(row.text(0), repository: repository, now: now, session)
         let sequence = try ChangeLog.append(
@@ -229,9 +236,10 @@ extension RegistryStore {
         self.activity.signal()
     }
 
+    /// - Parameter purging: whether it goes at once even where deleted content is kept.
     static func remove(
         _ digest: Digest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64,
-        _ session: any SQLWriter
+        purging: Bool = false, _ session: any SQLWriter
     ) throws -> Bool {
         guard try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) != nil
         else {
@@ -239,7 +247,11 @@ extension RegistryStore {
         }
         for row in try session.rows("SELECT name FROM tag WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) {
             _ = try self.remove(
-                Tag(row.text(0)), repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+                Tag(row.text(0)), repository: repository, name: name, registry: registry, origin: origin, now: now, purging: purging,
+                session)
+        }
+        if try !purging && SoftDelete.isOn(registry, session) {
+            try SoftDelete.keep(digest, repository: repository, name: name, registry: registry, now: now, session)
         }
         try session.execute("DELETE FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest))
         try session.execute(

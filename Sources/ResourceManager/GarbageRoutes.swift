@@ -29,14 +29,16 @@ extension ResourceOperations {
             let report = try await self.services.garbage.collect(policy)
             return .document([
                 "dryRun": false, "uploads": .integer(Int64(report.uploads)), "manifests": .integer(Int64(report.manifests)),
-                "links": .integer(Int64(report.links)), "blobs": .integer(Int64(report.blobs)), "files": .integer(Int64(report.files)),
+                "purged": .integer(Int64(report.purged)), "links": .integer(Int64(report.links)), "blobs": .integer(Int64(report.blobs)),
+                "files": .integer(Int64(report.files)),
                 "bytes": .integer(report.bytes),
             ])
         }
         let items = try await self.services.garbage.survey(policy)
         func count(_ kind: GarbageItem.Kind) -> JSONValue { .integer(Int64(items.count { $0.kind == kind })) }
         return .document([
-            "dryRun": true, "uploads": count(.upload), "manifests": count(.manifest), "links": count(.link), "blobs": count(.blob),
+            "dryRun": true, "uploads": count(.upload), "manifests": count(.manifest), "purged": count(.deleted), "links": count(.link),
+            "blobs": count(.blob),
             "files": count(.file),
             "bytes": .integer(items.filter { $0.kind == .blob || $0.kind == .file }.reduce(0) { $0 + $1.bytes }),
             "items": .array(

@@ -69,6 +69,13 @@ extension RegistryDocument {
                 .badRequest, .skuTooSmall, "\(what) needs the SKU Premium, not \(self.sku.rawValue). Change the SKU, or leave it off.",
                 target: field)
         }
+        // What a retention policy removes would be kept, and what is kept removed.
+        guard self.retention == nil || !self.softDelete.isOn else {
+            throw ResourceError(
+                .badRequest, .invalidParameter,
+                "The retention policy for untagged manifests and the soft-delete policy cannot both be enabled. Disable the other one first.",
+                target: "properties.policies.softDeletePolicy.status")
+        }
         guard self.allowsExport || self.settings["publicNetworkAccess"] == "Disabled" else {
             throw ResourceError(
                 .badRequest, .invalidParameter,

@@ -61,7 +61,7 @@ struct RegistryOption: Sendable {
         .init("policies.exportPolicy.status", .choice(["enabled", "disabled"]), "enabled", available: true),
         .init("policies.azureADAuthenticationAsArmPolicy.status", .choice(["enabled", "disabled"]), "enabled", available: true),
         .init("policies.softDeletePolicy.retentionDays", .days(1...90), 7, available: true),
-        .choice("policies.softDeletePolicy.status", "disabled", "enabled"),
+        .init("policies.softDeletePolicy.status", .choice(["disabled", "enabled"]), "disabled", available: true),
         .choice("encryption.status", "disabled", "enabled"),
         .choice("zoneRedundancy", "Disabled", "Enabled"),
         .choice("metadataSearch", "Disabled", "Enabled"),

@@ -35,6 +35,13 @@ package struct RegistryDocument: Codable, Sendable, Hashable {
         guard self.settings["policies.retentionPolicy.status"] == "enabled" else { return nil }
         return Int64(self.settings["policies.retentionPolicy.days"]?.intValue ?? 7) * 86_400_000
     }
+    /// Whether what is deleted is kept, and for how many milliseconds.
+    package var softDelete: (isOn: Bool, age: Int64) {
+        (
+            self.settings["policies.softDeletePolicy.status"] == "enabled",
+            Int64(self.settings["policies.softDeletePolicy.retentionDays"]?.intValue ?? 7) * 86_400_000
+        )
+    }
     package var wantsRegistryTokens: Bool { self.settings["policies.azureADAuthenticationAsArmPolicy.status"] == "disabled" }
     /// Whether other registries may import from it.
     package var allowsExport: Bool { self.settings["policies.exportPolicy.status"] != "disabled" }

@@ -109,7 +109,11 @@ package enum ResourceKind: String, Sendable {
     case identity = "Microsoft.ManagedIdentity/userAssignedIdentities"
     case managedCluster = "Microsoft.ContainerService/managedClusters"
     case connectedCluster = "Microsoft.Kubernetes/connectedClusters"
+    case cacheRule = "Microsoft.ContainerRegistry/registries/cacheRules"
+    case credentialSet = "Microsoft.ContainerRegistry/registries/credentialSets"
 
     /// What lies in a group and is no registry.
     static let records: [ResourceKind] = [.identity, .managedCluster, .connectedCluster]
+    /// What lies in a registry and is stored as a document.
+    static let parts: [ResourceKind] = [.cacheRule, .credentialSet]
 }

@@ -30,6 +30,8 @@ package struct ResourceManagerServices: Sendable {
     package var mirror: ExtensionMirror?
     /// `nil` where nobody is told of events.
     package var webhooks: WebhookStore?
+    /// Where the secrets of credential sets are; `nil` where the operator gives none.
+    package var secrets: SecretFolder?
     /// Imports under way; with ``importer``.
     package var imports: ImportJobs?
 

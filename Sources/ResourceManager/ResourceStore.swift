@@ -158,12 +158,12 @@ package final class ResourceStore: Sendable {
         let registry = try await self.registries.registry(named: name)
         try await self.identities.createSystemScopeMaps(in: registry)
         // The resource comes last: what it names is there.
-        try await self.write(document, as: id, registry: registry)
+        try await self.write(registry: document, as: id, content: registry)
         return try await self.reload(id)
     }
 
     package func updateRegistry(_ document: RegistryDocument, as id: ResourceID) async throws -> StoredResource<RegistryDocument> {
-        try await self.write(document, as: id, registry: nil)
+        try await self.write(registry: document, as: id, content: nil)
         let stored = try await self.reload(id)
         // Answers kept in memory may be such as are no longer given.
         self.registries.forgetAnswers()
@@ -199,6 +199,18 @@ package final class ResourceStore: Sendable {
         }
     }
 
+    /// Stores a registry's document and, in the same transaction, that policy which deletions look at in theirs.
+    private func write(registry document: RegistryDocument, as id: ResourceID, content: RegistryID?) async throws {
+        let now = self.clock.milliseconds()
+        let text = String(decoding: try JSONEncoder().encode(document), as: UTF8.self)
+        let policy = document.softDelete
+        try await self.database.write { session in
+            try Self.write(text, as: id, registry: content, now: now, session)
+            guard let row = try session.row("SELECT registry FROM resource WHERE key = ?", SQLValue(id.key)) else { return }
+            try SoftDelete.set(isOn: policy.isOn, age: policy.age, of: RegistryID(row.integer(0)), session)
+        }
+    }
+
     static func write(_ document: String, as id: ResourceID, registry: RegistryID?, now: Int64, _ session: any SQLWriter) throws {
         try session.execute(
             """
@@ -211,6 +223,9 @@ package final class ResourceStore: Sendable {
     private func remove(_ id: ResourceID) async throws {
         try await self.database.write { session in
             try session.execute("DELETE FROM resource WHERE key = ?", SQLValue(id.key))
+            for part in ResourceKind.parts {
+                try session.execute("DELETE FROM resource WHERE type = ? AND parent = ?", SQLValue(part.rawValue), SQLValue(id.key))
+            }
             try RoleStore.removeAssignments(within: id.key, session)
         }
     }

@@ -87,7 +87,7 @@ struct Route: Sendable {
     /// Every call there is.
     static let all: [Route] =
         subscriptionRoutes + groupRoutes + registryRoutes + adminUserRoutes + garbageRoutes + scopeMapRoutes + tokenRoutes
-        + connectedRegistryRoutes + webhookRoutes + importRoutes + laterRoutes
+        + connectedRegistryRoutes + webhookRoutes + importRoutes + replicationRoutes + cacheRuleRoutes + credentialSetRoutes
         + authorizationRoutes + subscriptionAliasRoutes + identityRoutes + managedClusterRoutes + connectedClusterRoutes
         + clusterExtensionRoutes + clusterAgentRoutes + federatedCredentialRoutes
 

@@ -106,7 +106,7 @@ import Testing
             #expect(seen["events"] == ["ping"])
             #expect(seen["retention"] == ["enabled", 3])
             #expect(seen["usages"] == ["ScopeMaps", "Size", "Tokens", "Webhooks"])
-            #expect(seen["empty"] == [0, 0, 0])
+            #expect(seen["empty"] == [1, 0, 0])
             #expect(seen["loose"] == [true, 200])
             #expect(seen["unknown"] == [404, "InvalidResourceNamespace"])
             #expect(seen["huge"] == 413)

@@ -68,6 +68,8 @@ import Testing
         let cases: [(JSONValue, String)] = [
             (["policies": ["retentionPolicy": ["days": 366]]], "properties.policies.retentionPolicy.days"),
             (["policies": ["softDeletePolicy": ["status": "enabled"]]], "properties.policies.softDeletePolicy.status"),
+            (["policies": ["softDeletePolicy": ["retentionDays": 91]]], "properties.policies.softDeletePolicy.retentionDays"),
+            (["policies": ["softDeletePolicy": ["retentionDays": 0]]], "properties.policies.softDeletePolicy.retentionDays"),
             (["policies": ["exportPolicy": ["status": "disabled"]]], "properties.policies.exportPolicy.status"),
             (["networkRuleSet": ["ipRules": [["value": "10.0.0.0/33"]]]], "properties.networkRuleSet.ipRules[0].value"),
             (["networkRuleSet": ["ipRules": [["value": "10.0.0.1", "action": "Deny"]]]], "properties.networkRuleSet.ipRules[0].action"),
@@ -82,6 +84,36 @@ import Testing
             .put, world.registry("second"),
             ["location": "eastus", "sku": ["name": "Basic"], "properties": ["networkRuleSet": ["defaultAction": "Deny"]]])
         #expect(basic.code == "SkuNotSupported")
+    }
+
+    @Test("A3 soft delete is a policy of any tier, acts with the next deletion, and goes with no retention policy")
+    func softDelete() async throws {
+        let world = try await World().withRegistry(sku: "Basic", dataEndpoint: false)
+        func stored() async throws -> [Int64] {
+            try await world.database.read { try $0.rows("SELECT soft_delete, soft_delete_age FROM registry") }.flatMap {
+                [$0.integer(0), $0.integer(1) / 86_400_000]
+            }
+        }
+        #expect(try await stored() == [0, 7])
+        let on = try await world.send(
+            .patch, world.registry(), ["properties": ["policies": ["softDeletePolicy": ["status": "enabled", "retentionDays": 30]]]])
+        #expect(on.body[path: "properties", "policies", "softDeletePolicy"] == ["status": "enabled", "retentionDays": 30])
+        #expect(try await stored() == [1, 30])
+        let premium = try await world.send(.patch, world.registry(), ["sku": ["name": "Premium"]])
+        #expect(premium.status == 200)
+        let both = try await world.send(
+            .patch, world.registry(), ["properties": ["policies": ["retentionPolicy": ["status": "enabled"]]]])
+        #expect(both.status == 400)
+        #expect(both.message?.contains("cannot both") == true)
+        // Off: what was deleted is still kept for its days.
+        _ = try await world.send(.patch, world.registry(), ["properties": ["policies": ["softDeletePolicy": ["status": "disabled"]]]])
+        #expect(try await stored() == [0, 30])
+        // One that is made with it has it from the beginning.
+        _ = try await world.send(.delete, world.registry())
+        _ = try await world.send(
+            .put, world.registry(),
+            ["location": "eastus", "sku": ["name": "Standard"], "properties": ["policies": ["softDeletePolicy": ["status": "enabled"]]]])
+        #expect(try await stored() == [1, 7])
     }
 
     @Test("A3 a registry whose exports are off is no source of imports")

@@ -11,6 +11,7 @@ struct ACRCommand: AsyncParsableCommand {
             RegistryDeleteCommand.self, CheckNameCommand.self, ShowUsageCommand.self, ShowEndpointsCommand.self, CollectGarbageCommand.self,
             ImportCommand.self, Credential.self, Repository.self, ManifestTree.self,
             Token.self, ScopeMap.self, ConnectedRegistry.self, Webhook.self, NetworkRule.self, Config.self,
+            Replication.self, Cache.self, CredentialSet.self,
         ])
 
     struct Credential: AsyncParsableCommand {
@@ -23,6 +24,32 @@ struct ACRCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "network-rule", abstract: "Manage network rules for Azure Container Registries.",
             subcommands: [NetworkRuleListCommand.self, NetworkRuleAddCommand.self, NetworkRuleRemoveCommand.self])
+    }
+
+    struct Replication: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "replication", abstract: "Manage geo-replicated regions of Azure Container Registries.",
+            subcommands: [
+                ReplicationListCommand.self, ReplicationShowCommand.self, ReplicationCreateCommand.self, ReplicationUpdateCommand.self,
+                ReplicationDeleteCommand.self,
+            ])
+    }
+
+    struct Cache: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "cache", abstract: "Manage cache rules: repositories that are filled from elsewhere when somebody pulls.",
+            subcommands: [
+                CacheCreateCommand.self, CacheListCommand.self, CacheShowCommand.self, CacheUpdateCommand.self, CacheDeleteCommand.self,
+            ])
+    }
+
+    struct CredentialSet: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "credential-set", abstract: "Manage what cache rules sign in with.",
+            subcommands: [
+                CredentialSetCreateCommand.self, CredentialSetListCommand.self, CredentialSetShowCommand.self,
+                CredentialSetUpdateCommand.self, CredentialSetDeleteCommand.self,
+            ])
     }
 
     struct Config: AsyncParsableCommand {
@@ -44,7 +71,8 @@ struct ACRCommand: AsyncParsableCommand {
 
         struct SoftDelete: AsyncParsableCommand {
             static let configuration = CommandConfiguration(
-                commandName: "soft-delete", abstract: "Show the soft-delete policy.", subcommands: [SoftDeleteShowCommand.self])
+                commandName: "soft-delete", abstract: "Manage the soft-delete policy.",
+                subcommands: [SoftDeleteShowCommand.self, SoftDeleteUpdateCommand.self])
         }
     }
 
@@ -63,6 +91,7 @@ struct ACRCommand: AsyncParsableCommand {
             subcommands: [
                 RepositoryListCommand.self, RepositoryShowTagsCommand.self, RepositoryShowManifestsCommand.self,
                 RepositoryShowCommand.self, RepositoryUpdateCommand.self, RepositoryUntagCommand.self, RepositoryDeleteCommand.self,
+                RepositoryListDeletedCommand.self,
             ])
     }
 
@@ -72,6 +101,7 @@ struct ACRCommand: AsyncParsableCommand {
             subcommands: [
                 ManifestShowCommand.self, ManifestListCommand.self, ManifestDeleteCommand.self, ManifestListReferrersCommand.self,
                 ManifestShowMetadataCommand.self, ManifestListMetadataCommand.self, ManifestUpdateMetadataCommand.self,
+                ManifestListDeletedCommand.self, ManifestListDeletedTagsCommand.self, ManifestRestoreCommand.self,
             ])
     }
 

@@ -4,7 +4,7 @@ import ArgumentParser
 import JSON
 
 /// Reads and changes one policy of a registry.
-private enum Policy {
+enum Policy {
     static func show(
         _ name: String, of registry: RegistryOption, _ session: ManagementSession
     ) async throws(ManagementError) -> JSONValue {

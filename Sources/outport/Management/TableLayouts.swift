@@ -54,6 +54,13 @@ extension TableLayout {
         ]
     }
 
+    static let replications = TableLayout { item in
+        [
+            ("NAME", text(item, "name")), ("LOCATION", text(item, "location")), ("PROVISIONING STATE", text(item, "provisioningState")),
+            ("STATUS", text(item, "status", "displayStatus")), ("REGION ENDPOINT ENABLED", text(item, "regionEndpointEnabled")),
+        ]
+    }
+
     static let webhookPing = TableLayout { item in [("ID", text(item, "id"))] }
 
     static let webhookTarget = TableLayout { item in

@@ -33,6 +33,17 @@ enum UTCTime {
         return number(11, 2) < 24 && number(14, 2) < 60 && number(17, 2) < 60
     }
 
+    /// `2026-01-30T…` and some days, the time of day as it is; `text` where that is no date.
+    static func text(_ text: String, plusDays days: Int) -> String {
+        let parts = text.prefix(10).split(separator: "-").compactMap { Int($0) }
+        guard parts.count == 3, (1...9999).contains(parts[0]), (1...12).contains(parts[1]), (1...31).contains(parts[2]) else { return text }
+        let year = parts[1] <= 2 ? parts[0] - 1 : parts[0]
+        let (era, yearOfEra) = (year / 400, year % 400)
+        let dayOfYear = (153 * (parts[1] > 2 ? parts[1] - 3 : parts[1] + 9) + 2) / 5 + parts[2] - 1
+        let day = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+        return String(self.text(ofSeconds: (day + days) * 86_400).prefix(10)) + text.dropFirst(10)
+    }
+
     private static func padded(_ number: Int, _ width: Int) -> String {
         let digits = String(number)
         return String(repeating: "0", count: max(0, width - digits.count)) + digits

@@ -51,7 +51,7 @@ extension GarbageReport {
     fileprivate var metadata: Logger.Metadata {
         [
             "uploads": .stringConvertible(self.uploads), "manifests": .stringConvertible(self.manifests),
-            "links": .stringConvertible(self.links),
+            "purged": .stringConvertible(self.purged), "links": .stringConvertible(self.links),
             "blobs": .stringConvertible(self.blobs), "files": .stringConvertible(self.files), "bytes": .stringConvertible(self.bytes),
         ]
     }
@@ -99,7 +99,7 @@ struct GarbageCommand: AsyncParsableCommand {
         let report = try await collector.collect(policy)
         await node.close()
         announce(
-            "removed \(report.uploads) uploads, \(report.manifests) manifests, \(report.links) links, \(report.blobs) blobs, \(report.files) stray files: \(report.bytes) bytes"
+            "removed \(report.uploads) uploads, \(report.manifests) manifests, \(report.purged) manifests kept after deletion, \(report.links) links, \(report.blobs) blobs, \(report.files) stray files: \(report.bytes) bytes"
         )
     }
 }

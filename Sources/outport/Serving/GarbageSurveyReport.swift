@@ -14,7 +14,8 @@ struct GarbageSurveyReport: Sendable {
 
     var json: JSONValue {
         [
-            "uploads": .integer(self.count(.upload)), "manifests": .integer(self.count(.manifest)), "links": .integer(self.count(.link)),
+            "uploads": .integer(self.count(.upload)), "manifests": .integer(self.count(.manifest)),
+            "purged": .integer(self.count(.deleted)), "links": .integer(self.count(.link)),
             "blobs": .integer(self.count(.blob)), "files": .integer(self.count(.file)), "bytes": .integer(self.bytes),
             "items": .array(
                 self.items.map { item in
@@ -36,7 +37,7 @@ struct GarbageSurveyReport: Sendable {
             ]
         }
         let summary =
-            "would remove \(self.count(.upload)) uploads, \(self.count(.manifest)) manifests, \(self.count(.link)) links, \(self.count(.blob)) blobs, \(self.count(.file)) stray files: \(self.bytes) bytes"
+            "would remove \(self.count(.upload)) uploads, \(self.count(.manifest)) manifests, \(self.count(.deleted)) manifests kept after deletion, \(self.count(.link)) links, \(self.count(.blob)) blobs, \(self.count(.file)) stray files: \(self.bytes) bytes"
         return rows.isEmpty ? summary : TableText.render(rows) + "\n\n" + summary
     }
 }

@@ -10,6 +10,7 @@ internal import Identity
 internal import Import
 internal import Logging
 internal import NIOPosix
+internal import OCI
 internal import Persistence
 internal import RegistryCore
 internal import ResourceManager
@@ -48,6 +49,13 @@ struct ServeCommand: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("Offer the extensions of 'az' (wheels) that lie in this folder.", valueName: "folder"))
     var extensionMirror: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Secrets that credential sets of cache rules name: FOLDER/<registry>/<login server>/<name of the secret>, one line each.
+            """, valueName: "folder"))
+    var secrets: String?
 
     @OptionGroup var fetch: FetchOptions
 
@@ -92,7 +100,8 @@ struct ServeCommand: AsyncParsableCommand {
             authority: tokens, connectedRegistries: connectedRegistries, admins: admins, garbage: collector,
             trustPin: authority?.pin)
         let outside = try self.fetch.open(layers)
-        services.importer = ImageImporter(store: node.store, transport: outside.transport, upstreams: outside.upstreams)
+        let importer = ImageImporter(store: node.store, transport: outside.transport, upstreams: outside.upstreams)
+        services.importer = importer
         let extensions = try ClusterExtensionStore(database: node.database, folder: node.folder.keysPath)
         services.extensions = extensions
         let webhooks = try WebhookStore(database: node.database, folder: node.folder.keysPath)
@@ -100,6 +109,10 @@ struct ServeCommand: AsyncParsableCommand {
         if let folder = self.extensionMirror ?? layers.string(forKey: "extension-mirror") {
             guard FileSystem.exists(folder) else { throw ValidationError("--extension-mirror: there is no folder \(folder)") }
             services.mirror = ExtensionMirror(folder: folder, pool: node.pool)
+        }
+        if let folder = self.secrets ?? layers.string(forKey: "secrets") {
+            guard FileSystem.exists(folder) else { throw ValidationError("--secrets: there is no folder \(folder)") }
+            services.secrets = SecretFolder(folder: folder, pool: node.pool)
         }
         services.imports = try ImportJobs(database: node.database, folder: node.folder.keysPath)
         let manager = ResourceManagerHandler(services)
@@ -110,12 +123,15 @@ struct ServeCommand: AsyncParsableCommand {
             connectedRegistries: connectedRegistries, registries: node.store, identities: node.identities, tokens: tokens,
             trustRoot: authority?.pem, lookup: hosts.gateway(for:))
         let hot = HotContent(tokens: tokens, store: node.store)
+        let pullThrough = PullThrough(resources: resources, importer: importer, secrets: services.secrets)
         let control: [any RequestHandler] = [manager]
         let listener = HTTPListener(
             address: listen, tls: certificates?.context,
             handlers: [
                 NetworkGate(entry: hosts.entry(for:)),
-                DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: hosts, hot: hot), gateway,
+                DistributionHandler(
+                    store: node.store, uploads: node.uploads, access: access, directory: hosts, hot: hot,
+                    upstream: CachedContent(pullThrough: pullThrough, lookup: lookup)), gateway,
                 MetadataHandler(store: node.store, access: access, directory: hosts), TokenEndpoint(access: access, directory: hosts),
             ] + (management == nil ? control : []), hot: hot, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: node.pool,
             logger: logger
@@ -146,6 +162,7 @@ struct ServeCommand: AsyncParsableCommand {
             ]
                 + (certificates.map { [$0] } ?? []))
         services.imports?.stop()
+        await pullThrough.stop()
         outside.transport.close()
         await node.close()
     }
@@ -214,6 +231,17 @@ private struct WebhookService: Service {
     let sender: WebhookSender
 
     func run() async throws { await cancelWhenGracefulShutdown { await self.sender.run() } }
+}
+
+/// Cache rules as the data plane asks for them.
+private struct CachedContent: UpstreamContent {
+    let pullThrough: PullThrough
+    let lookup: RegistryLookup
+
+    func fetch(_ reference: Reference, in name: RepositoryName, of registry: DataPlaneRegistry, logger: Logger) async throws -> Bool {
+        guard let entry = self.lookup.registry(named: registry.name) else { return false }
+        return try await self.pullThrough.fetch(reference, in: name, of: entry, logger: logger)
+    }
 }
 
 /// Hosts of the parent.

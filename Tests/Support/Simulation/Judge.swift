@@ -23,7 +23,7 @@ extension World {
         let rows = try await site.database.read { try $0.rows("SELECT digest, size, generation FROM blob") }
         for row in rows {
             let blob = StoredBlob(digest: try Digest(row.text(0)), size: row.integer(1), generation: row.text(2))
-            let bytes = try await site.blobs.open(blob).read(at: 0, count: Int(blob.size))
+            let bytes = try await site.store.open(blob).read(at: 0, count: Int(blob.size))
             if Digest.of(bytes.readableBytesView, algorithm: blob.digest.algorithm) != blob.digest {
                 self.scheduler.fail("\(blob.digest) at \(machine.name) has other bytes than its name says")
             }
