@@ -5,7 +5,7 @@ SOURCES := Package.swift Sources Tests
 # A crash in a service must not spend seconds of every core on symbols.
 export SWIFT_BACKTRACE := enable=no
 
-.PHONY: help build release test demo kills bench bench-quick test-kubernetes crash simulate fuzz format lint clean
+.PHONY: help build release test demo kills bench bench-edge bench-quick test-kubernetes crash simulate fuzz format lint clean
 
 help:
 	@echo "make build     debug build"
@@ -13,7 +13,7 @@ help:
 	@echo "make test      installs the clients that are missing, builds, runs every test"
 	@echo "make test-kubernetes  builds a real Kubernetes once, and proves the extension on it"
 	@echo "make demo      from a push at the parent to a pull at the edge, unattended"
-	@echo "make bench     measures beside docker-registry and nginx, writes Benchmarks/results.md"
+	@echo "make bench     measures beside docker-registry and nginx, and a site beside a pull-through cache; BENCH= EDGE="
 	@echo "make crash     cuts the power 10,000 times; SEED= IMAGES= STRIDE= JOBS=, MUTATE=no-fsync takes flushes out"
 	@echo "make simulate  whole families in virtual time over links that fail; SEED= SEEDS= TRACE=1, SABOTAGE=1 puts a bug in"
 	@echo "make kills     1 GiB to a connected registry that is killed 50 times on the way"
@@ -50,6 +50,11 @@ demo:
 bench: release
 	@Scripts/install-clients bench
 	Benchmarks/run $(BENCH)
+	Benchmarks/edge $(EDGE)
+
+bench-edge: release
+	@Scripts/install-clients bench
+	Benchmarks/edge $(EDGE)
 
 bench-quick: release
 	@Scripts/install-clients bench

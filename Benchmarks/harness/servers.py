@@ -35,6 +35,7 @@ def own_certificate(folder):
 class Server:
     name = ""
     can_push = True
+    cores = str(SERVER_CORE)
 
     def __init__(self, folder, data):
         self.folder, self.data, self.port = os.path.join(folder, self.name), data, free_port()
@@ -70,7 +71,7 @@ class Server:
         self.tls = tls
         log = open(os.path.join(self.folder, "log"), "ab")
         begin = time.monotonic()
-        self.process = subprocess.Popen(["taskset", "-c", str(SERVER_CORE), *self.command()], stdout=log, stderr=log,
+        self.process = subprocess.Popen(["taskset", "-c", self.cores, *self.command()], stdout=log, stderr=log,
                                         stdin=subprocess.DEVNULL, env={**os.environ, "SWIFT_BACKTRACE": "enable=no"})
         log.close()
         self.wait_ready(begin, headers)

@@ -21,7 +21,8 @@ import Testing
                 times.append(ContinuousClock.now - begun)
                 #expect(found != nil)
             }
-            return times.sorted()[20]
+            // The fastest: whatever else the machine does can only add to it.
+            return times.min() ?? .zero
         }
         let few = try await signIn()
         let registry = site.registry
