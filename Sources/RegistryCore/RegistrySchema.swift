@@ -76,5 +76,6 @@ package enum RegistrySchema {
         Migration("registry-4-untagged", ["ALTER TABLE manifest ADD COLUMN untagged INTEGER"]),
         Outbox.migration,
         StateSchema.lockMigration,
+        SiteEvents.migration,
     ]
 }
