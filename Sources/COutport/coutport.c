@@ -79,3 +79,14 @@ void outport_give_back_startup(void) {
 #endif
 #endif
 }
+
+void outport_tune_allocator(void) {
+#if defined(__linux__) && defined(__GLIBC__)
+    // An arena for each core is enough: threads here wait for disks and not for each other. Each one more keeps what it has freed.
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    mallopt(M_ARENA_MAX, cores > 2 ? (int)cores : 2);
+    // Fixed, or the first large buffer that is freed raises both to sizes that keep tens of megabytes.
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+#endif
+}

@@ -107,6 +107,13 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
                 "log level '\(self.logLevel)' is none of \(Self.logLevels.joined(separator: ", "))")
         }
         try self.validateTraffic()
+        for pattern in self.notifications {
+            do {
+                _ = try NotificationPattern(pattern)
+            } catch {
+                throw .init(.invalidField, field: "properties.notificationsList", error.description)
+            }
+        }
     }
 }
 

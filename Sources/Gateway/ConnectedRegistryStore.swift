@@ -387,6 +387,12 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         }
         guard let instance, let epoch else { return SyncLease(connectedRegistry: found.name, instance: nil, epoch: nil) }
         guard found.instance == instance, found.epoch == epoch else {
+            // Nobody has ever been active here, and nobody has been deactivated: what is known here is older than that activation. A parent that
+            // was replaced before it could tell its own of its child, or was restored, must not end the child for good.
+            if found.instance == nil, found.deactivations == 0 {
+                throw IdentityError(
+                    .invalidToken, "this activation of connected registry '\(found.name)' is not known here any more; activate again")
+            }
             throw found.instance == nil || found.instance == instance
                 ? Self.deactivated(found.name)
                 : LeaseRefusal(.alreadyActivated, "connected registry '\(found.name)' is active in another instance")

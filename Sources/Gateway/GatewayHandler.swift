@@ -160,6 +160,8 @@ package final class GatewayHandler: RequestHandler {
             return try await self.status(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
         case (.post, "contents", 0):
             return try await self.contents(request, try await self.admit(request, name, registry, [.messageRead]))
+        case (.post, "events", 0):
+            return try await self.events(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
         case (.post, "outbox", 0):
             return try await self.outbox(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
         default: throw Refusal(.noGateway, 404, "there is no call \(request.method) \(request.path)")
@@ -255,7 +257,7 @@ package final class GatewayHandler: RequestHandler {
             scopeMaps: maps, trustRoots: self.trustRoot.map { [$0] } ?? [],
             parentEndpoints: call.registry.endpoints, resync: call.connectedRegistry.resync,
             descendants: descendants.isEmpty ? nil : descendants, budget: configuration.budget, priorities: configuration.priorities,
-            plan: call.connectedRegistry.plan)
+            plan: call.connectedRegistry.plan, auditLogs: configuration.auditLogsEnabled ? true : nil)
     }
 
     private static func etag(_ settings: GatewaySettings) throws -> String {

@@ -131,14 +131,17 @@ package struct GatewaySettings: Codable, Sendable, Hashable {
     package var priorities: [String]?
     /// When the operator last asked what the next synchronisation would move; another value than the last one is an order.
     package var plan: Int64?
+    /// Whether sign-ins, pushes, deletions and refusals are to be told; absent for no.
+    package var auditLogs: Bool?
 
     package init(
         mode: String, repositories: [String], schedule: String, syncWindow: String?, messageTtl: String,
         garbageCollection: GarbageCollection,
         logLevel: String, notifications: [String], clientTokens: [ClientToken], scopeMaps: [ScopeMap], trustRoots: [String],
         parentEndpoints: [String], resync: Int64? = nil, descendants: [Descendant]? = nil, budget: ByteBudget? = nil,
-        priorities: [String]? = nil, plan: Int64? = nil
+        priorities: [String]? = nil, plan: Int64? = nil, auditLogs: Bool? = nil
     ) {
+        self.auditLogs = auditLogs
         self.budget = budget
         self.priorities = priorities
         self.plan = plan

@@ -79,5 +79,6 @@ package enum RegistrySchema {
         // Small content itself; NULL where it is a file.
         Migration("registry-7-small-content", ["ALTER TABLE blob ADD COLUMN content BLOB"]),
         SoftDelete.migration,
+        SiteEvents.migration,
     ]
 }

@@ -19,6 +19,8 @@ extension Route {
         Route(.post, path + ":deactivate", action + "/deactivate/action") { try await $0.deactivateConnectedRegistry($1) },
         // Outport's own. A question, so whoever may read it may ask.
         Route(.post, path + ":why", action + "/read", exclusive: false) { try await $0.whyConnectedRegistry($1) },
+        Route(.get, path + ":events", action + "/read") { try await $0.listSiteEvents($1, .notification) },
+        Route(.get, path + ":logs", action + "/read") { try await $0.listSiteEvents($1, .audit) },
         Route(.post, path + ":plan", action + "/plan/action") { try await $0.orderPlan($1) },
         Route(.get, path + ":plan", action + "/read") { try await $0.showPlan($1) },
         Route(.post, path + ":resync", action + "/resync/action") { try await $0.resyncConnectedRegistry($1) },

@@ -17,6 +17,8 @@ package struct ConnectionString: Sendable, Equatable {
     package let syncToken: String
     package let password: String
     package let parent: ServerEndpoint
+    /// Other endpoints of the same parent, to be tried where that cannot be reached.
+    package private(set) var alternates: [ServerEndpoint] = []
     /// SHA-256 of the public key of the parent's own authority, when the password carries one after its last `.`.
     package let pin: String?
 
@@ -80,7 +82,8 @@ package struct ConnectionString: Sendable, Equatable {
         case "http": isSecure = false
         default: throw .init("ParentEndpointProtocol must be http or https")
         }
-        guard let parent = Self.endpoint(endpoint, isSecure: isSecure) else {
+        let list = endpoint.split(separator: ",", omittingEmptySubsequences: false).map { Self.trim($0) }
+        guard let parent = Self.endpoint(list[0], isSecure: isSecure) else {
             throw .init("ParentGatewayEndpoint must be a host name or address, with a port if needed, without anything else")
         }
         self.parent = parent
@@ -89,7 +92,28 @@ package struct ConnectionString: Sendable, Equatable {
             self.password.contains(".") && tail.utf8.count == 64
             && tail.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
         self.pin = isPin ? String(tail) : nil
+        try self.add(parentEndpoints: Array(list.dropFirst()))
     }
+
+    /// Endpoints at most, the first one included.
+    private static let maximumEndpoints = 8
+
+    /// Adds endpoints of the same parent, each a host name or address with a port if needed. They speak the protocol of the first.
+    package mutating func add(parentEndpoints texts: [String]) throws(ConnectionStringError) {
+        for text in texts {
+            guard let endpoint = Self.endpoint(text, isSecure: self.parent.isSecure) else {
+                throw .init("a further endpoint of the parent must be a host name or address, with a port if needed, without anything else")
+            }
+            guard endpoint != self.parent, !self.alternates.contains(endpoint) else { continue }
+            guard self.alternates.count + 1 < Self.maximumEndpoints else {
+                throw .init("the parent has more than \(Self.maximumEndpoints) endpoints; name those that are worth trying")
+            }
+            self.alternates.append(endpoint)
+        }
+    }
+
+    /// All endpoints of the parent, in the order in which they are tried.
+    package var endpoints: [ServerEndpoint] { [self.parent] + self.alternates }
 
     private static func endpoint(_ text: String, isSecure: Bool) -> ServerEndpoint? {
         // Letters, digits and what addresses are written with: it goes into requests as it is.

@@ -102,6 +102,8 @@ actor GatewayClient {
         try await self.call("GET", "state/\(name)" + (last.map { "?last=\($0)" } ?? ""))
     }
 
+    func tell(_ events: EventsRequest) async throws -> EventsResponse { try await self.call("POST", "events", body: events) }
+
     func contents(_ request: ContentsRequest) async throws -> ContentsResponse { try await self.call("POST", "contents", body: request) }
 
     func report(_ status: StatusReport) async throws -> StatusResponse {

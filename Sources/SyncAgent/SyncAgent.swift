@@ -12,14 +12,14 @@ internal import Synchronization
 
 /// Keeps a connected registry in step with its parent.
 package final class SyncAgent: Sendable {
-    private let connection: ConnectionString
+    let connection: ConnectionString
     let memory: SyncMemoryStore
     let store: RegistryStore
     private let identities: IdentityStore
     let registry: RegistryID
     private let folder: DataFolder
     let clock: WallClock
-    private let logger: Logger
+    let logger: Logger
     private let version: String
     private let loginServer: String
     let gateway: GatewayClient
@@ -28,8 +28,11 @@ package final class SyncAgent: Sendable {
     private let makeUntrusted: @Sendable () throws -> any Transport
     private let reporting = AsyncMutex()
     let skipped: SkippedImages
-    private let gate: TransferGate
+    let gate: TransferGate
     let budget: TransferBudget
+    let events: SiteEvents
+    /// Up to where the own log has been looked through for notifications by this process, and what the parent knows to be dropped.
+    let eventState = Mutex(EventState())
     /// The plans that the parent has been told of those below, by name.
     private let toldPlans = Mutex<[String: Int64]>([:])
     private let descendants: DescendantPort?
@@ -79,6 +82,7 @@ package final class SyncAgent: Sendable {
         self.logger = logger
         self.clock = clock
         self.skipped = SkippedImages(database: store.database, clock: clock)
+        self.events = SiteEvents(database: store.database, registry: registry)
         self.budget = TransferBudget(database: store.database, clock: clock)
         self.gate = TransferGate(clock: clock, bytesPerSecond: bytesPerSecond, budget: self.budget)
         let gateway = GatewayClient(transport: transport, connection: connection)
@@ -160,6 +164,7 @@ package final class SyncAgent: Sendable {
     }
 
     private func perform(_ action: SyncMachine.Action, trouble: SyncError?) async throws -> SyncMachine.Event {
+        await self.noteNotifications()
         switch action {
         case .activate:
             try await self.establishTrust()
@@ -174,6 +179,7 @@ package final class SyncAgent: Sendable {
         case .follow:
             try await self.openGate()
             try await self.sendOutbox()
+            try await self.tellEvents()
             return .followed(settingsDiffer: try await self.follow())
         case .heartbeatAndRest(let seconds):
             try await self.report(.idle, trouble: trouble)

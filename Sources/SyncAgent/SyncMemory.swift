@@ -72,7 +72,8 @@ package actor SyncMemoryStore {
         if var stored {
             let isSame =
                 stored.connectedRegistry.lowercased() == connection.connectedRegistry.lowercased()
-                && (stored.parent == parent || (stored.pin != nil && stored.pin == connection.pin))
+                && (connection.endpoints.contains { $0.description == stored.parent }
+                    || (stored.pin != nil && stored.pin == connection.pin))
             guard isSame else {
                 throw SyncError(
                     .wrongFolder,

@@ -1,6 +1,7 @@
 // The command `outport` and the list of its verbs.
 
 internal import ArgumentParser
+internal import COutport
 
 /// Runs and manages registries.
 @main
@@ -16,5 +17,8 @@ struct Outport: AsyncParsableCommand {
         ])
 
     /// Exit codes are those of `az`: 2 for words that make no command, 3 for what is not there.
-    static func main() async { await CommandLineRunner.run(Outport.self) }
+    static func main() async {
+        outport_tune_allocator()
+        await CommandLineRunner.run(Outport.self)
+    }
 }

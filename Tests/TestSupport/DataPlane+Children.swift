@@ -39,14 +39,16 @@ extension DataPlane {
     package func configure(
         _ name: String, syncToken: String? = nil, mode: ConnectedRegistryMode = .readOnly, parent: String? = nil,
         clientTokens: [String] = [],
-        schedule: String = "* * * * *", window: String? = nil, budget: ByteBudget? = nil, priorities: [String]? = nil
+        schedule: String = "* * * * *", window: String? = nil, budget: ByteBudget? = nil, priorities: [String]? = nil,
+        notifications: [String] = [], auditLogs: Bool = false
     ) async throws {
         try await self.connectedRegistries.put(
             name, syncToken: syncToken ?? "\(name)-sync",
             configuration: ConnectedRegistryConfiguration(
                 mode: mode, parent: parent, schedule: CronSchedule(parsing: schedule),
                 syncWindow: window.map { try ISODuration(parsing: $0) },
-                clientTokens: clientTokens, garbageCollectionSchedule: CronSchedule(parsing: "0 0 * * *"), budget: budget,
+                clientTokens: clientTokens, notifications: notifications, auditLogsEnabled: auditLogs,
+                garbageCollectionSchedule: CronSchedule(parsing: "0 0 * * *"), budget: budget,
                 priorities: priorities),
             in: self.site.registry)
     }

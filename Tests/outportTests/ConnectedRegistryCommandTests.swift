@@ -265,6 +265,22 @@ import Testing
         #expect(harness.console.output == "77\n")
     }
 
+    @Test("C17 C19 events and logs list what is told, and warn of what had to go")
+    func events() async {
+        #expect(await create("edge1", "-o", "none") == 0)
+        for what in ["events", "logs"] {
+            await harness.server.set("\(base)/connectedRegistries/edge1/\(what)", ["value": [["event": "Push"]], "dropped": 3])
+        }
+        #expect(
+            await harness.run(
+                "acr", "connected-registry", "logs", "-r", "myregistry", "-n", "edge1", "--top", "5", "--query", "[].event", "-o", "tsv")
+                == 0)
+        #expect(harness.console.output == "Push\n")
+        #expect(await harness.server.sent.last?.query.contains("top=5") == true)
+        #expect(harness.console.notes.last?.contains("3 older ones") == true)
+        #expect(await harness.run("acr", "connected-registry", "events", "-r", "myregistry", "-n", "edge1", "-o", "none") == 0)
+    }
+
     @Test("C6 deactivate asks, acts and prints nothing")
     func deactivate() async {
         #expect(await create("edge1", "-o", "none") == 0)

@@ -19,4 +19,8 @@ void outport_each_library(void (*body)(const char *path, void *context), void *c
 /// page cache; nothing that may have been written to is touched but by the allocator itself.
 void outport_give_back_startup(void);
 
+/// Tells the allocator to give memory back sooner: a server that has taken large uploads is not to keep what they needed. To be called
+/// before there are threads.
+void outport_tune_allocator(void);
+
 #endif

@@ -136,6 +136,7 @@ struct ACRCommand: AsyncParsableCommand {
                 ConnectedRegistryCreateCommand.self, ConnectedRegistryShowCommand.self, ConnectedRegistryListCommand.self,
                 ConnectedRegistryUpdateCommand.self, ConnectedRegistryGetSettingsCommand.self, ConnectedRegistryDeactivateCommand.self,
                 ConnectedRegistryResyncCommand.self, ConnectedRegistryWhyCommand.self, ConnectedRegistryPlanCommand.self,
+                ConnectedRegistryEventsCommand.self, ConnectedRegistryLogsCommand.self,
                 ConnectedRegistryDeleteCommand.self,
                 ConnectedRegistryListClientTokensCommand.self,
                 Permissions.self, Install.self, ConnectedRegistryRepoCommand.self,

@@ -44,6 +44,10 @@ struct ConnectCommand: AsyncParsableCommand {
     @Option(help: "Bytes a second that transfers from and to the parent may move together, such as 500KiB or 2MiB.")
     var rateLimit: String?
 
+    @Option(
+        help: "Another endpoint of the same parent, HOST[:PORT], tried where the first cannot be reached. May be repeated.")
+    var parentEndpoint: [String] = []
+
     /// Bytes of a rate such as `2MiB`.
     static func rate(_ text: String) throws -> Int {
         let units = ["kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "k": 1000, "m": 1_000_000, "g": 1_000_000_000, "": 1]
@@ -66,7 +70,8 @@ struct ConnectCommand: AsyncParsableCommand {
         let logger = levels.logger("outport")
         let rate = try (self.rateLimit ?? layers.string(forKey: "rate-limit")).map(Self.rate)
         let connection = try self.connection(
-            environment, layers.string(forKey: "connection-string"), layers.string(forKey: "connection-string-file"))
+            environment, layers.string(forKey: "connection-string"), layers.string(forKey: "connection-string-file"),
+            endpoints: self.parentEndpoint.isEmpty ? layers.stringArray(forKey: "parent-endpoint") ?? [] : self.parentEndpoint)
         let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8444")
         let names = try self.names(listen, environment, layers.string(forKey: "login-server"))
         let isPlain = self.server.isPlain(layers)
@@ -92,10 +97,13 @@ struct ConnectCommand: AsyncParsableCommand {
             connectedRegistries: children, registries: node.store, identities: node.identities, tokens: tokens,
             trustRoot: certificates?.source.authority?.pem, lookup: directory.gateway(for:))
         let group = MultiThreadedEventLoopGroup.singleton
-        let transport = try NIOTransport(group: group, trust: .system, receiveBuffer: 256 << 10)
+        let network = try NIOTransport(group: group, trust: .system, receiveBuffer: 256 << 10)
+        let transport = FailoverTransport(network, endpoints: connection.endpoints)
         let agent = SyncAgent(
             connection: connection, memory: memory, store: node.store, identities: node.identities, registry: registry, folder: node.folder,
-            transport: transport, makeUntrusted: { try NIOTransport(group: group, trust: .fetchOnly) }, version: outportVersion,
+            transport: transport,
+            makeUntrusted: { FailoverTransport(try NIOTransport(group: group, trust: .fetchOnly), endpoints: connection.endpoints) },
+            version: outportVersion,
             loginServer: names.publicAddress.description, logger: logger, caPin: certificates?.source.authority?.pin,
             descendants: DescendantPort(
                 apply: { try await children.replace(descendants: $0, in: registry) },
@@ -103,14 +111,17 @@ struct ConnectCommand: AsyncParsableCommand {
             bytesPerSecond: rate, onSettings: { if !isLevelGiven { levels.set($0.logLevel) } })
         let scheme = isPlain ? "http" : "https"
         let hot = HotContent(tokens: tokens, store: node.store)
+        let trail = AuditTrail(
+            events: SiteEvents(database: node.database, registry: registry), site: connection.connectedRegistry,
+            isWanted: { await memory.memory.settings?.auditLogs == true })
+        let clients: [any RequestHandler] = [
+            DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: directory, hot: hot),
+            MetadataHandler(store: node.store, access: access, directory: directory),
+            TokenEndpoint(access: access, directory: directory),
+        ]
         let listener = HTTPListener(
-            address: listen, tls: certificates?.context,
-            handlers: [
-                DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: directory, hot: hot),
-                gateway,
-                MetadataHandler(store: node.store, access: access, directory: directory),
-                TokenEndpoint(access: access, directory: directory),
-            ], hot: hot, eventLoopGroup: group, pool: node.pool, logger: logger
+            address: listen, tls: certificates?.context, handlers: [gateway, AuditedHandler(clients, trail: trail)], hot: hot,
+            eventLoopGroup: group, pool: node.pool, logger: logger
         ) { _ in
             announce(
                 "connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")
@@ -137,11 +148,13 @@ struct ConnectCommand: AsyncParsableCommand {
             FileHandle.standardError.write(Data("ERROR: (\(refusal.error.code.rawValue)) \(refusal.error.message)\n".utf8))
             throw ExitCode(1)
         }
-        transport.close()
+        network.close()
         await node.close()
     }
 
-    private func connection(_ environment: [String: String], _ layered: String?, _ layeredFile: String?) throws -> ConnectionString {
+    private func connection(
+        _ environment: [String: String], _ layered: String?, _ layeredFile: String?, endpoints: [String]
+    ) throws -> ConnectionString {
         let text: String
         if let connectionString {
             text = connectionString
@@ -155,7 +168,9 @@ struct ConnectCommand: AsyncParsableCommand {
             )
         }
         do {
-            return try ConnectionString(parsing: text)
+            var connection = try ConnectionString(parsing: text)
+            try connection.add(parentEndpoints: endpoints)
+            return connection
         } catch {
             throw ValidationError(error.description)
         }
