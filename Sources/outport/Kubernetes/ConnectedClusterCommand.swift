@@ -127,7 +127,9 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
     }
 
     struct Show: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "show", abstract: "Show a connected cluster.")
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Show a connected cluster.",
+            discussion: "Example: outport connectedk8s show -n mycluster -g mygroup")
         @OptionGroup var place: GroupedName
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -136,7 +138,9 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
     }
 
     struct List: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "List connected clusters.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List connected clusters.",
+            discussion: "Example: outport connectedk8s list -g mygroup")
         @OptionGroup var group: GroupOption
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -147,7 +151,9 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
     struct Delete: ManagementCommand {
         static let configuration = CommandConfiguration(
             commandName: "delete", abstract: "Take the agent out of a cluster and delete the record.",
-            discussion: "Extensions are deleted first. With --force the record goes at once and the cluster is left as it is.")
+            discussion:
+                "Extensions are deleted first. With --force the record goes at once and the cluster is left as it is.\n\nExample: outport connectedk8s delete -n mycluster -g mygroup --yes"
+        )
         @OptionGroup var place: GroupedName
         @OptionGroup var cluster: ClusterOptions
         @Flag(help: "Delete the record alone.")
