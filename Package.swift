@@ -118,7 +118,8 @@ let package = Package(
         .executableTarget(
             name: "outport",
             dependencies: [
-                "ClusterProtocol", "DistributionAPI", "Gateway", "Import", "Kubernetes", "JMESPath", "JSON", "ResourceManager", "SyncAgent",
+                "COutport", "ClusterProtocol", "DistributionAPI", "Gateway", "Import", "Kubernetes", "JMESPath", "JSON", "ResourceManager",
+                "SyncAgent",
                 "Webhooks",
                 argumentParser, asyncHTTPClient, configuration, jwtKit, logging, serviceLifecycle, unixSignals,
             ],

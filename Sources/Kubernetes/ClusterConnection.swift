@@ -147,6 +147,17 @@ package enum YAMLValue {
         return try self.value(try Yams.compose(yaml: text) ?? Node("null"), &budget)
     }
 
+    /// Parses every document.
+    package static func parseAll(_ text: String) throws -> [JSONValue] {
+        var budget = 2_000_000
+        // It is its own iterator, and keeps the mistake that ended it: a file that was cut off must not pass for a short one.
+        var documents = try Yams.compose_all(yaml: text)
+        var values: [JSONValue] = []
+        while let node = documents.next() { values.append(try self.value(node, &budget)) }
+        if let error = documents.error { throw error }
+        return values
+    }
+
     private static func value(_ node: Node, _ budget: inout Int) throws -> JSONValue {
         budget -= 1
         guard budget > 0 else { throw KubernetesError(.configuration, tried: "read YAML", "it grows without end") }

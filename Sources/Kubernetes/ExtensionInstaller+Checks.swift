@@ -147,7 +147,7 @@ extension ExtensionInstaller {
                 guard error.code == .notFound else { throw Self.translate(error) }
                 let why =
                     installs
-                    ? "cert-manager.install=true needs a bundle to install, and this agent was given none."
+                    ? "cert-manager.install=true wants the bundle that 'outport connectedk8s connect --cert-manager-bundle FILE' installs; none was given."
                     : "cert-manager.enabled=true needs cert-manager in the cluster."
                 throw ExtensionError(
                     .certManagerMissing,

@@ -137,11 +137,8 @@ package struct NodeTree: Sendable {
         let inState = journal.folders.filter { (self.root + $0) == self.state || self.state.hasPrefix(self.root + $0 + "/") }
         for folder in journal.folders.reversed() where !inState.contains(folder) { rmdir(self.root + folder) }
         // The journal goes last: until then the next run can finish this one.
-        if FileSystem.exists(self.state) {
-            for name in try FileSystem.names(in: self.state) where name != "journal.json" { unlink("\(self.state)/\(name)") }
-            unlink("\(self.state)/journal.json")
-            for folder in inState.reversed() { rmdir(self.root + folder) }
-        }
+        if FileSystem.exists(self.state) { try self.removeState(inState) }
+        self.removeDraft()
         return changes
     }
 
@@ -227,16 +224,68 @@ package struct NodeTree: Sendable {
         }
     }
 
-    private func save(_ journal: Journal) throws {
+    private func save(_ journal: Journal, in folder: String? = nil) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-        try FileSystem.replace("\(self.state)/journal.json", with: try encoder.encode(journal))
+        try FileSystem.replace("\(folder ?? self.state)/journal.json", with: try encoder.encode(journal))
     }
 
+    /// Makes the place of the journal, in which its own folders are the first thing that stands.
+    ///
+    /// Folders that are missing come into being with the journal in them, by one rename: whenever this ends, either they are not there
+    /// or it is known who made them.
     private func prepareState(_ journal: inout Journal) throws {
-        if !FileSystem.exists("\(self.state)/journal.json") { journal.folders += self.missingFolders(self.stateFolder + "/x") }
-        try FileSystem.createFolder(self.state)
+        let missing = self.missingFolders(self.stateFolder + "/x")
+        if let first = missing.first, let last = missing.last {
+            journal.folders += missing
+            self.removeDraft()
+            let draft = self.draft(of: first)
+            let folder = draft + last.dropFirst(first.count)
+            try FileSystem.createFolder(folder)
+            try self.save(journal, in: folder)
+            guard rename(draft, self.root + first) == 0 else {
+                throw NodeError(description: "cannot make \(self.root + first): \(Self.cause())")
+            }
+            try FileSystem.synchronizeFolder(self.root + (Self.parent(first) == "/" ? "" : Self.parent(first)) + "/")
+        }
         guard chmod(self.state, 0o700) == 0 else { throw NodeError(description: "cannot protect \(self.state): \(Self.cause())") }
+    }
+
+    /// Takes the journal away with the folders that were made for it: out of sight by one rename, then for good.
+    private func removeState(_ folders: [String]) throws {
+        // As far up as the folders hold nothing else.
+        var top = folders.last
+        for folder in folders.reversed().dropFirst() {
+            guard let inner = top, try FileSystem.names(in: self.root + folder) == [String(inner.split(separator: "/").last ?? "")] else {
+                break
+            }
+            top = folder
+        }
+        if let top {
+            let draft = self.draft(of: top)
+            try? FileManager.default.removeItem(atPath: draft)
+            guard rename(self.root + top, draft) == 0 else {
+                throw NodeError(description: "cannot remove \(self.root + top): \(Self.cause())")
+            }
+            try? FileManager.default.removeItem(atPath: draft)
+            for folder in folders.reversed() where top.hasPrefix(folder + "/") { rmdir(self.root + folder) }
+            return
+        }
+        for name in try FileSystem.names(in: self.state) where name != "journal.json" { unlink("\(self.state)/\(name)") }
+        unlink("\(self.state)/journal.json")
+    }
+
+    /// What becomes a folder, or was one: beside it, under a name that nobody else has.
+    private func draft(of folder: String) -> String {
+        let parent = Self.parent(folder)
+        return "\(self.root)\(parent == "/" ? "" : parent)/.outport-new-\(self.stateFolder.split(separator: "/").last ?? "")"
+    }
+
+    /// What a run that was cut short has left of it.
+    private func removeDraft() {
+        guard let first = self.missingFolders(self.stateFolder + "/x").first else { return }
+        let draft = self.draft(of: first)
+        if FileSystem.exists(draft) { try? FileManager.default.removeItem(atPath: draft) }
     }
 
     /// Writes down what is there before a file is written.

@@ -21,7 +21,7 @@ internal import Darwin
 /// A step of a check: what was found, and what to do next where it is in the way.
 package struct CheckFinding: Sendable, Hashable {
     package enum Step: String, Sendable, CaseIterable {
-        case name, connection, certificate, registry, clock, credentials, scope, repository, tag, platform, content
+        case node, name, connection, certificate, registry, clock, credentials, scope, repository, tag, platform, content
     }
 
     package let step: Step
@@ -60,6 +60,17 @@ package struct PulledImage: Sendable, CustomStringConvertible {
         self.registry = registry
         self.repository = repository
         self.reference = reference
+    }
+
+    private init(registry: HostAndPort, repository: RepositoryName, reference: Reference) {
+        self.registry = registry
+        self.repository = repository
+        self.reference = reference
+    }
+
+    /// The same, asked for at another server.
+    package func at(_ server: HostAndPort) -> PulledImage {
+        PulledImage(registry: server, repository: self.repository, reference: self.reference)
     }
 
     package var description: String { "\(self.registry)/\(self.repository)" }

@@ -132,6 +132,7 @@ extension GraphHandler {
             try await self.require(.manage(id), call)
             let body = try call.document()
             try self.refuse(body, beyond: ["displayName", "description", "securityEnabled"])
+            try Self.requireSecurity(body["securityEnabled"])
             try await self.directory.updateGroup(
                 id, displayName: try body["displayName"].string(maximum: 256), text: try body["description"].string(maximum: 1024))
             return ServerResponse(.noContent)
@@ -158,11 +159,17 @@ extension GraphHandler {
         }
     }
 
+    /// Groups are there to have roles.
+    private static func requireSecurity(_ field: BodyField) throws(ResourceError) {
+        if try field.bool() == false { throw field.invalid("groups of this directory are security groups") }
+    }
+
     private func createGroup(_ call: GraphCall) async throws -> ServerResponse {
         try await self.require(.administrate, call)
         let body = try call.document()
         try self.refuse(body, beyond: Self.knownOfGroups)
         if try body["mailEnabled"].bool() == true { throw try body["mailEnabled"].invalid("groups of this directory have no mail") }
+        try Self.requireSecurity(body["securityEnabled"])
         let group = try await self.directory.createGroup(
             try body["displayName"].requiredString(), mailNickname: try body["mailNickname"].requiredString(),
             text: try body["description"].string(maximum: 1024), owner: call.caller.principal.objectID)

@@ -7,7 +7,6 @@ internal import JSON
 package import Logging
 internal import NIOCore
 internal import OCI
-internal import RegistryCore
 
 #if canImport(FoundationEssentials)
 internal import FoundationEssentials
@@ -30,9 +29,9 @@ package final class ResourceManagerHandler: RequestHandler {
     private let mirror: ExtensionMirror?
     private let policy: AccessPolicy
     private let graph: GraphHandler
-    /// Changes run one after the other: rules that span several stores (a data endpoint stays on while connected registries
+    /// Changes run one after the other, but for those that keep their rules in one transaction: rules that span several stores (a data endpoint stays on while connected registries
     /// exist) hold only when nothing else changes between the check and the change.
-    private let gate = AsyncMutex()
+    private let gate = ChangeGate()
 
     package init(_ services: ResourceManagerServices) {
         self.operations = ResourceOperations(services: services)
@@ -100,6 +99,7 @@ package final class ResourceManagerHandler: RequestHandler {
         switch request.method {
         case .get, .head: return try await route.run(self.operations, call)
         case _ where !route.isExclusive: return try await route.run(self.operations, call)
+        case _ where route.isShared: return try await self.gate.shared { [operations] in try await route.run(operations, call) }
         default: return try await self.gate.withLock { [operations] in try await route.run(operations, call) }
         }
     }

@@ -91,8 +91,9 @@ struct ResourceOperations: Sendable {
     ///
     /// - Throws: 404 `ResourceNotFound`.
     func registry(_ call: Call) async throws -> RegistryInCall {
-        let group = try await self.group(call)
+        // One that is there has a group and a subscription: they are looked for only to say what is missing.
         guard let found = try await self.resources.registry(call.registryID), let content = found.registry else {
+            let group = try await self.group(call)
             throw ResourceError(
                 .notFound, .resourceNotFound,
                 "The Resource '\(ResourceKind.registry.rawValue)/\(call["registry"].prefix(60))' under resource group "

@@ -49,19 +49,23 @@ struct Route: Sendable {
     private let pieces: [Piece]
     /// As it is written in the table.
     let pattern: String
-    /// Whether the call runs while no other change does.
+    /// Whether the call waits for other changes.
     let isExclusive: Bool
+    /// Whether it waits only for those that have to be alone: it replaces one thing whole, in one transaction that checks its rules.
+    let isShared: Bool
 
     /// - Parameters:
     ///   - pattern: segments in lower case, parameters in braces; what follows `:` is an operation on the resource before it.
     init(
         _ method: HTTPRequest.Method, _ pattern: String, _ action: String?, filtered: Bool = false, exclusive: Bool = true,
+        shared: Bool = false,
         _ run: @escaping @Sendable (ResourceOperations, Call) async throws -> ServerResponse
     ) {
         self.method = method
         self.action = action
         self.isFiltered = filtered
         self.isExclusive = exclusive
+        self.isShared = shared
         self.run = run
         self.pattern = pattern
         let halves = pattern.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)

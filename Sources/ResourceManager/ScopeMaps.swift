@@ -12,7 +12,7 @@ extension Route {
     static let scopeMapRoutes: [Route] = [
         Route(.get, registryPath + "/scopemaps", action + "/read") { try await $0.listScopeMaps($1) },
         Route(.get, registryPath + "/scopemaps/{name}", action + "/read") { try await $0.showScopeMap($1) },
-        Route(.put, registryPath + "/scopemaps/{name}", action + "/write") { try await $0.putScopeMap($1) },
+        Route(.put, registryPath + "/scopemaps/{name}", action + "/write", shared: true) { try await $0.putScopeMap($1) },
         Route(.patch, registryPath + "/scopemaps/{name}", action + "/write") { try await $0.patchScopeMap($1) },
         Route(.delete, registryPath + "/scopemaps/{name}", action + "/delete") { try await $0.deleteScopeMap($1) },
     ]

@@ -13,7 +13,7 @@ extension Route {
     static let tokenRoutes: [Route] = [
         Route(.get, registryPath + "/tokens", action + "/read") { try await $0.listTokens($1) },
         Route(.get, registryPath + "/tokens/{name}", action + "/read") { try await $0.showToken($1) },
-        Route(.put, registryPath + "/tokens/{name}", action + "/write") { try await $0.putToken($1) },
+        Route(.put, registryPath + "/tokens/{name}", action + "/write", shared: true) { try await $0.putToken($1) },
         Route(.patch, registryPath + "/tokens/{name}", action + "/write") { try await $0.patchToken($1) },
         Route(.delete, registryPath + "/tokens/{name}", action + "/delete") { try await $0.deleteToken($1) },
         Route(.post, registryPath + ":generatecredentials", "\(ResourceKind.registry.rawValue)/generateCredentials/action") {

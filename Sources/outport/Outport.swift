@@ -14,6 +14,7 @@ struct Outport: AsyncParsableCommand {
             GroupCommand.self, ACRCommand.self, ADCommand.self, RoleCommand.self, IdentityCommand.self, AKSCommand.self,
             ConnectedClusterCommand.self, ClusterExtensionCommand.self, AgentCommand.self, KubernetesCommand.self,
             NodeCommand.self, CredentialProviderCommand.self, CheckCommand.self, ImageCommand.self,
+            CompletionCommand.self,
         ])
 
     /// Exit codes are those of `az`: 2 for words that make no command, 3 for what is not there.

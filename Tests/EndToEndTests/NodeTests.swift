@@ -27,6 +27,101 @@ import Testing
         }
     }
 
+    @Test("K7 'check --node' asks as the node's containerd does, and says what is missing on the node") func checkNode() async throws {
+        try await withSharedParent { box, parent, registry in
+            let admin = try #require(registry.credentials)
+            #expect(try await registry.push(try .image(layers: [.random(100)]), "nodecheck/app", "v1"))
+            let root = try box.newFolder("node")
+            let home = root + "/etc/containerd"
+            try FileManager.default.createDirectory(atPath: home, withIntermediateDirectories: true)
+            func check(_ image: String? = nil) async throws -> Outcome {
+                try await command(
+                    Program.outport,
+                    [
+                        "check", "--node", "--root", root, "--image", image ?? "\(registry.address)/nodecheck/app:v1", "--platform",
+                        "linux/amd64", "--username", admin.name, "--password", admin.password,
+                    ])
+            }
+            // Nothing is written: the system does not vouch for an own CA.
+            let bare = try await check()
+            #expect(bare.status == 1 && bare.output.contains("✗ certificate") && bare.output.contains("node trust"), "\(bare.text)")
+            try await command(
+                Program.outport,
+                ["node", "trust", "--root", root, "--registry", registry.address, "--ca", parent.server.ca, "--mirror", "docker.io"]
+            ).succeeded()
+            let fine = try await check().succeeded()
+            #expect(fine.output.contains("✓ node") && fine.output.contains("✓ content"), "\(fine.text)")
+            let mirrored = try await check("docker.io/nodecheck/app:v1").succeeded()
+            #expect(mirrored.output.contains("is asked for at \(registry.address) first"), "\(mirrored.text)")
+            try Data("version = 2\n".utf8).write(to: URL(filePath: home + "/config.toml"))
+            let unread = try await check()
+            #expect(unread.status == 1 && unread.output.contains("✗ node") && unread.output.contains("config_path"), "\(unread.text)")
+            try Data("config_path = \"/etc/containerd/certs.d\"\n".utf8).write(to: URL(filePath: home + "/config.toml"))
+            try await check().succeeded()
+            try FileManager.default.removeItem(atPath: home + "/certs.d/\(registry.address)/outport-ca.crt")
+            let lost = try await check()
+            #expect(lost.status == 1 && lost.output.contains("✗ node") && lost.output.contains("not there"), "\(lost.text)")
+            #expect(try await command(Program.outport, ["check", "--node", "--ca", parent.server.ca, "--image", "a/b:c"]).status == 2)
+        }
+    }
+
+    @Test(
+        "K4 K8: kill -9 at every call that changes a file, while trust is written and while it is put back: the node is as it was",
+        .needsRoot,
+        .enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/strace"), "strace kills at a call"))
+    func killed() async throws {
+        try await withSharedParent { box, parent, registry in
+            // Each by itself: strace counts the calls of every name apart.
+            let calls = [
+                "rename", "renameat", "renameat2", "mkdir", "unlink", "unlinkat", "rmdir", "chmod", "fchmod", "fchown", "fsync", "write",
+            ]
+            let trust = ["node", "trust", "--root"]
+            func fresh() throws -> String {
+                let root = try box.newFolder("node")
+                let folder = "\(root)/etc/containerd/certs.d/\(registry.address)"
+                try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+                try Data("# somebody else's\n".utf8).write(to: URL(filePath: folder + "/hosts.toml"))
+                try FileManager.default.setAttributes([.posixPermissions: 0o640], ofItemAtPath: folder + "/hosts.toml")
+                return root
+            }
+            func picture(_ root: String) async throws -> String {
+                try await command(
+                    "bash",
+                    [
+                        "-c",
+                        "cd '\(root)' && find . -printf '%y %m %U:%G %p\\n' | LC_ALL=C sort -k4 && find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum",
+                    ]
+                ).succeeded().output
+            }
+            let write = ["--registry", registry.address, "--ca", parent.server.ca]
+            let before = try await picture(try fresh())
+            for (what, arguments) in [("writing", write), ("putting back", ["--remove"])] {
+                var kills = 0
+                for name in calls {
+                    for call in 1...60 {
+                        let root = try fresh()
+                        if what != "writing" { try await command(Program.outport, trust + [root] + write).succeeded() }
+                        let run = try await command(
+                            "strace",
+                            [
+                                "-f", "-o", "/dev/null", "-e", "trace=\(name)", "-e", "inject=\(name):signal=SIGKILL:when=\(call)",
+                                Program.outport,
+                            ] + trust + [root] + arguments)
+                        // Putting back mends it, whatever was under way, as does finishing first.
+                        if call.isMultiple(of: 2) { try await command(Program.outport, trust + [root] + write).succeeded() }
+                        try await command(Program.outport, trust + [root, "--remove"]).succeeded()
+                        #expect(try await picture(root) == before, "killed while \(what), at \(name) \(call)")
+                        try? FileManager.default.removeItem(atPath: root)
+                        guard !run.isSuccess else { break }
+                        kills += 1
+                    }
+                }
+                print("K4 killed \(kills) times while \(what)")
+                #expect(kills > 10, "\(what)")
+            }
+        }
+    }
+
     @Test("K6 'credential-provider' answers a kubelet's request on its standard input") func credentialProvider() async throws {
         try await withSharedParent { box, parent, registry in
             let admin = try #require(registry.credentials)

@@ -19,6 +19,9 @@ struct AgentCommand: AsyncParsableCommand {
         discussion: """
             'outport connectedk8s connect' starts it in a cluster with everything it needs. It connects outward only: to the control plane,
             and to the API server of its cluster (its service account's, or that of --kube-config).
+
+            Example: outport agent --server https://parent.example:8443 --cluster RESOURCE_ID --tenant TENANT --client-id CLIENT \\
+              --client-secret-file secret.txt --image 10.0.0.5:8443/tools/outport:0.1.0
             """)
 
     @Option(help: "The control plane, https://HOST:PORT.")

@@ -16,7 +16,12 @@ struct CheckCommand: AsyncParsableCommand {
             Walks the way of a pull: name, connection, certificate, clock, credentials, scope, repository, tag, platform, content. The first
             thing in the way is named with what to do next; the exit code is then 1.
 
-            Example: outport check --image 10.0.0.5/team/app:v1 --ca ca.pem --username mytoken --password "$PASSWORD"
+            With --node it is the way of this node's containerd: its config_path, the hosts.toml for the registry, the CA and the mirror
+            that stand there.
+
+            Examples:
+              outport check --image 10.0.0.5/team/app:v1 --ca ca.pem --username mytoken --password "$PASSWORD"
+              outport check --node --image 10.0.0.5/team/app:v1 --authfile /var/lib/kubelet/config.json
             """)
 
     @Option(help: "The image, with its registry: 10.0.0.5/team/app:v1")
@@ -24,6 +29,12 @@ struct CheckCommand: AsyncParsableCommand {
 
     @Option(help: "The registry's CA in PEM; otherwise what the system trusts.")
     var ca: String?
+
+    @Flag(help: "Ask as this node's containerd does, by its own files.")
+    var node = false
+
+    @Option(help: "With --node: where the node's file tree is, / on the node itself.")
+    var root = "/"
 
     @Flag(help: "The registry speaks plain HTTP.")
     var plainHttp = false
@@ -40,6 +51,12 @@ struct CheckCommand: AsyncParsableCommand {
     @Option(help: "The platform that is wanted, such as linux/arm64. That of this machine by default.")
     var platform: String?
 
+    func validate() throws {
+        guard !self.node || (self.ca == nil && !self.plainHttp) else {
+            throw ValidationError("with --node the node's own files say whom to believe: leave out --ca and --plain-http")
+        }
+    }
+
     func run() async throws {
         guard let name = PulledImage(self.image) else {
             throw ValidationError("'\(self.image)' names no image: use registry/repository:tag, with the registry's name or address")
@@ -49,20 +66,30 @@ struct CheckCommand: AsyncParsableCommand {
         guard parts.count >= 2 else {
             throw ValidationError("--platform takes an operating system and an architecture, such as linux/amd64")
         }
-        let trust = try self.ca.map { TrustPolicy.authorities([String(decoding: try FileSystem.read($0), as: UTF8.self)]) } ?? .system
+        var trust = try self.ca.map { TrustPolicy.authorities([String(decoding: try FileSystem.read($0), as: UTF8.self)]) } ?? .system
+        var (server, isSecure) = (name.registry, !self.plainHttp)
+        if self.node {
+            let found = try NodeCheck(root: self.root).look(at: name.registry)
+            found.findings.forEach(Self.tell)
+            guard !found.findings.contains(where: \.isInTheWay) else { throw ExitCode(1) }
+            (server, isSecure) = (found.server, found.isSecure)
+            if let authorities = found.authorities { trust = .authorities(authorities) }
+        }
         let transport = try NIOTransport(group: MultiThreadedEventLoopGroup.singleton, trust: trust)
         defer { transport.close() }
         let check = PullCheck(
-            image: name, isSecure: !self.plainHttp, credentials: try self.credentials(for: name), platform: (parts[0], parts[1]),
+            image: name.at(server), isSecure: isSecure, credentials: try self.credentials(for: name), platform: (parts[0], parts[1]),
             transport: transport, resolve: { await Self.addresses(of: $0) }, now: { Int64(Date().timeIntervalSince1970) })
         let findings = await check.run()
-        for finding in findings {
-            announce(
-                "\(finding.isInTheWay ? "✗" : "✓") \(finding.step.rawValue.padding(toLength: 12, withPad: " ", startingAt: 0)) \(finding.text)"
-            )
-            if let advice = finding.advice { announce("  \(String(repeating: " ", count: 12)) next: \(advice)") }
-        }
+        findings.forEach(Self.tell)
         guard !findings.contains(where: \.isInTheWay) else { throw ExitCode(1) }
+    }
+
+    private static func tell(_ finding: CheckFinding) {
+        announce(
+            "\(finding.isInTheWay ? "✗" : "✓") \(finding.step.rawValue.padding(toLength: 12, withPad: " ", startingAt: 0)) \(finding.text)"
+        )
+        if let advice = finding.advice { announce("  \(String(repeating: " ", count: 12)) next: \(advice)") }
     }
 
     private func credentials(for image: PulledImage) throws -> (user: String, password: String)? {

@@ -164,7 +164,8 @@ struct ClusterExtensionCommand: AsyncParsableCommand {
 
     struct Show: ManagementCommand {
         static let configuration = CommandConfiguration(
-            commandName: "show", abstract: "Show an extension, with errorInfo where it has failed.")
+            commandName: "show", abstract: "Show an extension, with errorInfo where it has failed.",
+            discussion: "Example: outport k8s-extension show --cluster-type connectedClusters -c mycluster -g mygroup -n myregistry")
         @OptionGroup var name: ExtensionName
         @OptionGroup var global: GlobalOptions
         static let table = ClusterExtensionCommand.table
@@ -174,7 +175,9 @@ struct ClusterExtensionCommand: AsyncParsableCommand {
     }
 
     struct List: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "List the extensions of a cluster.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List the extensions of a cluster.",
+            discussion: "Example: outport k8s-extension list --cluster-type connectedClusters -c mycluster -g mygroup")
         @OptionGroup var cluster: ExtensionCluster
         @OptionGroup var global: GlobalOptions
         static let table = ClusterExtensionCommand.table
@@ -205,7 +208,9 @@ struct ClusterExtensionCommand: AsyncParsableCommand {
 
     struct Delete: ManagementCommand {
         static let configuration = CommandConfiguration(
-            commandName: "delete", abstract: "Take an extension out of its cluster, and put the nodes back.")
+            commandName: "delete", abstract: "Take an extension out of its cluster, and put the nodes back.",
+            discussion: "Example: outport k8s-extension delete --cluster-type connectedClusters -c mycluster -g mygroup -n myregistry --yes"
+        )
         @OptionGroup var name: ExtensionName
         @Flag(help: "Keep the volume with the content.")
         var keepData = false

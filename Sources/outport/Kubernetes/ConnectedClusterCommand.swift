@@ -5,6 +5,7 @@ import ClusterProtocol
 import Foundation
 import JSON
 import Kubernetes
+import Persistence
 
 /// Requests about connected clusters.
 enum ConnectedClusters {
@@ -51,6 +52,11 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
         @Option(
             parsing: .unconditionalSingleValue, help: "A further option for the agent, such as --health-timeout=600. Can be given again.")
         var agentOption: [String] = []
+        @Option(
+            help: ArgumentHelp(
+                "Install cert-manager from this bundle first (cert-manager.yaml of its release), for extensions with cert-manager.enabled.",
+                valueName: "file"))
+        var certManagerBundle: String?
         @Flag(help: "Write the manifests to standard output and apply nothing. They contain the agent's secret.")
         var print = false
         @Flag(help: "Do not wait until the agent has connected.")
@@ -70,6 +76,11 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
             guard let colon = image.lastIndex(of: ":"), !image[colon...].contains("/") else {
                 throw .usage("--image needs a tag: REGISTRY/REPOSITORY:TAG.")
             }
+            guard !print || certManagerBundle == nil else {
+                throw .usage("--cert-manager-bundle is applied, and --print applies nothing.", advice: "Apply the bundle with kubectl.")
+            }
+            var bundle: ManifestBundle?
+            if let certManagerBundle { bundle = try Self.bundle(certManagerBundle) }
             let location = try await GroupedResources.location(location, place.resourceGroup, session)
             var record = try await session.client.find(path)
             if record == nil || !tags.isEmpty {
@@ -101,10 +112,19 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
                 return nil
             }
             try await cluster.withClient { client throws(KubernetesError) in
+                try await bundle?.apply(to: client) { session.console.note($0) }
                 for object in manifests.all { try await client.apply(object) }
             }
             guard !noWait else { return ConnectedClusters.shape.shape(record ?? .null) }
             return ConnectedClusters.shape.shape(try await Self.await(path, session))
+        }
+
+        private static func bundle(_ path: String) throws(ManagementError) -> ManifestBundle {
+            do {
+                return try ManifestBundle(yaml: String(decoding: try FileSystem.read(path, limit: ManifestBundle.largest), as: UTF8.self))
+            } catch {
+                throw ManagementError("The bundle '\(path)' cannot be used: \(error)", advice: "Take the cert-manager.yaml of a release.")
+            }
         }
 
         /// The record, once the agent has connected.
@@ -127,7 +147,9 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
     }
 
     struct Show: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "show", abstract: "Show a connected cluster.")
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Show a connected cluster.",
+            discussion: "Example: outport connectedk8s show -n mycluster -g mygroup")
         @OptionGroup var place: GroupedName
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -136,7 +158,9 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
     }
 
     struct List: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "List connected clusters.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List connected clusters.",
+            discussion: "Example: outport connectedk8s list -g mygroup")
         @OptionGroup var group: GroupOption
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -147,7 +171,9 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
     struct Delete: ManagementCommand {
         static let configuration = CommandConfiguration(
             commandName: "delete", abstract: "Take the agent out of a cluster and delete the record.",
-            discussion: "Extensions are deleted first. With --force the record goes at once and the cluster is left as it is.")
+            discussion:
+                "Extensions are deleted first. With --force the record goes at once and the cluster is left as it is.\n\nExample: outport connectedk8s delete -n mycluster -g mygroup --yes"
+        )
         @OptionGroup var place: GroupedName
         @OptionGroup var cluster: ClusterOptions
         @Flag(help: "Delete the record alone.")

@@ -57,7 +57,9 @@ struct FederatedCredentialCommand: AsyncParsableCommand {
     }
 
     struct List: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "List whom an identity believes.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List whom an identity believes.",
+            discussion: "Example: outport identity federated-credential list -g mygroup --identity-name myidentity")
         @OptionGroup var place: Place
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -66,7 +68,9 @@ struct FederatedCredentialCommand: AsyncParsableCommand {
     }
 
     struct Delete: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "delete", abstract: "Believe a service account no longer.")
+        static let configuration = CommandConfiguration(
+            commandName: "delete", abstract: "Believe a service account no longer.",
+            discussion: "Example: outport identity federated-credential delete -g mygroup --identity-name myidentity -n mycredential --yes")
         @Option(name: [.customShort("n"), .long], help: "The name of the credential.")
         var name: String
         @OptionGroup var place: Place

@@ -106,7 +106,8 @@ struct ImageIndexCommand: AsyncParsableCommand {
         discussion: """
             Each image has been pushed before, to the same repository, by 'outport image build --push' on a machine of its kind.
 
-            Example: outport image index --push 10.0.0.5:8443/tools/outport:0.1.0 0.1.0-amd64 0.1.0-arm64 --username …
+            Example: outport image index --push 10.0.0.5:8443/tools/outport:0.1.0 0.1.0-amd64 0.1.0-arm64 \\
+              --username builder --password-file password.txt
             """)
 
     @Option(help: "Where to push it, REGISTRY/REPOSITORY:TAG.")

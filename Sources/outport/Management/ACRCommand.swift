@@ -11,7 +11,7 @@ struct ACRCommand: AsyncParsableCommand {
             RegistryDeleteCommand.self, CheckNameCommand.self, ShowUsageCommand.self, ShowEndpointsCommand.self, CollectGarbageCommand.self,
             ImportCommand.self, Credential.self, Repository.self, ManifestTree.self,
             Token.self, ScopeMap.self, ConnectedRegistry.self, Webhook.self, NetworkRule.self, Config.self,
-            Replication.self, Cache.self, CredentialSet.self,
+            Replication.self, Cache.self, CredentialSet.self, CheckHealthCommand.self,
         ])
 
     struct Credential: AsyncParsableCommand {
@@ -55,7 +55,13 @@ struct ACRCommand: AsyncParsableCommand {
     struct Config: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "config", abstract: "Configure policies for Azure Container Registries.",
-            subcommands: [Retention.self, ArmAuthentication.self, SoftDelete.self])
+            subcommands: [Retention.self, ArmAuthentication.self, SoftDelete.self, ContentTrust.self])
+
+        struct ContentTrust: AsyncParsableCommand {
+            static let configuration = CommandConfiguration(
+                commandName: "content-trust", abstract: "Manage the content-trust policy.",
+                subcommands: [ContentTrustShowCommand.self, ContentTrustUpdateCommand.self])
+        }
 
         struct Retention: AsyncParsableCommand {
             static let configuration = CommandConfiguration(

@@ -58,7 +58,9 @@ struct ADCommand: AsyncParsableCommand {
             commandName: "signed-in-user", abstract: "Show the user who is signed in.", subcommands: [Show.self])
 
         struct Show: ManagementCommand {
-            static let configuration = CommandConfiguration(commandName: "show", abstract: "Get the user who is signed in.")
+            static let configuration = CommandConfiguration(
+                commandName: "show", abstract: "Get the user who is signed in.",
+                discussion: "Example: outport ad signed-in-user show")
             @OptionGroup var global: GlobalOptions
             func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
                 try await session.directory().get("/v1.0/me")

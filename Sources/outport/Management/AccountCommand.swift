@@ -16,6 +16,7 @@ struct AccountCommand: AsyncParsableCommand {
         subcommands: [
             AccountShowCommand.self, AccountListCommand.self, AccountSetCommand.self, AccountListLocationsCommand.self,
             AccountGetAccessTokenCommand.self, AccountTenantCommand.self, AccountSubscriptionCommand.self,
+            AccountProfileCommand.self,
         ])
 }
 
@@ -32,7 +33,7 @@ enum Accounts {
 
     /// Reads the subscriptions again and keeps them.
     static func refresh(_ session: ManagementSession) async throws(ManagementError) -> Profile {
-        var (store, profile) = try self.profile()
+        var (store, profile) = try self.profile(session)
         profile.subscriptions = try await session.client.list("/subscriptions").compactMap(subscription)
         if !profile.subscriptions.contains(where: { $0.id == profile.defaultSubscription }) {
             profile.defaultSubscription = profile.subscriptions.first?.id
@@ -55,8 +56,9 @@ enum Accounts {
         ]
     }
 
-    static func profile() throws(ManagementError) -> (ProfileStore, Profile) {
-        let store = try ProfileStore(environment: ProcessInfo.processInfo.environment)
+    static func profile(_ session: ManagementSession) throws(ManagementError) -> (ProfileStore, Profile) {
+        let kept = session.store
+        let store = if let kept { kept } else { try ProfileStore.chosen(nil, environment: ProcessInfo.processInfo.environment) }
         guard let profile = try store.load() else { throw ManagementError("Please run 'outport login' to setup account.") }
         return (store, profile)
     }
@@ -64,7 +66,9 @@ enum Accounts {
 
 /// `outport account show`
 struct AccountShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Get the details of a subscription.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Get the details of a subscription.",
+        discussion: "Example: outport account show --query tenantId -o tsv")
 
     @Option(name: [.customShort("n"), .customShort("s"), .long], help: "Name or ID of subscription.")
     var name: String?
@@ -78,7 +82,9 @@ struct AccountShowCommand: ManagementCommand {
 
 /// `outport account list`
 struct AccountListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "Get a list of subscriptions for the signed in account.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "Get a list of subscriptions for the signed in account.",
+        discussion: "Example: outport account list -o table")
     static let table = TableLayout.accounts
 
     @Flag(help: "List all subscriptions, rather than just 'Enabled' ones.")
@@ -98,7 +104,8 @@ struct AccountListCommand: ManagementCommand {
 /// `outport account set`
 struct AccountSetCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "set", abstract: "Set a subscription to be the current active subscription.")
+        commandName: "set", abstract: "Set a subscription to be the current active subscription.",
+        discussion: "Example: outport account set -s mysubscription")
 
     @Option(name: [.customShort("n"), .customShort("s"), .long], help: "Name or ID of subscription.")
     var name: String?
@@ -107,7 +114,7 @@ struct AccountSetCommand: ManagementCommand {
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         guard let wanted = name ?? global.subscription else { throw .usage("No subscription is named.", advice: "Add -s NAME_OR_ID.") }
-        var (store, profile) = try Accounts.profile()
+        var (store, profile) = try Accounts.profile(session)
         profile.defaultSubscription = try profile.subscription(wanted).id
         try store.save(profile)
         return nil

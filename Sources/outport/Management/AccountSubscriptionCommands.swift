@@ -6,7 +6,8 @@ import JSON
 /// `outport account list-locations`
 struct AccountListLocationsCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list-locations", abstract: "List supported regions for the current subscription.")
+        commandName: "list-locations", abstract: "List supported regions for the current subscription.",
+        discussion: "Example: outport account list-locations -o table")
 
     @OptionGroup var global: GlobalOptions
 
@@ -18,7 +19,8 @@ struct AccountListLocationsCommand: ManagementCommand {
 /// `outport account get-access-token`
 struct AccountGetAccessTokenCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "get-access-token", abstract: "Get a token for the server's resource manager.")
+        commandName: "get-access-token", abstract: "Get a token for the server's resource manager.",
+        discussion: "Example: outport account get-access-token --query accessToken -o tsv")
 
     @OptionGroup var global: GlobalOptions
 
@@ -38,7 +40,9 @@ struct AccountTenantCommand: AsyncParsableCommand {
         commandName: "tenant", abstract: "Manage tenant.", subcommands: [List.self])
 
     struct List: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "Get the tenants for your account.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "Get the tenants for your account.",
+            discussion: "Example: outport account tenant list")
 
         @OptionGroup var global: GlobalOptions
 
@@ -77,7 +81,9 @@ struct AccountSubscriptionCommand: AsyncParsableCommand {
     }
 
     struct Rename: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "rename", abstract: "Rename a subscription.")
+        static let configuration = CommandConfiguration(
+            commandName: "rename", abstract: "Rename a subscription.",
+            discussion: "Example: outport account subscription rename --id 00000000-0000-0000-0000-000000000000 --name Plant")
 
         @Option(name: [.long, .customLong("subscription-id")], help: "Name or ID of the subscription.")
         var id: String
@@ -97,7 +103,9 @@ struct AccountSubscriptionCommand: AsyncParsableCommand {
     }
 
     struct Cancel: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "cancel", abstract: "Delete an empty subscription.")
+        static let configuration = CommandConfiguration(
+            commandName: "cancel", abstract: "Delete an empty subscription.",
+            discussion: "Example: outport account subscription cancel --id 00000000-0000-0000-0000-000000000000 --yes")
 
         @Option(name: [.long, .customLong("subscription-id")], help: "Name or ID of the subscription.")
         var id: String
@@ -116,7 +124,9 @@ struct AccountSubscriptionCommand: AsyncParsableCommand {
     }
 
     struct List: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "List the subscriptions of this sign-in.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List the subscriptions of this sign-in.",
+            discussion: "Example: outport account subscription list -o table")
 
         @OptionGroup var global: GlobalOptions
 
@@ -126,7 +136,9 @@ struct AccountSubscriptionCommand: AsyncParsableCommand {
     }
 
     struct Show: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "show", abstract: "Show a subscription.")
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Show a subscription.",
+            discussion: "Example: outport account subscription show --id 00000000-0000-0000-0000-000000000000")
 
         @Option(name: [.long, .customLong("subscription-id")], help: "Name or ID of the subscription.")
         var id: String

@@ -70,7 +70,9 @@ struct IdentityCommand: AsyncParsableCommand {
     }
 
     struct Show: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "show", abstract: "Get the identity.")
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Get the identity.",
+            discussion: "Example: outport identity show -n myidentity -g mygroup")
         @OptionGroup var place: GroupedName
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -79,7 +81,9 @@ struct IdentityCommand: AsyncParsableCommand {
     }
 
     struct List: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "List identities.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List identities.",
+            discussion: "Example: outport identity list -g mygroup")
         @OptionGroup var group: GroupOption
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -88,7 +92,9 @@ struct IdentityCommand: AsyncParsableCommand {
     }
 
     struct Delete: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete an identity with its roles.")
+        static let configuration = CommandConfiguration(
+            commandName: "delete", abstract: "Delete an identity with its roles.",
+            discussion: "Example: outport identity delete -n myidentity -g mygroup")
         @OptionGroup var place: GroupedName
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -164,7 +170,9 @@ struct AKSCommand: AsyncParsableCommand {
     }
 
     struct Show: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "show", abstract: "Show the record of a cluster.")
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Show the record of a cluster.",
+            discussion: "Example: outport aks show -n mycluster -g mygroup")
         @OptionGroup var place: GroupedName
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -173,7 +181,9 @@ struct AKSCommand: AsyncParsableCommand {
     }
 
     struct List: ManagementCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "List records of clusters.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List records of clusters.",
+            discussion: "Example: outport aks list -g mygroup -o table")
         @OptionGroup var group: GroupOption
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -202,7 +212,8 @@ struct AKSCommand: AsyncParsableCommand {
 
     struct Delete: ManagementCommand {
         static let configuration = CommandConfiguration(
-            commandName: "delete", abstract: "Delete the record of a cluster with its identities and their roles.")
+            commandName: "delete", abstract: "Delete the record of a cluster with its identities and their roles.",
+            discussion: "Example: outport aks delete -n mycluster -g mygroup --yes")
         @OptionGroup var place: GroupedName
         @OptionGroup var consent: YesOption
         @OptionGroup var global: GlobalOptions
@@ -215,7 +226,8 @@ struct AKSCommand: AsyncParsableCommand {
 
     struct GetCredentials: ManagementCommand {
         static let configuration = CommandConfiguration(
-            commandName: "get-credentials", abstract: "Write the recorded kubeconfig of a cluster to a file.")
+            commandName: "get-credentials", abstract: "Write the recorded kubeconfig of a cluster to a file.",
+            discussion: "Example: outport aks get-credentials -n mycluster -g mygroup -f kubeconfig")
         @OptionGroup var place: GroupedName
         @Flag(name: [.customShort("a"), .long], help: "Get those of an administrator.")
         var admin = false

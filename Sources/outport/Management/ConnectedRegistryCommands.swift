@@ -4,7 +4,9 @@ import ArgumentParser
 import JSON
 
 struct ConnectedRegistryShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show connected registry details.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Show connected registry details.",
+        discussion: "Example: outport acr connected-registry show -n factory -r myregistry -o table")
     static let table = TableLayout.connectedRegistry
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
@@ -18,7 +20,8 @@ struct ConnectedRegistryShowCommand: ManagementCommand {
 
 struct ConnectedRegistryListCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "Lists all the connected registries under the current parent registry.")
+        commandName: "list", abstract: "Lists all the connected registries under the current parent registry.",
+        discussion: "Example: outport acr connected-registry list -r myregistry -o table")
     static let table = TableLayout.connectedRegistries
 
     @OptionGroup var registry: RegistryOption
@@ -50,7 +53,8 @@ struct ConnectedRegistryListCommand: ManagementCommand {
 
 struct ConnectedRegistryListClientTokensCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list-client-tokens", abstract: "Lists all the client tokens associated to a specific connected registry.")
+        commandName: "list-client-tokens", abstract: "Lists all the client tokens associated to a specific connected registry.",
+        discussion: "Example: outport acr connected-registry list-client-tokens -n factory -r myregistry")
     static let table = TableLayout.tokens
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
@@ -67,7 +71,9 @@ struct ConnectedRegistryListClientTokensCommand: ManagementCommand {
 }
 
 struct ConnectedRegistryDeactivateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "deactivate", abstract: "Deactivate a connected registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "deactivate", abstract: "Deactivate a connected registry.",
+        discussion: "Example: outport acr connected-registry deactivate -n factory -r myregistry --yes")
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
     @OptionGroup var consent: YesOption
@@ -85,7 +91,9 @@ struct ConnectedRegistryDeactivateCommand: ManagementCommand {
 }
 
 struct ConnectedRegistryResyncCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "resync", abstract: "Resync a connected registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "resync", abstract: "Resync a connected registry.",
+        discussion: "Example: outport acr connected-registry resync -n factory -r myregistry")
     static let table = TableLayout.connectedRegistry
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
@@ -98,7 +106,9 @@ struct ConnectedRegistryResyncCommand: ManagementCommand {
 }
 
 struct ConnectedRegistryDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a connected registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a connected registry.",
+        discussion: "Example: outport acr connected-registry delete -n factory -r myregistry --cleanup --yes")
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
 

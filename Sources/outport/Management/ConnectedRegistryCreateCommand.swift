@@ -10,6 +10,8 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
             The data endpoint of the registry is turned on if it is off. The sync token and its scope map, both named after the
             connected registry, are made or overwritten unless --sync-token names others. The scope maps of all ancestors learn
             of the new repositories.
+
+            Example: outport acr connected-registry create -n factory -r myregistry --repository app team/tools
             """)
     static let table = TableLayout.connectedRegistry
 

@@ -4,7 +4,10 @@ import ArgumentParser
 import JSON
 
 struct ConnectedRegistryUpdateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "update", abstract: "Update a connected registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "update", abstract: "Update a connected registry.",
+        discussion: "Example: outport acr connected-registry update -n factory -r myregistry --sync-schedule '0 3 * * *' --sync-window PT4H"
+    )
     static let table = TableLayout.connectedRegistry
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName

@@ -82,7 +82,9 @@ enum ConnectedRegistrySettings {
 
 struct ConnectedRegistryGetSettingsCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "get-settings", abstract: "Retrieves information required to activate a connected registry.")
+        commandName: "get-settings", abstract: "Retrieves information required to activate a connected registry.",
+        discussion:
+            "Example: outport acr connected-registry get-settings -n factory -r myregistry --parent-protocol https --generate-password 1")
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
 
@@ -103,7 +105,9 @@ struct ConnectedRegistryGetSettingsCommand: ManagementCommand {
 
 /// `install info`, which Azure's documents printed before there was `get-settings`.
 struct InstallInfoCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "info", abstract: "Deprecated: use get-settings.")
+    static let configuration = CommandConfiguration(
+        commandName: "info", abstract: "Deprecated: use get-settings.",
+        discussion: "Example: outport acr connected-registry install info -n factory -r myregistry --parent-protocol https")
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
 
@@ -121,7 +125,8 @@ struct InstallInfoCommand: ManagementCommand {
 /// `install renew-credentials`, likewise: it generates password 1.
 struct InstallRenewCredentialsCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "renew-credentials", abstract: "Deprecated: use get-settings --generate-password 1.")
+        commandName: "renew-credentials", abstract: "Deprecated: use get-settings --generate-password 1.",
+        discussion: "Example: outport acr connected-registry install renew-credentials -n factory -r myregistry --parent-protocol https")
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
 

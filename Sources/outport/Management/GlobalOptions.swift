@@ -13,6 +13,9 @@ struct GlobalOptions: ParsableArguments {
     @Option(help: "Name or ID of subscription.")
     var subscription: String?
 
+    @Option(help: "Sign-in to use, of those that 'outport account profile list' shows.")
+    var profile: String?
+
     @Flag(help: "Only show errors, suppressing warnings.")
     var onlyShowErrors = false
 

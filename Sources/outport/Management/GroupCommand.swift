@@ -37,7 +37,9 @@ enum ResourceText {
 }
 
 struct GroupCreateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a new resource group.")
+    static let configuration = CommandConfiguration(
+        commandName: "create", abstract: "Create a new resource group.",
+        discussion: "Example: outport group create -n mygroup -l eastus")
 
     @OptionGroup var group: GroupName
 
@@ -61,7 +63,9 @@ struct GroupCreateCommand: ManagementCommand {
 }
 
 struct GroupListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List resource groups.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List resource groups.",
+        discussion: "Example: outport group list -o table")
     static let table = TableLayout.groups
 
     @Option(help: "A single tag in 'key[=value]' format. Use \"\" to clear existing tags.")
@@ -82,7 +86,9 @@ struct GroupListCommand: ManagementCommand {
 }
 
 struct GroupShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Gets a resource group.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Gets a resource group.",
+        discussion: "Example: outport group show -n mygroup")
 
     @OptionGroup var group: GroupName
     @OptionGroup var global: GlobalOptions
@@ -93,7 +99,9 @@ struct GroupShowCommand: ManagementCommand {
 }
 
 struct GroupExistsCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "exists", abstract: "Check if a resource group exists.")
+    static let configuration = CommandConfiguration(
+        commandName: "exists", abstract: "Check if a resource group exists.",
+        discussion: "Example: outport group exists -n mygroup")
 
     @OptionGroup var group: GroupName
     @OptionGroup var global: GlobalOptions
@@ -104,7 +112,9 @@ struct GroupExistsCommand: ManagementCommand {
 }
 
 struct GroupDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a resource group.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a resource group.",
+        discussion: "Example: outport group delete -n mygroup --yes")
 
     @OptionGroup var group: GroupName
     @OptionGroup var consent: YesOption

@@ -16,7 +16,8 @@ struct LoginCommand: AsyncParsableCommand {
         discussion: """
             As a service principal with --service-principal -u ID -p SECRET or --certificate FILE, as a user with -u NAME -p PASSWORD,
             or, without either, in a browser on any machine, with a code that is shown here.
-            The sign-in is kept in $OUTPORT_CONFIG_DIR or ~/.config/outport, readable by its owner only.
+            The sign-in is kept in $OUTPORT_CONFIG_DIR or ~/.config/outport, readable by its owner only. With --profile NAME it is one
+            of several, for several servers; 'outport account profile use' chooses, as does $OUTPORT_PROFILE.
 
             Example: outport login --use-device-code --server https://parent.example:8443 --ca ca.pem
             """)
@@ -55,9 +56,13 @@ struct LoginCommand: AsyncParsableCommand {
         try await AccountListCommand.report(to: console) { () async throws(ManagementError) in
             let environment = ProcessInfo.processInfo.environment
             let renderer = try AccountListCommand.renderer(global, console)
+            let name = try global.profile.map { (name) throws(ManagementError) in try ProfileFolder.validated(name) }
             let profile = try await signIn(
-                store: ProfileStore(environment: environment), environment: environment, transport: HTTPTransport.init(trustFile:),
+                store: ProfileStore.chosen(name, environment: environment), environment: environment,
+                transport: HTTPTransport.init(trustFile:),
                 console: console)
+            // Whoever signs in under a name goes on with it.
+            if let name { try ProfileFolder(root: ProfileStore(environment: environment).folder).use(name) }
             console.write(try renderer.render(Accounts.list(profile)))
         }
     }
@@ -185,7 +190,9 @@ struct LoginCommand: AsyncParsableCommand {
 
 /// `outport logout`: forgets the sign-in.
 struct LogoutCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "logout", abstract: "Forget the sign-in.")
+    static let configuration = CommandConfiguration(
+        commandName: "logout", abstract: "Forget the sign-in.",
+        discussion: "Example: outport logout")
 
     @Option(help: "Only if this user or service principal is signed in.")
     var username: String?
@@ -195,7 +202,7 @@ struct LogoutCommand: AsyncParsableCommand {
     func run() async throws {
         let console = StandardConsole()
         try await AccountListCommand.report(to: console) { () async throws(ManagementError) in
-            let store = try ProfileStore(environment: ProcessInfo.processInfo.environment)
+            let store = try ProfileStore.chosen(global.profile, environment: ProcessInfo.processInfo.environment)
             let profile = try? store.load()
             if let username, let profile, profile.accountName != username { return }
             if profile == nil, !global.onlyShowErrors { console.note("WARNING: There are no active accounts.") }

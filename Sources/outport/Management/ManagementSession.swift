@@ -18,6 +18,8 @@ struct ManagementSession: Sendable {
     /// Seconds since 1970.
     let now: @Sendable () -> Int
     let transport: any ManagementTransport
+    /// Where the sign-in is kept; `nil` in tests.
+    var store: ProfileStore?
 
     init(
         client: ManagementClient, profile: Profile, subscription: Profile.Subscription?, console: any Console,
@@ -35,7 +37,7 @@ struct ManagementSession: Sendable {
 
     /// Opens a session with the sign-in kept by `outport login`.
     static func open(_ global: GlobalOptions, _ console: any Console) async throws(ManagementError) -> ManagementSession {
-        let store = try ProfileStore(environment: ProcessInfo.processInfo.environment)
+        let store = try ProfileStore.chosen(global.profile, environment: ProcessInfo.processInfo.environment)
         guard let profile = try store.load() else {
             throw ManagementError("Please run 'outport login' to setup account.")
         }
@@ -48,9 +50,11 @@ struct ManagementSession: Sendable {
             // A token that cannot be kept is fetched again by the next command; this one has what it needs.
             keep: { try? store.save($0) },
             trace: { line in if isVerbose { console.note("DEBUG: \(line)") } })
-        return ManagementSession(
+        var session = ManagementSession(
             client: client, profile: profile, subscription: subscription, console: console, transport: transport,
             showsWarnings: !global.onlyShowErrors, now: now)
+        session.store = store
+        return session
     }
 
     /// The directory's client, which has a token of its own.

@@ -46,7 +46,9 @@ enum NetworkRules {
 }
 
 struct NetworkRuleListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List network rules.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List network rules.",
+        discussion: "Example: outport acr network-rule list -n myregistry")
 
     @OptionGroup var registry: RegistryName
     @OptionGroup var global: GlobalOptions
@@ -60,7 +62,9 @@ struct NetworkRuleListCommand: ManagementCommand {
 struct NetworkRuleAddCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
         commandName: "add", abstract: "Add a network rule.",
-        discussion: "Rules count once the default action is Deny: outport acr update -n myregistry --default-action Deny")
+        discussion:
+            "Rules count once the default action is Deny: outport acr update -n myregistry --default-action Deny\n\nExample: outport acr network-rule add -n myregistry --ip-address 203.0.113.0/24"
+    )
 
     @OptionGroup var rule: NetworkRuleTarget
     @OptionGroup var global: GlobalOptions
@@ -71,7 +75,9 @@ struct NetworkRuleAddCommand: ManagementCommand {
 }
 
 struct NetworkRuleRemoveCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "remove", abstract: "Remove a network rule.")
+    static let configuration = CommandConfiguration(
+        commandName: "remove", abstract: "Remove a network rule.",
+        discussion: "Example: outport acr network-rule remove -n myregistry --ip-address 203.0.113.0/24")
 
     @OptionGroup var rule: NetworkRuleTarget
     @OptionGroup var global: GlobalOptions

@@ -64,7 +64,9 @@ struct UserCreateCommand: ManagementCommand {
 
 /// `outport ad user list`
 struct UserListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List users.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List users.",
+        discussion: "Example: outport ad user list -o table")
 
     @Option(help: "User principal name.")
     var upn: String?
@@ -87,7 +89,9 @@ struct UserListCommand: ManagementCommand {
 
 /// `outport ad user show`
 struct UserShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Get the details of a user.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Get the details of a user.",
+        discussion: "Example: outport ad user show --id ann@example.test")
     @OptionGroup var user: UserIDOption
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -99,7 +103,9 @@ struct UserShowCommand: ManagementCommand {
 struct UserUpdateCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
         commandName: "update", abstract: "Change a user.",
-        discussion: "A new password, and disabling, end everything the user has been given.")
+        discussion:
+            "A new password, and disabling, end everything the user has been given.\n\nExample: outport ad user update --id ann@example.test --account-enabled false"
+    )
     @OptionGroup var user: UserIDOption
     @Option(parsing: .unconditional, help: "The new password.")
     var password: String?
@@ -121,7 +127,9 @@ struct UserUpdateCommand: ManagementCommand {
 
 /// `outport ad user delete`
 struct UserDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a user.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a user.",
+        discussion: "Example: outport ad user delete --id ann@example.test")
     @OptionGroup var user: UserIDOption
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -157,7 +165,9 @@ struct MemberOption: ParsableArguments {
 
 /// `outport ad group create`
 struct ADGroupCreateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a group.")
+    static let configuration = CommandConfiguration(
+        commandName: "create", abstract: "Create a group.",
+        discussion: "Example: outport ad group create --display-name builders --mail-nickname builders")
 
     @Option(help: "Object's display name or its prefix.")
     var displayName: String
@@ -194,7 +204,9 @@ struct ADGroupCreateCommand: ManagementCommand {
 
 /// `outport ad group list`
 struct ADGroupListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List groups in the directory.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List groups in the directory.",
+        discussion: "Example: outport ad group list -o table")
 
     @Option(help: "Beginning of the display name.")
     var displayName: String?
@@ -213,7 +225,9 @@ struct ADGroupListCommand: ManagementCommand {
 
 /// `outport ad group show`
 struct ADGroupShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Get the details of a group.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Get the details of a group.",
+        discussion: "Example: outport ad group show -g builders")
     @OptionGroup var group: DirectoryGroupOption
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -224,7 +238,9 @@ struct ADGroupShowCommand: ManagementCommand {
 
 /// `outport ad group delete`
 struct ADGroupDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a group from the directory.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a group from the directory.",
+        discussion: "Example: outport ad group delete -g builders")
     @OptionGroup var group: DirectoryGroupOption
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -236,7 +252,9 @@ struct ADGroupDeleteCommand: ManagementCommand {
 
 /// `outport ad group member add`
 struct MemberAddCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "add", abstract: "Add a member to a group.")
+    static let configuration = CommandConfiguration(
+        commandName: "add", abstract: "Add a member to a group.",
+        discussion: "Example: outport ad group member add -g builders --member-id 00000000-0000-0000-0000-000000000000")
     @OptionGroup var group: DirectoryGroupOption
     @OptionGroup var member: MemberOption
     @OptionGroup var global: GlobalOptions
@@ -250,7 +268,9 @@ struct MemberAddCommand: ManagementCommand {
 
 /// `outport ad group member remove`
 struct MemberRemoveCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "remove", abstract: "Remove a member from a group.")
+    static let configuration = CommandConfiguration(
+        commandName: "remove", abstract: "Remove a member from a group.",
+        discussion: "Example: outport ad group member remove -g builders --member-id 00000000-0000-0000-0000-000000000000")
     @OptionGroup var group: DirectoryGroupOption
     @OptionGroup var member: MemberOption
     @OptionGroup var global: GlobalOptions
@@ -264,7 +284,9 @@ struct MemberRemoveCommand: ManagementCommand {
 
 /// `outport ad group member list`
 struct MemberListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "Get the members of a group.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "Get the members of a group.",
+        discussion: "Example: outport ad group member list -g builders")
     @OptionGroup var group: DirectoryGroupOption
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -276,7 +298,8 @@ struct MemberListCommand: ManagementCommand {
 /// `outport ad group member check`
 struct MemberCheckCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check", abstract: "Check if a member is in a group, directly or through other groups.")
+        commandName: "check", abstract: "Check if a member is in a group, directly or through other groups.",
+        discussion: "Example: outport ad group member check -g builders --member-id 00000000-0000-0000-0000-000000000000")
     @OptionGroup var group: DirectoryGroupOption
     @OptionGroup var member: MemberOption
     @OptionGroup var global: GlobalOptions

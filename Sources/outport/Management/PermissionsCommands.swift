@@ -5,7 +5,8 @@ import JSON
 
 struct PermissionsShowCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "show", abstract: "Show the connected registry sync scope map information.")
+        commandName: "show", abstract: "Show the connected registry sync scope map information.",
+        discussion: "Example: outport acr connected-registry permissions show -n factory -r myregistry")
     static let table = TableLayout.scopeMaps
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
@@ -74,7 +75,8 @@ struct PermissionChange: ParsableArguments {
 
 struct PermissionsUpdateCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "update", abstract: "Update the sync scope map information of a connected registry.")
+        commandName: "update", abstract: "Update the sync scope map information of a connected registry.",
+        discussion: "Example: outport acr connected-registry permissions update -n factory -r myregistry --add app --remove old")
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
     @OptionGroup var change: PermissionChange
@@ -89,7 +91,8 @@ struct PermissionsUpdateCommand: ManagementCommand {
 /// `connected-registry repo`, the older name of `permissions update`.
 struct ConnectedRegistryRepoCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "repo", abstract: "Deprecated: use permissions update.", shouldDisplay: false)
+        commandName: "repo", abstract: "Deprecated: use permissions update.",
+        discussion: "Example: outport acr connected-registry repo -n factory -r myregistry --add app", shouldDisplay: false)
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
     @OptionGroup var change: PermissionChange

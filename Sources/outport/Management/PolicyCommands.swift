@@ -35,7 +35,9 @@ enum PolicyStatus: String, ExpressibleByArgument, CaseIterable {
 }
 
 struct RetentionShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show the configured retention policy.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Show the configured retention policy.",
+        discussion: "Example: outport acr config retention show -r myregistry")
 
     @OptionGroup var registry: RegistryOption
     @OptionGroup var global: GlobalOptions
@@ -75,7 +77,8 @@ struct RetentionUpdateCommand: ManagementCommand {
 
 struct ArmAuthenticationShowCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "show", abstract: "Show whether tokens of the resource manager open the registry.")
+        commandName: "show", abstract: "Show whether tokens of the resource manager open the registry.",
+        discussion: "Example: outport acr config authentication-as-arm show -r myregistry")
 
     @OptionGroup var registry: RegistryOption
     @OptionGroup var global: GlobalOptions
@@ -87,7 +90,8 @@ struct ArmAuthenticationShowCommand: ManagementCommand {
 
 struct ArmAuthenticationUpdateCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "update", abstract: "Update whether tokens of the resource manager open the registry.")
+        commandName: "update", abstract: "Update whether tokens of the resource manager open the registry.",
+        discussion: "Example: outport acr config authentication-as-arm update -r myregistry --status disabled")
 
     @OptionGroup var registry: RegistryOption
 
@@ -102,12 +106,46 @@ struct ArmAuthenticationUpdateCommand: ManagementCommand {
 }
 
 struct SoftDeleteShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show the soft-delete policy.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Show the soft-delete policy.",
+        discussion: "Example: outport acr config soft-delete show -r myregistry")
 
     @OptionGroup var registry: RegistryOption
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         try await Policy.show("softDeletePolicy", of: registry, session)
+    }
+}
+
+struct ContentTrustShowCommand: ManagementCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Show the configured content-trust policy.",
+        discussion: "Example: outport acr config content-trust show -r myregistry")
+
+    @OptionGroup var registry: RegistryOption
+    @OptionGroup var global: GlobalOptions
+
+    func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        try await Policy.show("trustPolicy", of: registry, session)
+    }
+}
+
+struct ContentTrustUpdateCommand: ManagementCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "update", abstract: "Update the content-trust policy, which can only be disabled.",
+        discussion: "Example: outport acr config content-trust update -r myregistry --status disabled --yes")
+
+    @OptionGroup var registry: RegistryOption
+
+    @Option(help: "Indicates whether content-trust is enabled. The server has none, so only 'disabled' is taken.")
+    var status: PolicyStatus
+
+    @OptionGroup var consent: YesOption
+    @OptionGroup var global: GlobalOptions
+
+    func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        try session.confirm("Are you sure you want to update content trust?", consent)
+        return try await Policy.update("trustPolicy", ["status": .string(status.rawValue)], of: registry, session)
     }
 }

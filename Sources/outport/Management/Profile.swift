@@ -79,7 +79,8 @@ struct Profile: Codable, Hashable, Sendable {
 
 /// Keeps the profile in a folder only its owner may read.
 ///
-/// Layout: `profile.json` (0600, holds the secret) and `ca.pem`. The folder is `$OUTPORT_CONFIG_DIR`, else
+/// Layout: `profile.json` (0600, holds the secret) and `ca.pem`; those of named profiles in `profiles/<name>/`, and in `current` the
+/// name of the one in use. The folder is `$OUTPORT_CONFIG_DIR`, else
 /// `$XDG_CONFIG_HOME/outport`, else `~/.config/outport`.
 struct ProfileStore: Sendable {
     let folder: String
@@ -140,7 +141,7 @@ struct ProfileStore: Sendable {
     }
 
     /// Writes a file beside its place and moves it there, so that a reader sees the old one or the new one.
-    private func write(_ text: String, to path: String) throws {
+    func write(_ text: String, to path: String) throws {
         let manager = FileManager.default
         try manager.createDirectory(atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         let draft = "\(path).\(UUID().uuidString)"

@@ -53,7 +53,9 @@ struct RegistrySettings: ParsableArguments {
 }
 
 struct RegistryCreateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "create", abstract: "Create a container registry.",
+        discussion: "Example: outport acr create -n myregistry -g mygroup --sku Premium")
     static let table = TableLayout.registries
 
     @Option(name: [.customShort("n"), .long], help: "The name of the container registry: 5 to 50 lower-case letters and digits.")
@@ -95,7 +97,9 @@ struct RegistryCreateCommand: ManagementCommand {
 }
 
 struct RegistryShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Get the details of a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Get the details of a container registry.",
+        discussion: "Example: outport acr show -n myregistry --query loginServer -o tsv")
     static let table = TableLayout.registries
 
     @OptionGroup var registry: RegistryName
@@ -108,7 +112,8 @@ struct RegistryShowCommand: ManagementCommand {
 
 struct RegistryListCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List all the container registries under the current subscription.")
+        commandName: "list", abstract: "List all the container registries under the current subscription.",
+        discussion: "Example: outport acr list -o table")
     static let table = TableLayout.registries
 
     @OptionGroup var group: GroupOption
@@ -122,7 +127,9 @@ struct RegistryListCommand: ManagementCommand {
 }
 
 struct RegistryUpdateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "update", abstract: "Update a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "update", abstract: "Update a container registry.",
+        discussion: "Example: outport acr update -n myregistry --data-endpoint-enabled true")
     static let table = TableLayout.registries
 
     @OptionGroup var registry: RegistryName
@@ -159,7 +166,9 @@ struct RegistryUpdateCommand: ManagementCommand {
 }
 
 struct RegistryDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Deletes a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Deletes a container registry.",
+        discussion: "Example: outport acr delete -n myregistry --yes")
 
     @OptionGroup var registry: RegistryName
     @OptionGroup var consent: YesOption

@@ -3,6 +3,12 @@
 import ArgumentParser
 import JSON
 
+#if canImport(FoundationEssentials)
+import FoundationEssentials
+#else
+import Foundation
+#endif
+
 /// `-u` and `-p` of a registry, in place of the sign-in.
 struct RegistryCredentialOptions: ParsableArguments {
     @Option(name: [.customShort("u"), .long], help: "The username used to log into a container registry.")
@@ -66,6 +72,16 @@ struct RegistryData: Sendable {
             return ManagementError(refusal: response, of: request)
         }
         return ManagementError(code: error["code"]?.stringValue, message, exitCode: response.status == 404 ? 3 : 1)
+    }
+
+    /// What the token permits on the repository it was asked for.
+    var grantedActions: [String] {
+        let parts = token.split(separator: ".")
+        guard parts.count == 3 else { return [] }
+        var text = String(parts[1]).replacing("-", with: "+").replacing("_", with: "/")
+        text += String(repeating: "=", count: (4 - text.utf8.count % 4) % 4)
+        guard let bytes = Data(base64Encoded: text), let claims = try? JSONValue(parsing: [UInt8](bytes)) else { return [] }
+        return claims["access"]?[0]?["actions"]?.arrayValue?.compactMap { $0.stringValue } ?? []
     }
 
     /// Sends a request.

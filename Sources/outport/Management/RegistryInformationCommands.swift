@@ -5,7 +5,8 @@ import JSON
 
 struct CheckNameCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check-name", abstract: "Checks if an Azure Container Registry name is valid and available for use.")
+        commandName: "check-name", abstract: "Checks if an Azure Container Registry name is valid and available for use.",
+        discussion: "Example: outport acr check-name -n myregistry")
 
     @Option(name: [.customShort("n"), .long], help: "The name of the container registry.")
     var name: String
@@ -26,7 +27,8 @@ struct CheckNameCommand: ManagementCommand {
 
 struct ShowUsageCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "show-usage", abstract: "Get the storage usage for a container registry.")
+        commandName: "show-usage", abstract: "Get the storage usage for a container registry.",
+        discussion: "Example: outport acr show-usage -n myregistry -o table")
     static let table = TableLayout.usage
 
     @OptionGroup var registry: RegistryName
@@ -40,7 +42,8 @@ struct ShowUsageCommand: ManagementCommand {
 
 struct ShowEndpointsCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "show-endpoints", abstract: "Display registry endpoints.")
+        commandName: "show-endpoints", abstract: "Display registry endpoints.",
+        discussion: "Example: outport acr show-endpoints -n myregistry")
     static let table = TableLayout.endpoints
 
     @OptionGroup var registry: RegistryName
@@ -78,7 +81,8 @@ enum AdminUser {
 
 struct CredentialShowCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "show", abstract: "Get the login credentials for a container registry.")
+        commandName: "show", abstract: "Get the login credentials for a container registry.",
+        discussion: "Example: outport acr credential show -n myregistry")
     static let table = TableLayout.adminCredentials
 
     @OptionGroup var registry: RegistryName
@@ -91,7 +95,8 @@ struct CredentialShowCommand: ManagementCommand {
 
 struct CredentialRenewCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "renew", abstract: "Regenerate login credentials for a container registry.")
+        commandName: "renew", abstract: "Regenerate login credentials for a container registry.",
+        discussion: "Example: outport acr credential renew -n myregistry --password-name password")
     static let table = TableLayout.adminCredentials
 
     enum PasswordName: String, Choice { case password, password2 }

@@ -61,6 +61,7 @@ struct RepositoryShowTagsCommand: ManagementCommand {
 struct RepositoryShowManifestsCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
         commandName: "show-manifests", abstract: "Show manifests of a repository. Deprecated: use acr manifest list-metadata.",
+        discussion: "Example: outport acr repository show-manifests -n myregistry --repository app",
         shouldDisplay: false)
 
     @OptionGroup var registry: RegistryName

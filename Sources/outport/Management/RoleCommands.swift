@@ -232,7 +232,9 @@ struct RoleAssignmentCreateCommand: ManagementCommand {
 
 /// `outport role assignment list`
 struct RoleAssignmentListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List role assignments.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List role assignments.",
+        discussion: "Example: outport role assignment list --all -o table")
     static let table = TableLayout.roleAssignments
 
     @Option(help: "A user name, application id or object id.")
@@ -274,7 +276,11 @@ struct RoleAssignmentListCommand: ManagementCommand {
 
 /// `outport role assignment delete`
 struct RoleAssignmentDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete role assignments.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete role assignments.",
+        discussion:
+            "Example: outport role assignment delete --assignee 00000000-0000-0000-0000-000000000000 --role AcrPull --scope /subscriptions/…"
+    )
 
     @Option(parsing: .upToNextOption, help: "Space-separated role assignment ids.")
     var ids: [String] = []

@@ -16,7 +16,9 @@ struct ScopeMapName: ParsableArguments {
 }
 
 struct ScopeMapCreateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a scope map for a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "create", abstract: "Create a scope map for a container registry.",
+        discussion: "Example: outport acr scope-map create -n builders -r myregistry --repository app content/read content/write")
     static let table = TableLayout.scopeMaps
 
     @OptionGroup var scopeMap: ScopeMapName
@@ -41,7 +43,9 @@ struct ScopeMapCreateCommand: ManagementCommand {
 }
 
 struct ScopeMapListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List all scope maps for a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List all scope maps for a container registry.",
+        discussion: "Example: outport acr scope-map list -r myregistry -o table")
     static let table = TableLayout.scopeMaps
 
     @OptionGroup var registry: RegistryOption
@@ -54,7 +58,8 @@ struct ScopeMapListCommand: ManagementCommand {
 
 struct ScopeMapShowCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "show", abstract: "Show details and attributes of a scope map for a container registry.")
+        commandName: "show", abstract: "Show details and attributes of a scope map for a container registry.",
+        discussion: "Example: outport acr scope-map show -n builders -r myregistry")
     static let table = TableLayout.scopeMaps
 
     @OptionGroup var scopeMap: ScopeMapName
@@ -66,7 +71,9 @@ struct ScopeMapShowCommand: ManagementCommand {
 }
 
 struct ScopeMapUpdateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "update", abstract: "Update a scope map for a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "update", abstract: "Update a scope map for a container registry.",
+        discussion: "Example: outport acr scope-map update -n builders -r myregistry --add-repository tools content/read")
     static let table = TableLayout.scopeMaps
 
     @OptionGroup var scopeMap: ScopeMapName
@@ -113,7 +120,9 @@ struct ScopeMapUpdateCommand: ManagementCommand {
 }
 
 struct ScopeMapDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a scope map for a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a scope map for a container registry.",
+        discussion: "Example: outport acr scope-map delete -n builders -r myregistry --yes")
 
     @OptionGroup var scopeMap: ScopeMapName
     @OptionGroup var consent: YesOption

@@ -120,7 +120,9 @@ struct CreateForRBACCommand: ManagementCommand {
 
 /// `outport ad sp list`
 struct SPListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List service principals.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List service principals.",
+        discussion: "Example: outport ad sp list --display-name builder")
 
     @Option(help: "Beginning of the display name.")
     var displayName: String?
@@ -146,7 +148,9 @@ struct SPListCommand: ManagementCommand {
 
 /// `outport ad sp show`
 struct SPShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Get the details of a service principal.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Get the details of a service principal.",
+        discussion: "Example: outport ad sp show --id 00000000-0000-0000-0000-000000000000")
     @OptionGroup var object: ObjectIDOption
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -157,7 +161,9 @@ struct SPShowCommand: ManagementCommand {
 
 /// `outport ad sp delete`
 struct SPDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a service principal and its role assignments.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a service principal and its role assignments.",
+        discussion: "Example: outport ad sp delete --id 00000000-0000-0000-0000-000000000000")
     @OptionGroup var object: ObjectIDOption
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -252,7 +258,8 @@ struct SPCredentialResetCommand: ManagementCommand {
 /// `outport ad sp credential list`
 struct SPCredentialListCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List a service principal's passwords, or certificates with --cert, and when they end.")
+        commandName: "list", abstract: "List a service principal's passwords, or certificates with --cert, and when they end.",
+        discussion: "Example: outport ad sp credential list --id 00000000-0000-0000-0000-000000000000")
     @OptionGroup var object: ObjectIDOption
     @Flag(help: "List certificates.")
     var cert = false
@@ -266,7 +273,11 @@ struct SPCredentialListCommand: ManagementCommand {
 
 /// `outport ad sp credential delete`
 struct SPCredentialDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a service principal's password.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a service principal's password.",
+        discussion:
+            "Example: outport ad sp credential delete --id 00000000-0000-0000-0000-000000000000 --key-id 11111111-1111-1111-1111-111111111111"
+    )
     @OptionGroup var object: ObjectIDOption
     @Option(help: "The key ID.")
     var keyId: String
@@ -281,7 +292,9 @@ struct SPCredentialDeleteCommand: ManagementCommand {
 
 /// `outport ad app list`
 struct AppListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List applications.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List applications.",
+        discussion: "Example: outport ad app list --display-name builder")
 
     @Option(help: "Beginning of the display name.")
     var displayName: String?
@@ -307,7 +320,9 @@ struct AppListCommand: ManagementCommand {
 
 /// `outport ad app show`
 struct AppShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Get the details of an application.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Get the details of an application.",
+        discussion: "Example: outport ad app show --id 00000000-0000-0000-0000-000000000000")
     @OptionGroup var object: ObjectIDOption
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -319,7 +334,8 @@ struct AppShowCommand: ManagementCommand {
 /// `outport ad app delete`
 struct AppDeleteCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "delete", abstract: "Delete an application with its service principal and their secrets.")
+        commandName: "delete", abstract: "Delete an application with its service principal and their secrets.",
+        discussion: "Example: outport ad app delete --id 00000000-0000-0000-0000-000000000000")
     @OptionGroup var object: ObjectIDOption
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {

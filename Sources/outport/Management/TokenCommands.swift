@@ -55,7 +55,9 @@ enum TokenPasswords {
 }
 
 struct TokenCreateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a token associated with a scope map.")
+    static let configuration = CommandConfiguration(
+        commandName: "create", abstract: "Create a token associated with a scope map.",
+        discussion: "Example: outport acr token create -n builder -r myregistry --scope-map _repositories_admin")
     static let table = TableLayout.tokens
 
     @OptionGroup var token: TokenName
@@ -116,7 +118,9 @@ struct TokenCreateCommand: ManagementCommand {
 }
 
 struct TokenListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List all tokens for a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List all tokens for a container registry.",
+        discussion: "Example: outport acr token list -r myregistry -o table")
     static let table = TableLayout.tokens
 
     @OptionGroup var registry: RegistryOption
@@ -129,7 +133,8 @@ struct TokenListCommand: ManagementCommand {
 
 struct TokenShowCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "show", abstract: "Show details and attributes of a token for a container registry.")
+        commandName: "show", abstract: "Show details and attributes of a token for a container registry.",
+        discussion: "Example: outport acr token show -n builder -r myregistry")
     static let table = TableLayout.tokens
 
     @OptionGroup var token: TokenName
@@ -141,7 +146,9 @@ struct TokenShowCommand: ManagementCommand {
 }
 
 struct TokenUpdateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "update", abstract: "Update a token for a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "update", abstract: "Update a token for a container registry.",
+        discussion: "Example: outport acr token update -n builder -r myregistry --status disabled")
     static let table = TableLayout.tokens
 
     @OptionGroup var token: TokenName
@@ -167,7 +174,9 @@ struct TokenUpdateCommand: ManagementCommand {
 }
 
 struct TokenDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a token for a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a token for a container registry.",
+        discussion: "Example: outport acr token delete -n builder -r myregistry --yes")
 
     @OptionGroup var token: TokenName
     @OptionGroup var consent: YesOption

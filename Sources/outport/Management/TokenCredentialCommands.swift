@@ -5,7 +5,8 @@ import JSON
 
 struct TokenCredentialGenerateCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "generate", abstract: "Generate or replace one or both passwords of a token.")
+        commandName: "generate", abstract: "Generate or replace one or both passwords of a token.",
+        discussion: "Example: outport acr token credential generate -n builder -r myregistry --password1 --expiration-in-days 30")
     static let table = TableLayout.tokenPasswords
 
     @OptionGroup var token: TokenName
@@ -32,7 +33,9 @@ struct TokenCredentialGenerateCommand: ManagementCommand {
 }
 
 struct TokenCredentialDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a token credential.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a token credential.",
+        discussion: "Example: outport acr token credential delete -n builder -r myregistry --password1")
     static let table = TableLayout.tokens
 
     @OptionGroup var token: TokenName

@@ -73,7 +73,9 @@ struct WebhookCreateCommand: ManagementCommand {
 }
 
 struct WebhookListCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List all of the webhooks for a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List all of the webhooks for a container registry.",
+        discussion: "Example: outport acr webhook list -r myregistry -o table")
     static let table = TableLayout.webhooks
 
     @OptionGroup var registry: RegistryOption
@@ -85,7 +87,9 @@ struct WebhookListCommand: ManagementCommand {
 }
 
 struct WebhookShowCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Get the details of a webhook.")
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Get the details of a webhook.",
+        discussion: "Example: outport acr webhook show -n mywebhook -r myregistry")
     static let table = TableLayout.webhooks
 
     @OptionGroup var webhook: WebhookName
@@ -97,7 +101,9 @@ struct WebhookShowCommand: ManagementCommand {
 }
 
 struct WebhookUpdateCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "update", abstract: "Update a webhook.")
+    static let configuration = CommandConfiguration(
+        commandName: "update", abstract: "Update a webhook.",
+        discussion: "Example: outport acr webhook update -n mywebhook -r myregistry --status disabled")
     static let table = TableLayout.webhooks
 
     @OptionGroup var webhook: WebhookName
@@ -121,7 +127,9 @@ struct WebhookUpdateCommand: ManagementCommand {
 }
 
 struct WebhookDeleteCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Delete a webhook from a container registry.")
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a webhook from a container registry.",
+        discussion: "Example: outport acr webhook delete -n mywebhook -r myregistry")
 
     @OptionGroup var webhook: WebhookName
     @OptionGroup var global: GlobalOptions
@@ -133,7 +141,9 @@ struct WebhookDeleteCommand: ManagementCommand {
 }
 
 struct WebhookPingCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "ping", abstract: "Trigger a ping event for a webhook.")
+    static let configuration = CommandConfiguration(
+        commandName: "ping", abstract: "Trigger a ping event for a webhook.",
+        discussion: "Example: outport acr webhook ping -n mywebhook -r myregistry")
     static let table = TableLayout.webhookPing
 
     @OptionGroup var webhook: WebhookName
@@ -146,7 +156,8 @@ struct WebhookPingCommand: ManagementCommand {
 
 struct WebhookGetConfigCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "get-config", abstract: "Get the service URI and custom headers for the webhook.")
+        commandName: "get-config", abstract: "Get the service URI and custom headers for the webhook.",
+        discussion: "Example: outport acr webhook get-config -n mywebhook -r myregistry")
     static let table = TableLayout.webhookTarget
 
     @OptionGroup var webhook: WebhookName
@@ -158,7 +169,9 @@ struct WebhookGetConfigCommand: ManagementCommand {
 }
 
 struct WebhookListEventsCommand: ManagementCommand {
-    static let configuration = CommandConfiguration(commandName: "list-events", abstract: "List recent events for a webhook.")
+    static let configuration = CommandConfiguration(
+        commandName: "list-events", abstract: "List recent events for a webhook.",
+        discussion: "Example: outport acr webhook list-events -n mywebhook -r myregistry -o table")
     static let table = TableLayout.webhookEvents
 
     @OptionGroup var webhook: WebhookName

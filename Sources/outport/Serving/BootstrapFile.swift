@@ -58,7 +58,9 @@ struct BootstrapCommand: AsyncParsableCommand {
     struct Reset: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Make a new secret for the administrator; earlier ones end.",
-            discussion: "The server must not be running. The new secret is written to bootstrap.json in the data folder.")
+            discussion:
+                "The server must not be running. The new secret is written to bootstrap.json in the data folder.\n\nExample: outport bootstrap reset --data /var/lib/outport"
+        )
 
         @Option(help: "The data folder of the parent.")
         var data: String
