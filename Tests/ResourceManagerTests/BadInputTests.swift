@@ -223,7 +223,8 @@ private enum Mutator {
         var count = 0
         for sample in samples {
             let before = try await world.send(.get, sample.watched).body
-            for mutation in Mutator.mutations(of: sample.body) where !sample.exceptions.contains("\(mutation.path) \(mutation.kind)") {
+            let mutations = Mutator.mutations(of: sample.body).filter { !sample.exceptions.contains("\($0.path) \($0.kind)") }
+            for (index, mutation) in mutations.enumerated() {
                 let answer = try await world.send(sample.method, sample.path, mutation.body)
                 count += 1
                 #expect(answer.status == 400, "\(sample.name) \(sample.method) \(mutation.path) is \(mutation.kind): \(answer.body)")
@@ -234,7 +235,9 @@ private enum Mutator {
                         target == mutation.path || target.hasPrefix(mutation.path + ".") || target.hasPrefix(mutation.path + "["),
                         "\(sample.name) \(sample.method) \(mutation.path) is \(mutation.kind): \(answer.body)")
                 }
-                #expect(try await world.send(.get, sample.watched).body == before, "\(sample.name) \(mutation.path) is \(mutation.kind)")
+                // Looked at once for each member, after all that it cannot be.
+                guard index + 1 == mutations.count || mutations[index + 1].path != mutation.path else { continue }
+                #expect(try await world.send(.get, sample.watched).body == before, "\(sample.name) \(mutation.path)")
             }
             // As it is it is good, and so no refusal was for another reason.
             let good = try await world.send(sample.method, sample.path, sample.body)

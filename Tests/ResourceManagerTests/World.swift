@@ -55,7 +55,11 @@ final class World: Sendable {
     let handler: ResourceManagerHandler
     private let token = Mutex<String>("")
 
-    init(suffix: String? = "registry.test:8443", pin: String? = World.pin) async throws {
+    /// - Parameter limits: tokens and scope maps of a registry.
+    init(
+        suffix: String? = "registry.test:8443", pin: String? = World.pin,
+        limits: (tokens: Int, scopeMaps: Int) = (IdentityStore.maximumTokens, IdentityStore.maximumScopeMaps)
+    ) async throws {
         self.path = FileManager.default.temporaryDirectory.path + "/outport-rm-" + UUID().uuidString
         self.folder = try DataFolder(self.path)
         self.database = try SQLiteDatabase(
@@ -70,7 +74,7 @@ final class World: Sendable {
             suffix: suffix.flatMap { HostAndPort($0) }, region: "eastus")
         let registries = RegistryStore(
             database: self.database, blobs: FileBlobStore(folder: self.folder, pool: .singleton), activity: activity, clock: wall)
-        let identities = IdentityStore(database: self.database, clock: wall)
+        let identities = IdentityStore(database: self.database, clock: wall, limits: limits)
         let directory = Directory(database: self.database, clock: wall, passwords: PasswordHasher(logRounds: 4))
         self.lookup = RegistryLookup(names: names)
         let resources = ResourceStore(
