@@ -178,6 +178,11 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 throw ConnectedRegistryError(
                     .conflict, "connected registry '\(name)' is the parent of '\(other.name)'; delete its children first")
             }
+            // What it told goes with it.
+            for table in ["site_event", "site_event_state"] {
+                try session.execute(
+                    "DELETE FROM \(table) WHERE registry = ? AND site = ?", .integer(registry.value), SQLValue(name))
+            }
             // What was answered to it is nobody's any more.
             try session.execute("DELETE FROM proposal WHERE registry = ? AND child = ?", .integer(registry.value), SQLValue(name))
             return try session.execute(

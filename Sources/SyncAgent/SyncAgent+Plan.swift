@@ -80,10 +80,8 @@ extension SyncAgent {
     private func rehearseComparison(_ memory: SyncMemory, _ builder: PlanBuilder) async throws {
         let comparison = StateComparison(
             store: self.store, registry: self.registry, gateway: self.gateway, kept: memory.isReadWrite ? memory.selection : nil,
-            rank: { memory.rank(of: $0) }, isRehearsal: true
-        ) { digest, tags, name in
-            try await builder.add(digest, tags: tags, in: name)
-        }
+            rank: { memory.rank(of: $0) }, isRehearsal: true,
+            replicate: { digest, tags, name in try await builder.add(digest, tags: tags, in: name) })
         _ = try await comparison.run()
     }
 

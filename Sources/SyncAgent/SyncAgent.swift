@@ -33,6 +33,8 @@ package final class SyncAgent: Sendable {
     let events: SiteEvents
     /// Up to where the own log has been looked through for notifications by this process, and what the parent knows to be dropped.
     let eventState = Mutex(EventState())
+    /// The end of the stretch in which a comparison has been made whose content is not affordable before.
+    private let comparedUntil = Mutex<Int?>(nil)
     /// The plans that the parent has been told of those below, by name.
     private let toldPlans = Mutex<[String: Int64]>([:])
     private let descendants: DescendantPort?
@@ -488,6 +490,8 @@ package final class SyncAgent: Sendable {
 
     /// Compares whole state: at the first start, after a change of the selection, and when the cursor cannot be followed.
     private func compareState() async throws {
+        // What costs nothing has been done: asking for the same lists again before there is budget would be for nothing.
+        if let until = self.budget.spentUntil, self.comparedUntil.withLock({ $0 }) == until { try self.budget.pass() }
         // An initial synchronisation that was interrupted is still the initial one, and makes up for one by hand.
         let memory = await self.memory.memory
         let resync = memory.settings?.resync
@@ -498,16 +502,19 @@ package final class SyncAgent: Sendable {
         let unaffordable = Mutex<SyncError?>(nil)
         let comparison = StateComparison(
             store: self.store, registry: self.registry, gateway: self.gateway, kept: memory.isReadWrite ? memory.selection : nil,
-            rank: { memory.rank(of: $0) }
-        ) { digest, tags, name in
-            do {
-                try await self.replicate(digest, tags: tags, in: name, waitsForBudget: false)
-            } catch let error as SyncError where error.code == .budget {
-                unaffordable.withLock { $0 = $0 ?? error }
-            }
-        }
+            rank: { memory.rank(of: $0) },
+            replicate: { digest, tags, name in
+                do {
+                    try await self.replicate(digest, tags: tags, in: name, waitsForBudget: false)
+                } catch let error as SyncError where error.code == .budget {
+                    unaffordable.withLock { $0 = $0 ?? error }
+                }
+            })
         let cursor = try await comparison.run()
-        if let error = unaffordable.withLock({ $0 }) { throw error }
+        if let error = unaffordable.withLock({ $0 }) {
+            self.comparedUntil.withLock { $0 = self.budget.spentUntil }
+            throw error
+        }
         try await self.memory.update {
             $0.cursor = cursor
             $0.resynced = resync

@@ -55,6 +55,9 @@ package struct SyncMachine: Sendable {
     static let firstUnauthorizedRest = 1000
     /// Seconds between heartbeats while the window is closed.
     static let heartbeatInterval = 300
+    /// Seconds between heartbeats while the window is open and there is nothing to spend: as often as a long poll would be answered, so
+    /// that it counts as online and hears of a larger budget.
+    static let openInterval = 30
 
     package private(set) var phase = Phase.starting
     /// The last failure, until something succeeds.
@@ -116,7 +119,7 @@ package struct SyncMachine: Sendable {
             // The parent was reached. Settings are asked for after each rest: a larger budget ends the wait.
             self.trouble = nil
             self.failures = 0
-            return self.enter(.resting, .heartbeatAndRest(seconds: max(1, min(Self.heartbeatInterval, until - now))))
+            return self.enter(.resting, .heartbeatAndRest(seconds: max(1, min(Self.openInterval, until - now))))
         }
     }
 

@@ -25,6 +25,10 @@ import Testing
         let told = try await world.send(.get, path + "/events").body
         #expect(told["value"]?.arrayValue?.map { $0["id"] } == ["three"])
         #expect(try await world.send(.get, world.registry() + "/connectedRegistries/nobody/logs").status == 404)
+        // Deleted, nothing of it is left.
+        #expect(try await world.send(.delete, path).status == 200)
+        #expect(try await events.waiting(limit: 10).isEmpty)
+        #expect(try await events.dropped().isEmpty)
     }
 
     @Test("C17 a notification that is no pattern is refused naming the field")

@@ -52,6 +52,19 @@ import Testing
         #expect(machine.handle(.settingsApplied(.always, selectionChanged: false), now: 0, jitter: 0) == .compareState)
     }
 
+    @Test("B3 with nothing to spend a comparison waits, and settings are asked for as often as a long poll would be answered")
+    func budgetSpent() {
+        var machine = self.machine(hasCursor: false)
+        #expect(machine.phase == .comparing)
+        #expect(machine.handle(.budgetSpent(until: self.midnight + 3600), now: self.midnight, jitter: 0) == .heartbeatAndRest(seconds: 30))
+        #expect(machine.isConnected && machine.trouble == nil)
+        #expect(machine.handle(.rested, now: self.midnight + 30, jitter: 0) == .fetchSettings)
+        #expect(machine.handle(.settingsApplied(.always, selectionChanged: false), now: self.midnight + 30, jitter: 0) == .compareState)
+        #expect(
+            machine.handle(.budgetSpent(until: self.midnight + 3600), now: self.midnight + 3595, jitter: 0) == .heartbeatAndRest(seconds: 5)
+        )
+    }
+
     @Test("C11 outside the window it rests with heartbeats, and content waits", arguments: [true, false])
     func closedWindow(hasCursor: Bool) throws {
         let window = try self.nights()
