@@ -104,7 +104,8 @@ import Testing
                 .post, "/groups",
                 ["displayName": .string(name), "mailNickname": .string(name), "mailEnabled": false, "securityEnabled": true])
             #expect(answer.status == 201)
-            return try #require(answer.body["id"]?.stringValue)
+            let id = answer.body["id"]?.stringValue
+            return try #require(id)
         }
         let outer = try await group("outer")
         let inner = try await group("inner")

@@ -26,6 +26,8 @@ struct ConnectedRegistryEventsCommand: ManagementCommand {
         discussion: """
             What is listed is said by --notifications of 'create' and --add-notifications of 'update': REPOSITORY[:REFERENCE]:ACTION, such as
             hello-world:tag:push, 'sample/repo/*:*' or 'app:v1*:delete'.
+
+            Example: outport acr connected-registry events -n factory -r myregistry -o table
             """)
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
@@ -40,8 +42,11 @@ struct ConnectedRegistryEventsCommand: ManagementCommand {
 struct ConnectedRegistryLogsCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
         commandName: "logs", abstract: "List sign-ins, pushes, deletions and refusals at a connected registry, the newest first.",
-        discussion:
-            "They are gathered where 'update --audit-logs-enabled true' has been said, and told to the registry while it can be reached.")
+        discussion: """
+            They are gathered where 'update --audit-logs-enabled true' has been said, and told to the registry while it can be reached.
+
+            Example: outport acr connected-registry logs -n factory -r myregistry -o table
+            """)
 
     @OptionGroup var connectedRegistry: ConnectedRegistryName
     @OptionGroup var newest: NewestOption
