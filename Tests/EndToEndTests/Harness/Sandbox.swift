@@ -115,11 +115,20 @@ final class Sandbox: Sendable {
 ///
 /// - Parameter alone: no other test of this target runs at the time.
 func withSandbox<Value>(alone: Bool = false, _ body: (Sandbox) async throws -> Value) async throws -> Value {
+    // Who is inside needs no second permit: waiting for one while holding another would in the end stop everybody.
+    guard !Admission.isHeld else { return try await withOwnFiles(body) }
     let permits = await Gate.shared.enter(alone: alone)
     let result: Result<Value, any Error>
-    do { result = .success(try await withOwnFiles(body)) } catch { result = .failure(error) }
+    do {
+        result = .success(try await Admission.$isHeld.withValue(true) { try await withOwnFiles(body) })
+    } catch { result = .failure(error) }
     await Gate.shared.leave(permits)
     return try result.get()
+}
+
+/// Whether the current test has been let in.
+private enum Admission {
+    @TaskLocal static var isHeld = false
 }
 
 /// Runs a test with files and processes of its own, past the gate.
