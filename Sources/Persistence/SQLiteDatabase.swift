@@ -19,8 +19,8 @@ package final class SQLiteDatabase: Database {
     private static let groupLimit = 32
 
     private struct Operation: Sendable {
-        /// Runs the operation; returns what to do once the fate of the commit is known.
-        let run: @Sendable (GRDB.Database, _ hasNeighbours: Bool) -> @Sendable ((any Error)?) -> Void
+        /// Runs the operation; returns whether it failed, and what to do once the fate of the commit is known.
+        let run: @Sendable (GRDB.Database, _ hasNeighbours: Bool) -> (hasFailed: Bool, complete: @Sendable ((any Error)?) -> Void)
         /// Ends the operation without having run it.
         let refuse: @Sendable (any Error) -> Void
     }
@@ -93,16 +93,20 @@ package final class SQLiteDatabase: Database {
                 run: { db, hasNeighbours in
                     let outcome = Result {
                         try hasNeighbours
-                            ? Self.inSavepoint(db) { try body(Session(db: db)) } : Self.alone(db) { try body(Session(db: db)) }
+                            ? Self.inSavepoint(db) { try body(Session(db: db)) } : Self.alone { try body(Session(db: db)) }
                     }
-                    return { commitError in
-                        // A refusal of its own says more than that the commit failed.
-                        if let commitError, case .success = outcome {
-                            continuation.resume(throwing: commitError)
-                        } else {
-                            continuation.resume(with: outcome)
+                    let hasFailed = if case .failure = outcome { true } else { false }
+                    return (
+                        hasFailed,
+                        { commitError in
+                            // A refusal of its own says more than that the commit failed.
+                            if let commitError, !hasFailed {
+                                continuation.resume(throwing: commitError)
+                            } else {
+                                continuation.resume(with: outcome)
+                            }
                         }
-                    }
+                    )
                 },
                 refuse: { continuation.resume(throwing: $0) })
             let mustDrain = self.queue.withLock { queue in
@@ -152,6 +156,7 @@ package final class SQLiteDatabase: Database {
             for operation in group { operation.refuse(explain(error)) }
             return
         }
+        var hasFailed = false
         let completions = group.map { operation -> @Sendable ((any Error)?) -> Void in
             // A full disk may have ended the transaction: what came after it would be committed on its own and reported as failed.
             guard db.isInsideTransaction else {
@@ -163,11 +168,17 @@ package final class SQLiteDatabase: Database {
                 }
             }
             // The savepoint of an operation is there for its neighbours.
-            return operation.run(db, group.count > 1)
+            let complete: @Sendable ((any Error)?) -> Void
+            (hasFailed, complete) = operation.run(db, group.count > 1)
+            return complete
         }
         do {
-            // An operation that was alone has undone its own transaction when it failed.
-            if db.isInsideTransaction || group.count > 1 { try Self.run("COMMIT", db) }
+            if group.count == 1, hasFailed {
+                // What was alone and failed is undone with the whole transaction.
+                if db.isInsideTransaction { try? Self.run("ROLLBACK", db) }
+            } else {
+                try Self.run("COMMIT", db)
+            }
             for complete in completions { complete(nil) }
         } catch {
             if db.isInsideTransaction { try? Self.run("ROLLBACK", db) }
@@ -176,13 +187,8 @@ package final class SQLiteDatabase: Database {
     }
 
     /// Runs the only operation of a transaction, which is undone with it.
-    private static func alone<Value>(_ db: GRDB.Database, _ body: () throws -> Value) throws -> Value {
-        do {
-            return try body()
-        } catch {
-            if db.isInsideTransaction { try Self.run("ROLLBACK", db) }
-            throw (error as? DatabaseError)?.explained("change the database") ?? error
-        }
+    private static func alone<Value>(_ body: () throws -> Value) throws -> Value {
+        do { return try body() } catch { throw (error as? DatabaseError)?.explained("change the database") ?? error }
     }
 
     /// Runs a statement that is needed for each commit without compiling it each time.
