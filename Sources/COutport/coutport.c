@@ -2,6 +2,7 @@
 #include "coutport.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -80,11 +81,20 @@ void outport_give_back_startup(void) {
 #endif
 }
 
+int outport_usable_cores(void) {
+#ifdef __linux__
+    cpu_set_t usable;  // Room for 1,024; with more the call fails, and all that are online are counted.
+    if (sched_getaffinity(0, sizeof usable, &usable) == 0) return CPU_COUNT(&usable);
+#endif
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 1 ? (int)online : 1;
+}
+
 void outport_tune_allocator(void) {
 #if defined(__linux__) && defined(__GLIBC__)
     // An arena for each core is enough: threads here wait for disks and not for each other. Each one more keeps what it has freed.
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    mallopt(M_ARENA_MAX, cores > 2 ? (int)cores : 2);
+    int cores = outport_usable_cores();
+    mallopt(M_ARENA_MAX, cores > 2 ? cores : 2);
     // Fixed, or the first large buffer that is freed raises both to sizes that keep tens of megabytes.
     mallopt(M_MMAP_THRESHOLD, 4 << 20);
     mallopt(M_TRIM_THRESHOLD, 4 << 20);

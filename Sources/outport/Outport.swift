@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import COutport
+internal import NIOCore
 
 /// Runs and manages registries.
 @main
@@ -20,6 +21,8 @@ struct Outport: AsyncParsableCommand {
     /// Exit codes are those of `az`: 2 for words that make no command, 3 for what is not there.
     static func main() async {
         outport_tune_allocator()
+        // One loop for each core that is ours. Two loops on one core take turns of milliseconds, and every client of the other one waits.
+        NIOSingletons.groupLoopCountSuggestion = min(System.coreCount, Int(outport_usable_cores()))
         await CommandLineRunner.run(Outport.self)
     }
 }

@@ -23,4 +23,8 @@ void outport_give_back_startup(void);
 /// before there are threads.
 void outport_tune_allocator(void);
 
+/// How many cores this process may run on (`sched_getaffinity(2)`): what a service manager or a container's CPU set leaves of the machine's.
+/// At least 1.
+int outport_usable_cores(void);
+
 #endif
