@@ -33,10 +33,14 @@ package struct StagingName: Hashable, Sendable {
 /// Calls come one after another; the store refuses nothing but what the disk refuses.
 package protocol StagedBlob: Sendable {
     var name: StagingName { get }
-    /// Bytes received so far, all of them written.
+    /// Bytes received so far, all of them written once ``settle()`` has returned.
     var size: Int64 { get }
-    /// Appends and hashes `segment`.
+    /// Appends and hashes `segment`. A large one may still be under way when this returns.
     func append(_ segment: ByteBuffer) async throws
+    /// Waits until nothing is under way.
+    ///
+    /// - Throws: what the disk refused; ``size`` and the digest are then those of what it took.
+    func settle() async throws
     /// Makes what was appended durable.
     func synchronize() async throws
 }

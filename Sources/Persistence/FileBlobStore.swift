@@ -15,6 +15,7 @@ package final class FileBlobStore: BlobStore {
     private let directFrom: Int64
     private let folders = Mutex<Set<String>>([])
     private let lost = LostNames()
+    private let underWay = SegmentLanes.Count()
 
     /// - Parameters:
     ///   - folder: the data folder.
@@ -51,7 +52,7 @@ package final class FileBlobStore: BlobStore {
             self.lost.forget(name)
             return Staged(
                 name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool, directFrom: self.directFrom,
-                lost: self.lost)
+                lost: self.lost, underWay: self.underWay)
         }
     }
 
@@ -71,7 +72,8 @@ package final class FileBlobStore: BlobStore {
             }
             let (size, hasher) = try Self.hash(file, .sha256)
             return Staged(
-                name: name, file: file, size: size, hasher: hasher, pool: self.pool, directFrom: self.directFrom, lost: self.lost)
+                name: name, file: file, size: size, hasher: hasher, pool: self.pool, directFrom: self.directFrom, lost: self.lost,
+                underWay: self.underWay)
         }
     }
 
@@ -101,6 +103,7 @@ package final class FileBlobStore: BlobStore {
         guard let staged = staged as? Staged else {
             throw PersistenceError(.io, tried: "commit content", cause: "it belongs to another store")
         }
+        try await staged.settle()
         return try await self.pool.runIfActive { try self.commitNow(staged, as: digest, size: size) }
     }
 
@@ -214,68 +217,96 @@ package final class FileBlobStore: BlobStore {
 
     /// A file under way with its running digest.
     private final class Staged: StagedBlob {
+        /// Bytes of a segment from which on it is handed to threads that write and hash side by side.
+        private static let parallelFrom = 256 << 10
+
         let name: StagingName
         let file: File
         private let pool: BlockingWork
-        private let directFrom: Int64
+        private let writer: ContentWriter
         private let lost: LostNames
+        private let underWay: SegmentLanes.Count
         private let state: Mutex<State>
 
         private struct State {
             var size: Int64
             var hasher: Digest.Hasher
-            var direct: DirectFile?
-            var isDirectRefused = false
+            /// What is under way; size and digest are those before it.
+            var lanes: SegmentLanes?
             /// A flush has failed.
             var isLost = false
         }
 
-        init(name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: BlockingWork, directFrom: Int64, lost: LostNames) {
+        init(
+            name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: BlockingWork, directFrom: Int64, lost: LostNames,
+            underWay: SegmentLanes.Count
+        ) {
             self.name = name
             self.lost = lost
+            self.underWay = underWay
             self.file = file
             self.pool = pool
-            self.directFrom = directFrom
+            self.writer = ContentWriter(file, directFrom: directFrom)
             self.state = Mutex(State(size: size, hasher: hasher))
         }
 
-        var size: Int64 { self.state.withLock { $0.size } }
+        var size: Int64 { self.state.withLock { $0.lanes?.accepted ?? $0.size } }
 
         func digest() -> Digest { self.state.withLock { $0.hasher.finish() } }
 
         func append(_ segment: ByteBuffer) async throws {
-            try await self.pool.runToEnd {
-                try self.state.withLock { state in
-                    try segment.withUnsafeReadableBytes { bytes in
-                        do {
-                            if !self.writeDirect(bytes, &state) { try self.file.write(bytes, at: state.size) }
-                        } catch {
-                            // Part of it may be there (a full disk): the file ends where the digest does.
-                            try? self.file.truncate(to: state.size)
-                            throw error
-                        }
-                        state.hasher.update(bytes)
-                    }
-                    state.size += Int64(segment.readableBytes)
+            if case .threads(let pool) = self.pool, segment.readableBytes >= Self.parallelFrom {
+                do {
+                    try await self.lanes(pool).append(segment)
+                } catch {
+                    try await self.settle()
+                    throw error
                 }
+            } else {
+                try await self.settle()
+                try await self.pool.runToEnd { try self.appendNow(segment) }
             }
         }
 
-        /// Writes a whole segment of large content around the page cache; `false` leaves it to the ordinary way.
-        private func writeDirect(_ bytes: UnsafeRawBufferPointer, _ state: inout State) -> Bool {
-            guard bytes.count == DirectFile.segmentSize, state.size >= self.directFrom, state.size % Int64(DirectFile.alignment) == 0,
-                !state.isDirectRefused
-            else { return false }
-            if state.direct == nil { state.direct = DirectFile(self.file) }
-            guard state.direct?.write(bytes, at: state.size) == true else {
-                state.direct = nil
-                state.isDirectRefused = true
-                return false
+        private func lanes(_ pool: NIOThreadPool) -> SegmentLanes {
+            self.state.withLock { state in
+                if let lanes = state.lanes { return lanes }
+                let lanes = SegmentLanes(
+                    pool: pool, count: self.underWay, size: state.size, hasher: state.hasher, write: self.writer.write)
+                state.lanes = lanes
+                return lanes
             }
-            return true
+        }
+
+        func settle() async throws {
+            guard let lanes = self.state.withLock({ $0.lanes }) else { return }
+            let end = await lanes.end()
+            self.state.withLock { state in
+                state.size = end.size
+                state.hasher = end.hasher
+                state.lanes = nil
+            }
+            guard let failure = end.failure else { return }
+            // Part of a segment may be there (a full disk): the file ends where the digest does.
+            try? await self.pool.runToEnd { try self.file.truncate(to: end.size) }
+            throw failure
+        }
+
+        private func appendNow(_ segment: ByteBuffer) throws {
+            try self.state.withLock { state in
+                do {
+                    try self.writer.write(segment, at: state.size)
+                } catch {
+                    try? self.file.truncate(to: state.size)
+                    throw error
+                }
+                segment.withUnsafeReadableBytes { state.hasher.update($0) }
+                state.size += Int64(segment.readableBytes)
+            }
         }
 
         func synchronize() async throws {
+            try await self.settle()
             try await self.pool.runToEnd { try self.synchronizeOrGiveUp() }
         }
 

@@ -240,8 +240,10 @@ package final class Uploads: Sendable {
         return staged
     }
 
+    /// Writes what has come last, and waits for what came before.
     private func keep(_ bytes: ByteBuffer, in upload: inout Upload, _ staging: StagingName) async throws {
         if bytes.readableBytes > 0 { try await self.staged(&upload, staging).append(bytes) }
+        if case .staged(let staged) = upload { try await staged.settle() }
     }
 
     /// Takes a chunk in: whole segments go to the store, the rest is returned.
@@ -279,22 +281,29 @@ package final class Uploads: Sendable {
         while true {
             var buffer: ByteBuffer
             do {
-                guard let next = try await body.next() else { return segment }
+                guard let next = try await body.next() else { break }
                 buffer = next
             } catch {
                 // What has arrived is kept: the client asks for the status and goes on behind it.
                 try? await self.keep(segment, in: &upload, staging)
                 throw error
             }
-            if segment.readableBytes == 0 {
-                if length == Int64(buffer.readableBytes) { return buffer }
+            if segment.readableBytes == 0, length == Int64(buffer.readableBytes) { return buffer }
+            while buffer.readableBytes > 0 {
                 // One allocation for each segment, not one for each doubling.
-                segment.reserveCapacity(Int(min(Int64(Self.segmentSize + buffer.readableBytes), length ?? 0)))
+                if segment.readableBytes == 0 { segment = Self.segment(for: length) }
+                let room = Self.segmentSize - segment.readableBytes
+                guard var part = buffer.readSlice(length: min(room, buffer.readableBytes)) else { break }
+                segment.writeBuffer(&part)
+                guard segment.readableBytes == Self.segmentSize else { continue }
+                try await self.staged(&upload, staging).append(segment)
+                segment = ByteBuffer()
             }
-            segment.writeBuffer(&buffer)
-            // Whole segments, so that a store may write them as they are.
-            while let whole = segment.readSlice(length: Self.segmentSize) { try await self.keep(whole, in: &upload, staging) }
-            if segment.readableBytes == 0 { segment.clear() } else if segment.readerIndex > 0 { segment.discardReadBytes() }
         }
+        return segment
+    }
+
+    private static func segment(for length: Int64?) -> ByteBuffer {
+        if let length, length < Self.segmentSize { ByteBufferAllocator().buffer(capacity: Int(max(0, length))) } else { .forSegment() }
     }
 }

@@ -72,6 +72,7 @@ import Testing
                 state.largest = max(state.largest, segment.storageCapacity)
             }
         }
+        func settle() async throws {}
         func synchronize() async throws {}
     }
 
