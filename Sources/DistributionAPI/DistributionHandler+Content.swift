@@ -12,21 +12,34 @@ extension DistributionHandler {
         let isTag: Bool = if case .tag = reference { true } else { false }
         // Taken before the read: what changes meanwhile makes the remembered answer void.
         let version = isTag ? self.store.versions.tags : self.store.versions.removals
-        let manifest = try await self.found(reference, name, call)
+        let manifest: StoredManifest
+        do {
+            manifest = try await self.found(reference, name, call)
+        } catch let error as RegistryError where error.code == .manifestUnknown || error.code == .nameUnknown {
+            return try await self.missingManifest(reference, name, call, instead: error)
+        }
+        try Self.requireAccepted(manifest.mediaType, reference, name, call)
+        self.hot?.remember(manifest, isTag: isTag, version: version, repository: name, call)
+        return Self.answer(manifest.digest, manifest.mediaType, .bytes(ByteBuffer(bytes: manifest.bytes)), call)
+    }
+
+    static func requireAccepted(_ mediaType: MediaType, _ reference: Reference, _ name: RepositoryName, _ call: Call) throws {
         let accept = call.request.headers[values: .accept].joined(separator: ",")
-        guard Accept.allows(accept, manifest.mediaType.description) else {
+        guard Accept.allows(accept, mediaType.description) else {
             throw RegistryError(
                 .manifestUnknown,
-                "manifest \(reference) of repository \(name) is a \(manifest.mediaType), which the request's Accept header does not list; manifests are not converted",
-                detail: ["name": name.description, "reference": reference.description, "mediaType": manifest.mediaType.description])
+                "manifest \(reference) of repository \(name) is a \(mediaType), which the request's Accept header does not list; manifests are not converted",
+                detail: ["name": name.description, "reference": reference.description, "mediaType": mediaType.description])
         }
-        self.hot?.remember(manifest, isTag: isTag, version: version, repository: name, call)
-        let etag = "\"\(manifest.digest)\""
+    }
+
+    static func answer(_ digest: Digest, _ mediaType: MediaType, _ body: ServerResponse.Body, _ call: Call) -> ServerResponse {
+        let etag = "\"\(digest)\""
         let headers: HTTPFields = [
-            .contentType: manifest.mediaType.description, .dockerContentDigest: manifest.digest.description, .eTag: etag, .vary: "Accept",
+            .contentType: mediaType.description, .dockerContentDigest: digest.description, .eTag: etag, .vary: "Accept",
         ]
         if Self.matches(call.request.headers[.ifNoneMatch], etag) { return ServerResponse(.notModified, headers: headers) }
-        return ServerResponse(.ok, headers: headers, body: .bytes(ByteBuffer(bytes: manifest.bytes)))
+        return ServerResponse(.ok, headers: headers, body: body)
     }
 
     /// The manifest as it is here, or as it is fetched now.
@@ -111,7 +124,23 @@ extension DistributionHandler {
         // Renewed before it is looked for: what is found afterwards cannot be collected under the client's hands.
         if call.request.method == .head { try await self.store.renewLease(of: digest) }
         let version = self.store.versions.removals
-        let stored = try await self.store.blob(digest, in: name, of: call.registry.id)
+        let stored: StoredBlob
+        do {
+            stored = try await self.store.blob(digest, in: name, of: call.registry.id)
+        } catch let error as RegistryError where error.code == .blobUnknown {
+            let (size, reader) = try await self.missingBlob(digest, name, call, instead: error)
+            return try await self.answer(digest, size: size, call) {
+                guard let reader else { throw error }
+                return reader
+            }
+        }
+        return try await self.answer(digest, size: stored.size, call) { try await self.open(stored, version, name, call) }
+    }
+
+    /// A blob, or the parts of it that are asked for.
+    private func answer(
+        _ digest: Digest, size: Int64, _ call: Call, open: () async throws -> any BlobReader
+    ) async throws -> ServerResponse {
         let etag = "\"\(digest)\""
         var headers: HTTPFields = [
             .contentType: "application/octet-stream", .dockerContentDigest: digest.description, .eTag: etag, .acceptRanges: "bytes",
@@ -123,24 +152,24 @@ extension DistributionHandler {
         // Only GET has ranges (RFC 9110, section 14.2).
         let hasRange = call.request.method == .get && (ifRange == nil || ifRange == etag)
         let range = hasRange ? call.request.headers[.range] : nil
-        switch ByteRange.parse(range, size: stored.size) {
+        switch ByteRange.parse(range, size: size) {
         case .unsatisfiable:
             return try .refusal(
-                .rangeInvalid, "the blob has \(stored.size) bytes, which the range does not meet",
-                headers: [.contentRange: "bytes */\(stored.size)"])
+                .rangeInvalid, "the blob has \(size) bytes, which the range does not meet",
+                headers: [.contentRange: "bytes */\(size)"])
         case .part(let part):
-            headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(stored.size)"
+            headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(size)"
             return ServerResponse(
-                .partialContent, headers: headers, body: .blob(try await self.open(stored, version, name, call), part))
+                .partialContent, headers: headers, body: .blob(try await open(), part))
         case .parts(let parts):
-            let multipart = Multipart(parts, size: stored.size)
+            let multipart = Multipart(parts, size: size)
             headers[.contentType] = multipart.contentType
             return ServerResponse(
-                .partialContent, headers: headers, body: .pieces(try await self.open(stored, version, name, call), multipart.pieces))
-        case .whole where call.request.method == .head: return ServerResponse(.ok, headers: headers, body: .announced(stored.size))
+                .partialContent, headers: headers, body: .pieces(try await open(), multipart.pieces))
+        case .whole where call.request.method == .head: return ServerResponse(.ok, headers: headers, body: .announced(size))
         case .whole:
             return ServerResponse(
-                .ok, headers: headers, body: .blob(try await self.open(stored, version, name, call), 0..<stored.size))
+                .ok, headers: headers, body: .blob(try await open(), 0..<size))
         }
     }
 

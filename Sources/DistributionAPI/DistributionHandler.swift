@@ -19,11 +19,14 @@ package struct DistributionHandler: RequestHandler {
     let hot: HotContent?
     /// Asked for manifests that are not here.
     let upstream: (any UpstreamContent)?
+    /// Asked for content that is not here, at a connected registry.
+    let missing: (any MissingContent)?
 
     package init(
         store: RegistryStore, uploads: Uploads, access: AccessController, directory: any RegistryDirectory, hot: HotContent? = nil,
-        upstream: (any UpstreamContent)? = nil
+        upstream: (any UpstreamContent)? = nil, missing: (any MissingContent)? = nil
     ) {
+        self.missing = missing
         self.upstream = upstream
         self.store = store
         self.quotas = QuotaKeeper(store: store)

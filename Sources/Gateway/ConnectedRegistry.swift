@@ -61,6 +61,10 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
     package var budget: ByteBudget?
     /// Repositories and prefix wildcards in the order in which they are fetched; others come after them.
     package var priorities: [String]?
+    /// Whether what clients pull before it has been synchronised is fetched while they wait; off unless it is set.
+    package var onDemand: Bool?
+    /// How long it serves reads once it has been removed, deactivated or locked out; `nil` for ever.
+    package var serveAfterRemoval: ISODuration?
 
     package static let maximumPriorities = 100
 
@@ -71,8 +75,10 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
         syncWindow: ISODuration? = nil,
         messageTtl: MessageTTL = .default, clientTokens: [String] = [], notifications: [String] = [], logLevel: String = "Information",
         auditLogsEnabled: Bool = false, garbageCollectionEnabled: Bool = true, garbageCollectionSchedule: CronSchedule,
-        budget: ByteBudget? = nil, priorities: [String]? = nil
+        budget: ByteBudget? = nil, priorities: [String]? = nil, onDemand: Bool? = nil, serveAfterRemoval: ISODuration? = nil
     ) {
+        self.onDemand = onDemand
+        self.serveAfterRemoval = serveAfterRemoval
         self.budget = budget
         self.priorities = priorities
         self.mode = mode

@@ -81,7 +81,8 @@ extension ConnectedRegistryStore {
             notifications: descendant.notifications, logLevel: descendant.logLevel, auditLogsEnabled: descendant.auditLogs,
             garbageCollectionEnabled: descendant.garbageCollection.enabled,
             garbageCollectionSchedule: try CronSchedule(parsing: descendant.garbageCollection.schedule), budget: descendant.budget,
-            priorities: descendant.priorities)
+            priorities: descendant.priorities, onDemand: descendant.onDemand,
+            serveAfterRemoval: try descendant.serveAfterRemoval.map { try ISODuration(parsing: $0) })
     }
 
     /// What is known of all connected registries here, for the parent of this one.

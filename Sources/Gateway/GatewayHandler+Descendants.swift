@@ -48,7 +48,9 @@ extension GatewayHandler {
                     resync: one.resync, deactivations: one.deactivations,
                     lease: one.instance.map { .init(instance: $0, epoch: one.epoch) }, syncToken: token, clientTokens: clients.tokens,
                     scopeMaps: sync.maps + clients.maps.filter { map in !sync.maps.contains { $0.name == map.name } },
-                    budget: configuration.budget, priorities: configuration.priorities, plan: one.plan))
+                    budget: configuration.budget, priorities: configuration.priorities, plan: one.plan,
+                    onDemand: configuration.onDemand == true ? true : nil,
+                    serveAfterRemoval: configuration.serveAfterRemoval?.description))
         }
         return result
     }

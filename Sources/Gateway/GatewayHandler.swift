@@ -257,7 +257,8 @@ package final class GatewayHandler: RequestHandler {
             scopeMaps: maps, trustRoots: self.trustRoot.map { [$0] } ?? [],
             parentEndpoints: call.registry.endpoints, resync: call.connectedRegistry.resync,
             descendants: descendants.isEmpty ? nil : descendants, budget: configuration.budget, priorities: configuration.priorities,
-            plan: call.connectedRegistry.plan, auditLogs: configuration.auditLogsEnabled ? true : nil)
+            plan: call.connectedRegistry.plan, auditLogs: configuration.auditLogsEnabled ? true : nil,
+            onDemand: configuration.onDemand == true ? true : nil, serveAfterRemoval: configuration.serveAfterRemoval?.description)
     }
 
     private static func etag(_ settings: GatewaySettings) throws -> String {

@@ -36,13 +36,18 @@ package struct Descendant: Codable, Sendable, Hashable {
     package var budget: ByteBudget?
     package var priorities: [String]?
     package var plan: Int64?
+    package var onDemand: Bool?
+    package var serveAfterRemoval: String?
 
     package init(
         name: String, parent: String, created: Int64, mode: String, schedule: String, syncWindow: String?, messageTtl: String,
         garbageCollection: GatewaySettings.GarbageCollection, logLevel: String, auditLogs: Bool, notifications: [String], resync: Int64?,
         deactivations: Int64, lease: Lease?, syncToken: GatewaySettings.ClientToken, clientTokens: [GatewaySettings.ClientToken],
-        scopeMaps: [GatewaySettings.ScopeMap], budget: ByteBudget? = nil, priorities: [String]? = nil, plan: Int64? = nil
+        scopeMaps: [GatewaySettings.ScopeMap], budget: ByteBudget? = nil, priorities: [String]? = nil, plan: Int64? = nil,
+        onDemand: Bool? = nil, serveAfterRemoval: String? = nil
     ) {
+        self.onDemand = onDemand
+        self.serveAfterRemoval = serveAfterRemoval
         self.budget = budget
         self.priorities = priorities
         self.plan = plan

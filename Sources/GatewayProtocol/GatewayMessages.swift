@@ -133,14 +133,21 @@ package struct GatewaySettings: Codable, Sendable, Hashable {
     package var plan: Int64?
     /// Whether sign-ins, pushes, deletions and refusals are to be told; absent for no.
     package var auditLogs: Bool?
+    /// Whether what clients pull before it has been synchronised is fetched while they wait; absent for no.
+    package var onDemand: Bool?
+    /// How long reads are served once the parent will not have this connected registry any more, as an ISO 8601 duration; absent for ever.
+    package var serveAfterRemoval: String?
 
     package init(
         mode: String, repositories: [String], schedule: String, syncWindow: String?, messageTtl: String,
         garbageCollection: GarbageCollection,
         logLevel: String, notifications: [String], clientTokens: [ClientToken], scopeMaps: [ScopeMap], trustRoots: [String],
         parentEndpoints: [String], resync: Int64? = nil, descendants: [Descendant]? = nil, budget: ByteBudget? = nil,
-        priorities: [String]? = nil, plan: Int64? = nil, auditLogs: Bool? = nil
+        priorities: [String]? = nil, plan: Int64? = nil, auditLogs: Bool? = nil, onDemand: Bool? = nil,
+        serveAfterRemoval: String? = nil
     ) {
+        self.onDemand = onDemand
+        self.serveAfterRemoval = serveAfterRemoval
         self.auditLogs = auditLogs
         self.budget = budget
         self.priorities = priorities

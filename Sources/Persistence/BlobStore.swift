@@ -68,10 +68,13 @@ package protocol BlobReader: Sendable {
     var bytes: ByteBuffer? { get }
     /// Up to `count` bytes from `offset`.
     func read(at offset: Int64, count: Int) async throws -> ByteBuffer
+    /// The same where fewer will do for now: at least one byte, as soon as there is one.
+    func readSome(at offset: Int64, count: Int) async throws -> ByteBuffer
 }
 
 extension BlobReader {
     package var bytes: ByteBuffer? { nil }
+    package func readSome(at offset: Int64, count: Int) async throws -> ByteBuffer { try await self.read(at: offset, count: count) }
 }
 
 /// A store of immutable content.
@@ -80,6 +83,11 @@ package protocol BlobStore: Sendable {
     func stage(_ name: StagingName) async throws -> any StagedBlob
     /// Finds content under way that an earlier request or process has begun; its prefix is hashed again.
     func resume(_ name: StagingName) async throws -> (any StagedBlob)?
+    /// Opens content under way for those who are sent it while it arrives; what has been opened stays readable when it is committed.
+    ///
+    /// - Parameter size: how many bytes it will have.
+    /// - Returns: `nil` when nothing of that name is under way.
+    func open(_ name: StagingName, size: Int64) async throws -> (any BlobReader)?
     /// Takes what lies beyond `size` away from content under way, if there is any.
     func shorten(_ name: StagingName, to size: Int64) async throws
     /// Gives content under way up.

@@ -77,6 +77,17 @@ package final class FileBlobStore: BlobStore {
         }
     }
 
+    package func open(_ name: StagingName, size: Int64) async throws -> (any BlobReader)? {
+        let path = self.path(name)
+        return try await self.pool.runIfActive {
+            do {
+                return Reader(file: try File(path, .read), size: size, pool: self.pool)
+            } catch let error as PersistenceError where error.code == .notFound {
+                return nil
+            }
+        }
+    }
+
     package func shorten(_ name: StagingName, to size: Int64) async throws {
         let path = self.path(name)
         try await self.pool.runIfActive {

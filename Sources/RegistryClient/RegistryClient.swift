@@ -44,14 +44,30 @@ package struct ServerRefusal: Error, Sendable, CustomStringConvertible {
     }
 }
 
+/// What a registry says of a manifest without giving it.
+package struct ManifestProbe: Sendable, Hashable {
+    package let digest: Digest
+    package let size: Int64
+    package let mediaType: MediaType
+}
+
 /// Reads and writes content of one registry with a bearer token.
 package struct RegistryClient: Sendable {
     private let transport: any Transport
     private let endpoint: ServerEndpoint
     private let token: @Sendable () async throws -> String
+    private let isOnDemand: Bool
 
-    /// - Parameter token: asked before each request; keeps the token until it nears its end.
-    package init(transport: any Transport, endpoint: ServerEndpoint, token: @escaping @Sendable () async throws -> String) {
+    /// With which a connected registry says that somebody waits for what it asks for: its parent may then fetch it, too.
+    package static let onDemandHeader = "Outport-On-Demand"
+
+    /// - Parameters:
+    ///   - token: asked before each request; keeps the token until it nears its end.
+    ///   - isOnDemand: whether somebody waits for what is asked for.
+    package init(
+        transport: any Transport, endpoint: ServerEndpoint, isOnDemand: Bool = false, token: @escaping @Sendable () async throws -> String
+    ) {
+        self.isOnDemand = isOnDemand
         self.transport = transport
         self.endpoint = endpoint
         self.token = token
@@ -99,6 +115,48 @@ package struct RegistryClient: Sendable {
         }
     }
 
+    /// What a reference names, without fetching it.
+    ///
+    /// - Returns: `nil` when the registry does not have it.
+    package func probe(_ reference: Reference, in name: RepositoryName) async throws -> ManifestProbe? {
+        let accept = MediaType.manifests.map(\.description).joined(separator: ", ")
+        let response = try await self.send("HEAD", "/v2/\(name)/manifests/\(reference)", [("Accept", accept)])
+        _ = try await response.collect(limit: 64 << 10)
+        guard response.status == 200 else { return try Self.absent(response, "manifest \(reference)") }
+        guard let digest = response.header("Docker-Content-Digest").flatMap({ try? Digest($0) }),
+            let size = response.header("Content-Length").flatMap({ Int64($0) }), (0...Int64(Manifest.maximumSize)).contains(size),
+            let type = response.header("Content-Type").flatMap({ try? MediaType(String($0.split(separator: ";").first ?? "")) })
+        else {
+            throw ServerRefusal(
+                status: 200, code: "MANIFEST_INVALID", message: "the registry does not say what manifest \(reference) is")
+        }
+        return ManifestProbe(digest: digest, size: size, mediaType: type)
+    }
+
+    /// How long a blob is, without fetching it.
+    ///
+    /// - Returns: `nil` when the registry does not have it.
+    package func size(ofBlob digest: Digest, in name: RepositoryName) async throws -> Int64? {
+        let response = try await self.send("HEAD", "/v2/\(name)/blobs/\(digest)", [])
+        _ = try await response.collect(limit: 64 << 10)
+        guard response.status == 200 else { return try Self.absent(response, "blob \(digest)") }
+        guard let size = response.header("Content-Length").flatMap({ Int64($0) }), size >= 0 else {
+            throw ServerRefusal(status: 200, code: "SIZE_INVALID", message: "the registry does not say how long blob \(digest) is")
+        }
+        return size
+    }
+
+    /// Answers to HEAD have no body that would say more than the status.
+    private static func absent<Value>(_ response: ClientResponse, _ what: String) throws -> Value? {
+        switch response.status {
+        case 404: return nil
+        case 405: throw ServerRefusal(status: 405, code: "UNSUPPORTED", message: "\(what) is locked against reading")
+        default:
+            throw ServerRefusal(
+                status: response.status, code: "HTTP_\(response.status)", message: "the server answered with status \(response.status)")
+        }
+    }
+
     /// Ends quietly when the registry says that it does not have what was asked for. Any other answer, also a 404 of something
     /// that stands between, says nothing about the content.
     private static func mustBeUnknown(_ response: ClientResponse, _ codes: String...) async throws {
@@ -130,7 +188,9 @@ package struct RegistryClient: Sendable {
     ) async throws -> ClientResponse {
         try await self.transport.send(
             ClientRequest(
-                method, self.endpoint, target, headers: headers + [("Authorization", "Bearer \(try await self.token())")], body: body,
-                responseTimeout: timeout))
+                method, self.endpoint, target,
+                headers: headers + (self.isOnDemand ? [(Self.onDemandHeader, "true")] : [])
+                    + [("Authorization", "Bearer \(try await self.token())")],
+                body: body, responseTimeout: timeout))
     }
 }

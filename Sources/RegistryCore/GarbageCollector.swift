@@ -69,6 +69,8 @@ package struct GarbageCollector: Sendable {
         WHERE (?1 IS NULL OR repository.registry = ?1) AND max(manifest.created, coalesce(manifest.untagged, 0)) < ?2
             AND manifest.locks & 3 = 0 AND repository.locks & 3 = 0
             AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
+            AND NOT EXISTS (SELECT 1 FROM provisional_tag
+                WHERE provisional_tag.repository = manifest.repository AND provisional_tag.digest = manifest.digest)
             AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
                 AND manifest_entry.digest = manifest.digest AND kind = 1)
             AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.registry = repository.registry AND outbox.repository = repository.name

@@ -80,5 +80,6 @@ package enum RegistrySchema {
         Migration("registry-7-small-content", ["ALTER TABLE blob ADD COLUMN content BLOB"]),
         SoftDelete.migration,
         SiteEvents.migration,
+        ProvisionalTags.migration,
     ]
 }

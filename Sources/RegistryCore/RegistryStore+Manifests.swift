@@ -8,6 +8,12 @@ package struct StoredManifest: Sendable, Hashable {
     package let digest: Digest
     package let mediaType: MediaType
     package let bytes: [UInt8]
+
+    package init(digest: Digest, mediaType: MediaType, bytes: [UInt8]) {
+        self.digest = digest
+        self.mediaType = mediaType
+        self.bytes = bytes
+    }
 }
 
 /// A manifest on its way into the store, already parsed.

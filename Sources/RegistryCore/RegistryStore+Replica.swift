@@ -78,6 +78,7 @@ extension RegistryStore {
         let now = self.clock.milliseconds()
         try await self.database.write { session in
             guard let repository = try Self.repository(name, in: registry, session) else { return }
+            for tag in tags { try ProvisionalTags.forget(tag, in: repository, session) }
             for tag in tags where try !Outbox.isPending(.tag(tag), in: name, of: registry, session) {
                 _ = try Self.remove(tag, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             }

@@ -7,7 +7,7 @@ internal import JSON
 internal import Persistence
 
 extension ConnectedRegistryBody {
-    /// `byteBudget` with `hour`, `day`, `month` (null ends a limit), and `syncPriorities`.
+    /// `byteBudget` with `hour`, `day`, `month` (null ends a limit), `syncPriorities` and `onDemand`.
     static func applyTraffic(_ properties: BodyField, to configuration: inout ConnectedRegistryConfiguration) throws {
         let field = try properties["byteBudget"]
         var budget = configuration.budget ?? ByteBudget()
@@ -23,6 +23,7 @@ extension ConnectedRegistryBody {
         if let patterns = try properties["syncPriorities"].strings(maximum: ConnectedRegistryConfiguration.maximumPriorities) {
             configuration.priorities = patterns.isEmpty ? nil : patterns
         }
+        if let isOn = try properties["onDemand"].bool(lenient: true) { configuration.onDemand = isOn ? true : nil }
     }
 }
 

@@ -60,6 +60,7 @@ extension ResourceOperations {
         if let left = status?.bytesLeft { properties["bytesLeft"] = .integer(left) }
         properties["byteBudget"] = Self.budget(connected)
         properties["syncPriorities"] = .strings(configuration.priorities ?? [])
+        properties["onDemand"] = .bool(configuration.onDemand == true)
         properties["nextSyncWindow"] = self.window(configuration)
         properties["syncHistory"] = .array(
             (connected.report?.history ?? []).map { result in

@@ -24,6 +24,8 @@ package final class SyncAgent: Sendable {
     private let loginServer: String
     let gateway: GatewayClient
     let engine: TransferEngine
+    /// What clients pull before it has been synchronised.
+    package let onDemand: OnDemandContent
     private let transport: any TrustingTransport
     private let makeUntrusted: @Sendable () throws -> any Transport
     private let reporting = AsyncMutex()
@@ -90,7 +92,17 @@ package final class SyncAgent: Sendable {
         let gateway = GatewayClient(transport: transport, connection: connection)
         self.gateway = gateway
         let client = RegistryClient(transport: transport, endpoint: connection.parent) { try await gateway.bearer() }
-        self.engine = TransferEngine(client: client, store: store, registry: registry, gate: self.gate)
+        let demandClient = RegistryClient(transport: transport, endpoint: connection.parent, isOnDemand: true) {
+            try await gateway.bearer()
+        }
+        let gate = self.gate
+        self.engine = TransferEngine(client: client, store: store, registry: registry, gate: gate, demandClient: demandClient)
+        self.onDemand = OnDemandContent(
+            memory: memory, store: store, registry: registry, engine: self.engine, client: demandClient, clock: clock, logger: logger
+        ) {
+            try await Self.open(gate, memory, clock)
+            try gate.passDown()
+        }
         self.uploads = UploadEngine(client: client, store: store, registry: registry, gate: self.gate)
         self.outbox = OutboxSender(
             store: store, registry: registry, gateway: gateway, uploads: self.uploads, downloads: self.engine, gate: self.gate,
@@ -110,6 +122,16 @@ package final class SyncAgent: Sendable {
 
     /// Runs until the task is cancelled, or until the parent will not have us.
     package func run() async -> Stop? {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.onDemand.run() }
+            let stop = await self.synchronise()
+            self.onDemand.setObstacle(stop?.error.message ?? "the connected registry is about to end")
+            group.cancelAll()
+            return stop
+        }
+    }
+
+    private func synchronise() async -> Stop? {
         let memory = await self.memory.memory
         await self.gateway.setLease(instance: memory.instance, epoch: memory.epoch)
         if let settings = memory.settings { self.onSettings(settings) }
@@ -119,6 +141,8 @@ package final class SyncAgent: Sendable {
         var wasActive = false
         while !Task.isCancelled {
             let action = machine.handle(event, now: Int(self.clock.seconds), jitter: self.jitter())
+            self.onDemand.setObstacle(
+                machine.isConnected ? nil : machine.trouble?.message ?? "the connected registry has not reached its parent yet")
             if case .stopped(let error) = machine.phase {
                 let unsent = (try? await self.store.outboxCount(of: self.registry).pending) ?? 0
                 self.logger.error(
@@ -284,12 +308,14 @@ package final class SyncAgent: Sendable {
     }
 
     /// Content moves until the window closes.
-    private func openGate() async throws {
-        let window = try Self.window(await self.memory.memory.settings)
-        self.gate.open(until: window.closes(after: Int(self.clock.seconds)))
+    private func openGate() async throws { try await Self.open(self.gate, self.memory, self.clock) }
+
+    private static func open(_ gate: TransferGate, _ memory: SyncMemoryStore, _ clock: WallClock) async throws {
+        let window = try Self.window(await memory.memory.settings)
+        gate.open(until: window.closes(after: Int(clock.seconds)))
     }
 
-    private static func window(_ settings: GatewaySettings?) throws -> SyncWindow {
+    static func window(_ settings: GatewaySettings?) throws -> SyncWindow {
         guard let settings else { return .always }
         return try SyncWindow(
             schedule: CronSchedule(parsing: settings.schedule), duration: try settings.syncWindow.map { try ISODuration(parsing: $0) })
@@ -494,6 +520,7 @@ package final class SyncAgent: Sendable {
         if let until = self.budget.spentUntil, self.comparedUntil.withLock({ $0 }) == until { try self.budget.pass() }
         // An initial synchronisation that was interrupted is still the initial one, and makes up for one by hand.
         let memory = await self.memory.memory
+        let began = self.clock.milliseconds()
         let resync = memory.settings?.resync
         let recovery = resync != memory.resynced ? "ManualResync" : "RecoveryService"
         try await self.beginSync(trigger: memory.result?.lastSuccess == nil ? "InitialSync" : recovery)
@@ -519,6 +546,7 @@ package final class SyncAgent: Sendable {
             $0.cursor = cursor
             $0.resynced = resync
         }
+        try await self.store.forgetProvisional(seenBefore: began, in: self.registry)
         try await self.finishSync()
     }
 

@@ -16,7 +16,15 @@ package final class TransferEngine: Sendable {
     /// How deep indexes may nest.
     private static let maximumDepth = 8
 
+    /// For whom content is fetched.
+    package enum Purpose: Sendable {
+        case synchronisation
+        /// Somebody waits for it: a parent that is a connected registry itself may fetch it, too.
+        case demand
+    }
+
     private let client: RegistryClient
+    private let demandClient: RegistryClient
     private let store: RegistryStore
     private let registry: RegistryID
     private let received = Atomic<Int64>(0)
@@ -24,8 +32,29 @@ package final class TransferEngine: Sendable {
     /// What has not arrived of the blobs of the image under way.
     private let missing = Mutex<[Digest: Int64]>([:])
     private let offsets: TransferOffsets
+    /// One transfer for each blob and each manifest, however many ask.
+    private let transfers = SharedWork<Digest, Void>()
+    private let manifests = SharedWork<ManifestPlace, FetchedManifest?>()
+    /// What is told to those who read blobs while they arrive.
+    let arrivals = Arrivals()
 
-    package init(client: RegistryClient, store: RegistryStore, registry: RegistryID, gate: TransferGate = TransferGate()) {
+    /// A manifest of the parent, as it arrived.
+    struct FetchedManifest: Sendable {
+        let bytes: [UInt8]
+        let mediaType: MediaType
+    }
+
+    private struct ManifestPlace: Hashable, Sendable {
+        let repository: RepositoryName
+        let digest: Digest
+    }
+
+    /// - Parameter demandClient: the way to the parent for what somebody waits for; `nil` for the same.
+    package init(
+        client: RegistryClient, store: RegistryStore, registry: RegistryID, gate: TransferGate = TransferGate(),
+        demandClient: RegistryClient? = nil
+    ) {
+        self.demandClient = demandClient ?? client
         self.gate = gate
         self.offsets = TransferOffsets(database: store.database)
         self.client = client
@@ -43,7 +72,16 @@ package final class TransferEngine: Sendable {
     ///
     /// - Returns: whether the parent still had it; superseded content that is gone is no error.
     @discardableResult
-    package func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName) async throws -> Bool {
+    package func replicate(
+        _ digest: Digest, tags: [Tag], in name: RepositoryName, for purpose: Purpose = .synchronisation
+    ) async throws -> Bool {
+        try await self.replicate(digest, tags: tags, in: name, for: purpose, known: nil)
+    }
+
+    /// The same with the manifest itself, where it has been fetched already.
+    func replicate(
+        _ digest: Digest, tags: [Tag], in name: RepositoryName, for purpose: Purpose, known: FetchedManifest?
+    ) async throws -> Bool {
         let entries = tags.map { RepositoryState.TagEntry(tag: $0, digest: digest) }
         // What became visible in one transaction stays complete, unless damage has been taken out of service since.
         if try await self.store.holdsWhole(digest, in: name, of: self.registry) {
@@ -55,14 +93,14 @@ package final class TransferEngine: Sendable {
         }
         var manifests: [NewManifest] = []
         var seen: Set<Digest> = []
-        guard try await self.collect(digest, in: name, depth: 0, &manifests, &seen) else { return false }
+        guard try await self.collect(digest, in: name, for: purpose, known: known, depth: 0, &manifests, &seen) else { return false }
         let update = ReplicaUpdate(repository: name, manifests: manifests, tags: entries)
         do {
-            try await self.fetchBlobs(of: manifests, in: name)
+            try await self.fetchBlobs(of: manifests, in: name, for: purpose)
             try await self.store.apply(update, to: self.registry, origin: Self.origin)
         } catch let error as RegistryError where error.code == .manifestBlobUnknown {
             // An image that takes longer than a lease may lose a blob to the collector before it is complete.
-            try await self.fetchBlobs(of: manifests, in: name)
+            try await self.fetchBlobs(of: manifests, in: name, for: purpose)
             try await self.store.apply(update, to: self.registry, origin: Self.origin)
         }
         return true
@@ -72,49 +110,70 @@ package final class TransferEngine: Sendable {
 
     /// Gathers the manifests below `digest`, children first.
     private func collect(
-        _ digest: Digest, size: Int64? = nil, in name: RepositoryName, depth: Int, _ manifests: inout [NewManifest],
-        _ seen: inout Set<Digest>
+        _ digest: Digest, size: Int64? = nil, in name: RepositoryName, for purpose: Purpose, known: FetchedManifest? = nil, depth: Int,
+        _ manifests: inout [NewManifest], _ seen: inout Set<Digest>
     ) async throws -> Bool {
         guard seen.insert(digest).inserted else { return true }
         guard depth <= Self.maximumDepth else {
             throw SyncError(.content, "indexes in repository \(name) nest deeper than \(Self.maximumDepth) levels at \(digest)")
         }
         if depth > 0, try await self.store.holdsWhole(digest, in: name, of: self.registry) { return true }
-        try self.gate.passDown()
-        guard let (bytes, mediaType) = try await self.manifest(digest, size: size, in: name) else { return false }
-        self.received.add(Int64(bytes.count), ordering: .relaxed)
-        let new: NewManifest
-        do {
-            new = try NewManifest(bytes, declared: mediaType, expected: digest)
-        } catch {
-            throw SyncError(.content, "manifest \(digest) of repository \(name) cannot be taken: \(error.message)")
-        }
+        var fetched = known
+        if fetched == nil { fetched = try await self.fetchManifest(digest, size: size, in: name, for: purpose) }
+        guard let fetched else { return false }
+        let new = try Self.parse(fetched, digest, in: name)
         for child in new.manifest.manifests {
             // An index may list what its registry does not hold; the copy is then as sparse as the original.
-            _ = try await self.collect(child.digest, size: child.size, in: name, depth: depth + 1, &manifests, &seen)
+            _ = try await self.collect(child.digest, size: child.size, in: name, for: purpose, depth: depth + 1, &manifests, &seen)
         }
         manifests.append(new)
         return true
     }
 
-    /// A manifest of the parent, paid for.
-    private func manifest(_ digest: Digest, size: Int64?, in name: RepositoryName) async throws -> (bytes: [UInt8], mediaType: MediaType)? {
-        guard let budget = self.gate.budget, budget.isLimited else { return try await self.client.manifest(digest, in: name) }
+    /// - Throws: ``SyncError`` with code `content`.
+    static func parse(_ fetched: FetchedManifest, _ digest: Digest, in name: RepositoryName) throws -> NewManifest {
+        do {
+            return try NewManifest(fetched.bytes, declared: fetched.mediaType, expected: digest)
+        } catch {
+            throw SyncError(.content, "manifest \(digest) of repository \(name) cannot be taken: \(error.message)")
+        }
+    }
+
+    private func client(for purpose: Purpose) -> RegistryClient { purpose == .demand ? self.demandClient : self.client }
+
+    /// A manifest of the parent, paid for; one that several want at once comes once.
+    ///
+    /// - Returns: `nil` when the parent does not have it.
+    func fetchManifest(
+        _ digest: Digest, size: Int64? = nil, in name: RepositoryName, for purpose: Purpose
+    ) async throws -> FetchedManifest? {
+        try await self.manifests.run(ManifestPlace(repository: name, digest: digest)) {
+            try self.gate.passDown()
+            let found = try await self.manifest(digest, size: size, in: name, self.client(for: purpose))
+            self.received.add(Int64(found?.bytes.count ?? 0), ordering: .relaxed)
+            return found.map { FetchedManifest(bytes: $0.bytes, mediaType: $0.mediaType) }
+        }.value
+    }
+
+    private func manifest(
+        _ digest: Digest, size: Int64?, in name: RepositoryName, _ client: RegistryClient
+    ) async throws -> (bytes: [UInt8], mediaType: MediaType)? {
+        guard let budget = self.gate.budget, budget.isLimited else { return try await client.manifest(digest, in: name) }
         var known = size
-        if known == nil { known = try await self.client.size(ofManifest: digest, in: name) }
+        if known == nil { known = try await client.size(ofManifest: digest, in: name) }
         guard let known else {
             // The answer to a GET tells a registry that does not have it from something else that stands between.
-            guard try await self.client.manifest(digest, in: name) != nil else { return nil }
+            guard try await client.manifest(digest, in: name) != nil else { return nil }
             throw TransportError(.interrupted, "the parent says both that it has manifest \(digest) and that it has not")
         }
         let grant = try await budget.take(known, whole: true)
         // Where it fails, how much came of it is not known: all of it counts.
-        let found = try await self.client.manifest(digest, in: name)
+        let found = try await client.manifest(digest, in: name)
         try await budget.settle(grant, received: Int64(found?.bytes.count ?? 0))
         return found
     }
 
-    private func fetchBlobs(of manifests: [NewManifest], in name: RepositoryName) async throws {
+    private func fetchBlobs(of manifests: [NewManifest], in name: RepositoryName, for purpose: Purpose) async throws {
         var missing: [Descriptor] = []
         var seen: Set<Digest> = []
         for descriptor in manifests.flatMap(\.manifest.requiredBlobs) where seen.insert(descriptor.digest).inserted {
@@ -122,29 +181,79 @@ package final class TransferEngine: Sendable {
         }
         // Small before large: a cut link then leaves more of the image done.
         missing.sort { $0.size < $1.size }
-        self.missing.withLock { $0 = Dictionary(missing.map { ($0.digest, $0.size) }) { first, _ in first } }
+        // What clients wait for is no part of the synchronisation under way.
+        if purpose == .synchronisation {
+            self.missing.withLock { $0 = Dictionary(missing.map { ($0.digest, $0.size) }) { first, _ in first } }
+        }
         try await withThrowingTaskGroup(of: Void.self) { group in
             var waiting = missing.makeIterator()
             for _ in 0..<Self.parallelBlobs {
                 guard let next = waiting.next() else { break }
-                group.addTask { try await self.fetch(next, in: name) }
+                group.addTask { try await self.fetch(next.digest, size: next.size, in: name, for: purpose) }
             }
             while try await group.next() != nil {
-                if let next = waiting.next() { group.addTask { try await self.fetch(next, in: name) } }
+                if let next = waiting.next() {
+                    group.addTask { try await self.fetch(next.digest, size: next.size, in: name, for: purpose) }
+                }
+            }
+        }
+    }
+
+    /// Brings one blob here; several that want it share one transfer.
+    func fetch(_ digest: Digest, size: Int64, in name: RepositoryName, for purpose: Purpose) async throws {
+        let blob = Wanted(digest: digest, size: size, repository: name, purpose: purpose)
+        do {
+            try await self.share(blob)
+        } catch let failure as Failure {
+            // Somebody else asked for it in another repository, or expected another size: what came of that says little about this.
+            guard failure.of != blob else { throw failure.error }
+            do {
+                try await self.share(blob)
+            } catch let failure as Failure {
+                throw failure.error
+            }
+        }
+        self.missing.withLock { $0[digest] = nil }
+    }
+
+    private struct Wanted: Sendable, Hashable {
+        let digest: Digest
+        let size: Int64
+        let repository: RepositoryName
+        let purpose: Purpose
+    }
+
+    /// Why a transfer failed, and whose it was.
+    private struct Failure: Error {
+        let error: any Error
+        let of: Wanted
+    }
+
+    private func share(_ blob: Wanted) async throws {
+        _ = try await self.transfers.run(blob.digest) {
+            do {
+                try await self.fetchVerified(blob)
+            } catch let error where !(error is CancellationError) {
+                throw Failure(error: error, of: blob)
             }
         }
     }
 
     /// Fetches one blob; content that arrives damaged is fetched once more from the start.
-    private func fetch(_ descriptor: Descriptor, in name: RepositoryName) async throws {
+    private func fetchVerified(_ blob: Wanted) async throws {
+        let arrival = self.arrivals.join(blob.digest)
+        defer { self.arrivals.leave(blob.digest) }
+        // Who was at it before may have brought it.
+        guard try await self.store.content(blob.digest) == nil else { return }
         do {
-            try await self.fetchOnce(descriptor, in: name)
+            try await self.fetchOnce(blob, arrival)
         } catch let error as PersistenceError where error.code == .digestMismatch || error.code == .sizeMismatch {
-            try await self.fetchOnce(descriptor, in: name)
+            try await self.fetchOnce(blob, arrival)
         }
     }
 
-    private func fetchOnce(_ descriptor: Descriptor, in name: RepositoryName) async throws {
+    private func fetchOnce(_ descriptor: Wanted, _ arrival: Arrival) async throws {
+        let name = descriptor.repository
         let blobs = self.store.blobs
         let staging = StagingName.transfer(descriptor.digest)
         // What is smaller is fetched again sooner than its offset were written.
@@ -155,8 +264,9 @@ package final class TransferEngine: Sendable {
             staged = earlier
         } else {
             staged = try await blobs.stage(staging)
+            arrival.restart()
         }
-        self.note(staged, descriptor)
+        self.note(staged, descriptor, arrival)
         while staged.size < descriptor.size {
             try self.gate.passDown()
             // Under a budget content comes in ranges that have been paid for, otherwise in one.
@@ -164,15 +274,18 @@ package final class TransferEngine: Sendable {
             let meter = Meter(limit: grant?.bytes)
             do {
                 guard
-                    let (body, offset) = try await self.client.blob(
+                    let (body, offset) = try await self.client(for: descriptor.purpose).blob(
                         descriptor.digest, in: name, from: staged.size, count: grant?.bytes)
                 else {
                     throw SyncError(.content, "the parent lists blob \(descriptor.digest) in repository \(name) but does not have it")
                 }
-                if offset == 0, staged.size > 0 { staged = try await blobs.stage(staging) }
+                if offset == 0, staged.size > 0 {
+                    staged = try await blobs.stage(staging)
+                    arrival.restart()
+                }
                 // From here on the file's length counts, as long as this boot lasts.
                 if isLarge { try await self.offsets.record(descriptor.digest, durable: try await self.flushed(staged)) }
-                try await self.receive(body, of: descriptor, into: staged, meter)
+                try await self.receive(body, of: descriptor, into: staged, meter, arrival)
             } catch {
                 try? await self.gate.budget?.settle(grant, received: meter.bytes)
                 throw error
@@ -185,12 +298,15 @@ package final class TransferEngine: Sendable {
         }
         let stored = try await blobs.commit(staged, as: descriptor.digest, size: descriptor.size)
         try await self.store.admit(stored, into: nil, of: self.registry)
-        self.missing.withLock { $0[descriptor.digest] = nil }
         if isLarge { try await self.offsets.forget(descriptor.digest) }
     }
 
-    private func note(_ staged: any StagedBlob, _ descriptor: Descriptor) {
-        self.missing.withLock { $0[descriptor.digest] = max(0, descriptor.size - staged.size) }
+    private func note(_ staged: any StagedBlob, _ descriptor: Wanted, _ arrival: Arrival) {
+        self.missing.withLock { missing in
+            guard missing[descriptor.digest] != nil else { return }
+            missing[descriptor.digest] = max(0, descriptor.size - staged.size)
+        }
+        arrival.reach(staged.size)
     }
 
     private func flushed(_ staged: any StagedBlob) async throws -> Int64 {
@@ -200,7 +316,7 @@ package final class TransferEngine: Sendable {
 
     /// Writes each network read at once: a process that is killed loses what its sockets held and nothing else.
     private func receive(
-        _ body: ClientResponseBody, of descriptor: Descriptor, into staged: any StagedBlob, _ meter: Meter
+        _ body: ClientResponseBody, of descriptor: Wanted, into staged: any StagedBlob, _ meter: Meter, _ arrival: Arrival
     ) async throws {
         var flushed = staged.size
         for try await part in body {
@@ -212,7 +328,7 @@ package final class TransferEngine: Sendable {
                     cause: "the parent sends more than the \(descriptor.size) bytes it announced")
             }
             try await staged.append(part)
-            self.note(staged, descriptor)
+            self.note(staged, descriptor, arrival)
             // The reader waits, and the parent with it.
             try await self.gate.pace(part.readableBytes)
             if staged.size - flushed >= Self.flushInterval {

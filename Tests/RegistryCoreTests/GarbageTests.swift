@@ -153,6 +153,7 @@ private final class HookedBlobStore: BlobStore {
         try await self.base.commit(staged, as: digest, size: size)
     }
     func open(_ blob: StoredBlob) async throws -> any BlobReader { try await self.base.open(blob) }
+    func open(_ name: StagingName, size: Int64) async throws -> (any BlobReader)? { try await self.base.open(name, size: size) }
     func shelves() async throws -> [String] { try await self.base.shelves() }
     func stored(on shelf: String) async throws -> [(blob: StoredBlob, modified: Int64)] { try await self.base.stored(on: shelf) }
 

@@ -89,6 +89,7 @@ import Testing
             StoredBlob(digest: digest, size: staged.size, generation: "1")
         }
         func open(_ blob: StoredBlob) async throws -> any BlobReader { throw Parts.Broken() }
+        func open(_ name: StagingName, size: Int64) async throws -> (any BlobReader)? { nil }
         func delete(_ blob: StoredBlob) async throws {}
         func shelves() async throws -> [String] { [] }
         func stored(on shelf: String) async throws -> [(blob: StoredBlob, modified: Int64)] { [] }

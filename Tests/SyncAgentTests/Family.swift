@@ -28,6 +28,14 @@ final class LoopbackTransport: TrustingTransport {
         var isBlob: Bool { self.target.contains("/blobs/") }
     }
 
+    private struct Hold {
+        let gate: Gate
+        let reached: Gate
+        /// `nil` for the first blob of all.
+        let digest: Digest?
+        let offset: Int64
+    }
+
     private struct State {
         var isOnline = true
         /// Blob bytes that still pass before the link is cut.
@@ -38,7 +46,7 @@ final class LoopbackTransport: TrustingTransport {
         var blobBytes = 0
         /// Sizes of the answers that are no blobs.
         var bodies: [(target: String, bytes: Int)] = []
-        var gate: (Gate, reached: Gate)?
+        var holds: [Hold] = []
         /// Bytes of blobs on their way up that still pass before the link is cut.
         var upwardBudget: Int?
         var upwardBytes = 0
@@ -47,10 +55,14 @@ final class LoopbackTransport: TrustingTransport {
     }
 
     static let partSize = 10_000
-    private let server: DataPlane
+    private let target: Mutex<DataPlane>
     private let state = Mutex(State())
 
-    init(_ server: DataPlane) { self.server = server }
+    init(_ server: DataPlane) { self.target = Mutex(server) }
+
+    private var server: DataPlane { self.target.withLock { $0 } }
+    /// From here on another process answers.
+    func redirect(to server: DataPlane) { self.target.withLock { $0 = server } }
 
     func setTrust(_ trust: TrustPolicy) {}
 
@@ -84,8 +96,12 @@ final class LoopbackTransport: TrustingTransport {
     }
     /// Does something once so many bytes of blobs have passed, before the next ones do.
     func when(blobBytes count: Int, _ action: @escaping @Sendable () -> Void) { self.state.withLock { $0.milestone = (count, action) } }
-    /// Holds the first blob body until `gate` is opened; `reached` tells that it waits.
-    func hold(_ gate: Gate, reached: Gate) { self.state.withLock { $0.gate = (gate, reached) } }
+    /// Holds a blob's body, once so many of its bytes have passed, until `gate` is opened; `reached` tells that it waits.
+    ///
+    /// - Parameter digest: of the blob; `nil` for the first that comes.
+    func hold(_ gate: Gate, reached: Gate, of digest: Digest? = nil, at offset: Int64 = 0) {
+        self.state.withLock { $0.holds.append(Hold(gate: gate, reached: reached, digest: digest, offset: offset)) }
+    }
     func forget() { self.state.withLock { $0.requests = [] } }
 
     /// Takes what may pass of `count` blob bytes, and whether the link is cut behind them.
@@ -106,10 +122,13 @@ final class LoopbackTransport: TrustingTransport {
         }
     }
 
-    fileprivate func takeGate() -> (Gate, reached: Gate)? {
+    fileprivate func takeGate(_ target: String, _ offset: Int64) -> (Gate, reached: Gate)? {
         self.state.withLock { state in
-            defer { state.gate = nil }
-            return state.gate
+            let found = state.holds.firstIndex { hold in
+                offset >= hold.offset && hold.digest.map { target.hasSuffix("/\($0)") } ?? true
+            }
+            guard let hold = found.map({ state.holds.remove(at: $0) }) else { return nil }
+            return (hold.gate, hold.reached)
         }
     }
 
@@ -150,10 +169,13 @@ final class LoopbackTransport: TrustingTransport {
         let isBlob = request.target.contains("/blobs/") && response.status.code < 300
         let body: Body =
             switch response.body {
-            case .none, .announced: Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil)
-            case .bytes where request.method == "HEAD": Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil)
-            case .bytes(let buffer): self.counted(buffer, request.target, Body(reader: nil, bytes: buffer, range: 0..<0, meter: nil))
-            case .blob(let reader, let range): Body(reader: reader, bytes: ByteBuffer(), range: range, meter: isBlob ? self : nil)
+            case .none, .announced: Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil, target: request.target)
+            case .bytes where request.method == "HEAD":
+                Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil, target: request.target)
+            case .bytes(let buffer):
+                self.counted(buffer, request.target, Body(reader: nil, bytes: buffer, range: 0..<0, meter: nil, target: request.target))
+            case .blob(let reader, let range):
+                Body(reader: reader, bytes: ByteBuffer(), range: range, meter: isBlob ? self : nil, target: request.target)
             // Sites ask for one range at a time.
             case .pieces: throw TransportError(.interrupted, "the answer has several parts")
             }
@@ -191,6 +213,7 @@ final class LoopbackTransport: TrustingTransport {
         let bytes: ByteBuffer
         let range: Range<Int64>
         let meter: LoopbackTransport?
+        let target: String
 
         struct AsyncIterator: AsyncIteratorProtocol {
             let body: Body
@@ -204,7 +227,7 @@ final class LoopbackTransport: TrustingTransport {
                     defer { self.isOver = true }
                     return self.isOver || self.body.bytes.readableBytes == 0 ? nil : self.body.bytes
                 }
-                if let (gate, reached) = self.body.meter?.takeGate() {
+                if let (gate, reached) = self.body.meter?.takeGate(body.target, self.offset) {
                     reached.open()
                     await gate.wait()
                 }

@@ -40,7 +40,7 @@ extension DataPlane {
         _ name: String, syncToken: String? = nil, mode: ConnectedRegistryMode = .readOnly, parent: String? = nil,
         clientTokens: [String] = [],
         schedule: String = "* * * * *", window: String? = nil, budget: ByteBudget? = nil, priorities: [String]? = nil,
-        notifications: [String] = [], auditLogs: Bool = false
+        notifications: [String] = [], auditLogs: Bool = false, onDemand: Bool? = nil, serveAfterRemoval: String? = nil
     ) async throws {
         try await self.connectedRegistries.put(
             name, syncToken: syncToken ?? "\(name)-sync",
@@ -49,7 +49,7 @@ extension DataPlane {
                 syncWindow: window.map { try ISODuration(parsing: $0) },
                 clientTokens: clientTokens, notifications: notifications, auditLogsEnabled: auditLogs,
                 garbageCollectionSchedule: CronSchedule(parsing: "0 0 * * *"), budget: budget,
-                priorities: priorities),
+                priorities: priorities, onDemand: onDemand, serveAfterRemoval: serveAfterRemoval.map { try ISODuration(parsing: $0) }),
             in: self.site.registry)
     }
 

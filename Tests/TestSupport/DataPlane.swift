@@ -10,7 +10,7 @@ internal import Logging
 internal import NIOCore
 internal import OCI
 internal import Persistence
-internal import RegistryCore
+package import RegistryCore
 internal import Synchronization
 
 #if canImport(FoundationEssentials)
@@ -89,10 +89,12 @@ package final class DataPlane: Sendable {
     ///   - scope: the id at which roles are looked up.
     ///   - options: what the registry's owner has switched on.
     ///   - owner: the connected registry that this is; `nil` for the root.
+    ///   - missing: asked for content that is not here.
     ///   - isReady: whether its gateway has content to compare with.
     package init(
         _ site: Site, audience: String = "registry/harbour", writeRefusal: String? = nil, scope: String? = nil,
-        options: Options = Options(), owner: String? = nil, isReady: @escaping @Sendable () async -> Bool = { true }
+        options: Options = Options(), owner: String? = nil, missing: (any MissingContent)? = nil,
+        isReady: @escaping @Sendable () async -> Bool = { true }
     ) async throws {
         self.site = site
         self.audience = audience
@@ -119,7 +121,9 @@ package final class DataPlane: Sendable {
         let gateway = self.gateway
         self.makeHandlers = { hot in
             [
-                DistributionHandler(store: site.store, uploads: site.uploads, access: access, directory: registry, hot: hot), gateway,
+                DistributionHandler(
+                    store: site.store, uploads: site.uploads, access: access, directory: registry, hot: hot, missing: missing),
+                gateway,
                 TokenEndpoint(access: access, directory: registry),
                 MetadataHandler(store: site.store, access: access, directory: registry),
             ]

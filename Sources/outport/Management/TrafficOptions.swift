@@ -17,7 +17,7 @@ struct BudgetOption: ExpressibleByArgument {
     }
 }
 
-/// `--budget` and `--priorities`.
+/// `--budget`, `--priorities` and `--on-demand`.
 struct TrafficOptions: ParsableArguments {
     @Option(
         parsing: .upToNextOption,
@@ -29,6 +29,11 @@ struct TrafficOptions: ParsableArguments {
         help: "Repositories or prefix wildcards in the order in which they are fetched: --priorities base 'app/*'. \"\" ends it.")
     var priorities: [String] = []
 
+    @Option(
+        defaultAsFlag: ThreeState.yes, parsing: .next,
+        help: "Fetch what clients pull before it has been synchronised while they wait. It is off by default.")
+    var onDemand: ThreeState?
+
     /// Adds what was given to the properties of a body.
     func add(to properties: inout JSONValue) {
         if !budget.isEmpty {
@@ -36,6 +41,7 @@ struct TrafficOptions: ParsableArguments {
             for limit in budget { limits[limit.period] = limit.quota.json }
             properties["byteBudget"] = limits
         }
+        if let onDemand { properties["onDemand"] = .bool(onDemand.value) }
         if !priorities.isEmpty { properties["syncPriorities"] = .strings(priorities.filter { !$0.isEmpty }) }
     }
 }

@@ -115,7 +115,8 @@ struct ConnectCommand: AsyncParsableCommand {
             events: SiteEvents(database: node.database, registry: registry), site: connection.connectedRegistry,
             isWanted: { await memory.memory.settings?.auditLogs == true })
         let clients: [any RequestHandler] = [
-            DistributionHandler(store: node.store, uploads: node.uploads, access: access, directory: directory, hot: hot),
+            DistributionHandler(
+                store: node.store, uploads: node.uploads, access: access, directory: directory, hot: hot, missing: agent.onDemand),
             MetadataHandler(store: node.store, access: access, directory: directory),
             TokenEndpoint(access: access, directory: directory),
         ]
