@@ -35,14 +35,21 @@ package protocol StagedBlob: Sendable {
     var name: StagingName { get }
     /// Bytes received so far, all of them written once ``settle()`` has returned.
     var size: Int64 { get }
-    /// Appends and hashes `segment`. A large one may still be under way when this returns.
+    /// Appends and hashes `segment`; both are done when this returns.
     func append(_ segment: ByteBuffer) async throws
+    /// The same, but a large segment may still be under way when this returns: the next one need not wait for the disk.
+    func feed(_ segment: ByteBuffer) async throws
     /// Waits until nothing is under way.
     ///
     /// - Throws: what the disk refused; ``size`` and the digest are then those of what it took.
     func settle() async throws
     /// Makes what was appended durable.
     func synchronize() async throws
+}
+
+extension StagedBlob {
+    package func feed(_ segment: ByteBuffer) async throws { try await self.append(segment) }
+    package func settle() async throws {}
 }
 
 /// Committed content, as the database names it.

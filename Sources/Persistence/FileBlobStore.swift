@@ -266,16 +266,20 @@ package final class FileBlobStore: BlobStore {
         func digest() -> Digest { self.state.withLock { $0.hasher.finish() } }
 
         func append(_ segment: ByteBuffer) async throws {
-            if case .threads(let pool) = self.pool, segment.readableBytes >= Self.parallelFrom {
-                do {
-                    try await self.lanes(pool).append(segment)
-                } catch {
-                    try await self.settle()
-                    throw error
-                }
-            } else {
+            try await self.settle()
+            try await self.pool.runToEnd { try self.appendNow(segment) }
+        }
+
+        func feed(_ segment: ByteBuffer) async throws {
+            guard case .threads(let pool) = self.pool, segment.readableBytes >= Self.parallelFrom else {
+                try await self.append(segment)
+                return
+            }
+            do {
+                try await self.lanes(pool).append(segment)
+            } catch {
                 try await self.settle()
-                try await self.pool.runToEnd { try self.appendNow(segment) }
+                throw error
             }
         }
 

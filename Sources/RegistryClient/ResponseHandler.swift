@@ -88,7 +88,7 @@ final class ResponseHandler: ChannelDuplexHandler {
                 channel: context.channel, handler: NIOLoopBound(self, eventLoop: context.eventLoop), number: self.number)
             let producer = Producer.makeSequence(
                 elementType: ByteBuffer.self, failureType: (any Error).self,
-                backPressureStrategy: .init(lowWatermark: 2, highWatermark: 8), finishOnDeinit: false, delegate: delegate)
+                backPressureStrategy: .init(lowWatermark: 2, highWatermark: 4), finishOnDeinit: false, delegate: delegate)
             self.state = .receiving(exchange, producer.source, keepAlive: head.isKeepAlive)
             self.startTimer(Self.pauseLimit, context, "stopped sending")
             exchange.promise.succeed(

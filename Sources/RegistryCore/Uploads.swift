@@ -296,7 +296,7 @@ package final class Uploads: Sendable {
                 guard var part = buffer.readSlice(length: min(room, buffer.readableBytes)) else { break }
                 segment.writeBuffer(&part)
                 guard segment.readableBytes == Self.segmentSize else { continue }
-                try await self.staged(&upload, staging).append(segment)
+                try await self.staged(&upload, staging).feed(segment)
                 segment = ByteBuffer()
             }
         }

@@ -318,28 +318,36 @@ package final class TransferEngine: Sendable {
     private func receive(
         _ body: ClientResponseBody, of descriptor: Wanted, into staged: any StagedBlob, _ meter: Meter, _ arrival: Arrival
     ) async throws {
-        var flushed = staged.size
-        for try await part in body {
-            self.received.add(Int64(part.readableBytes), ordering: .relaxed)
-            meter.add(part.readableBytes)
-            guard staged.size + Int64(part.readableBytes) <= descriptor.size else {
-                throw PersistenceError(
-                    .sizeMismatch, tried: "receive \(staged.name.text)",
-                    cause: "the parent sends more than the \(descriptor.size) bytes it announced")
+        try await withThrowingTaskGroup(of: Void.self) { flushing in
+            var flushed = staged.size
+            for try await part in body {
+                self.received.add(Int64(part.readableBytes), ordering: .relaxed)
+                meter.add(part.readableBytes)
+                guard staged.size + Int64(part.readableBytes) <= descriptor.size else {
+                    throw PersistenceError(
+                        .sizeMismatch, tried: "receive \(staged.name.text)",
+                        cause: "the parent sends more than the \(descriptor.size) bytes it announced")
+                }
+                try await staged.append(part)
+                self.note(staged, descriptor, arrival)
+                // The reader waits, and the parent with it.
+                try await self.gate.pace(part.readableBytes)
+                if staged.size - flushed >= Self.flushInterval {
+                    // The disk flushes one part while the next arrives.
+                    try await flushing.next()
+                    let size = staged.size
+                    flushed = size
+                    flushing.addTask {
+                        try await staged.synchronize()
+                        try await self.offsets.record(descriptor.digest, durable: size)
+                    }
+                }
+                // What has arrived is kept: the next window goes on behind it.
+                if staged.size < descriptor.size { try self.gate.pass() }
+                // One that does not know ranges sends on: it is not listened to beyond what has been paid for.
+                if meter.isFull { break }
             }
-            try await staged.append(part)
-            self.note(staged, descriptor, arrival)
-            // The reader waits, and the parent with it.
-            try await self.gate.pace(part.readableBytes)
-            if staged.size - flushed >= Self.flushInterval {
-                try await staged.synchronize()
-                flushed = staged.size
-                try await self.offsets.record(descriptor.digest, durable: flushed)
-            }
-            // What has arrived is kept: the next window goes on behind it.
-            if staged.size < descriptor.size { try self.gate.pass() }
-            // One that does not know ranges sends on: it is not listened to beyond what has been paid for.
-            if meter.isFull { return }
+            try await flushing.next()
         }
     }
 

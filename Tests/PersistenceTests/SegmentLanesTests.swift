@@ -100,7 +100,7 @@ struct SegmentLanesTests {
             var segment = ByteBuffer.forSegment()
             segment.writeRepeatingByte(UInt8(index), count: 1 << 20)
             all += segment.readableBytesView
-            try await staged.append(segment)
+            try await staged.feed(segment)
         }
         try await staged.append(ByteBuffer(bytes: [1, 2, 3]))
         all += [1, 2, 3]

@@ -72,7 +72,6 @@ import Testing
                 state.largest = max(state.largest, segment.storageCapacity)
             }
         }
-        func settle() async throws {}
         func synchronize() async throws {}
     }
 
