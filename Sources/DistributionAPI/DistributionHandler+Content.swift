@@ -10,6 +10,10 @@ internal import RegistryCore
 extension DistributionHandler {
     func manifest(_ name: RepositoryName, _ reference: Reference, _ call: Call) async throws -> ServerResponse {
         let isTag: Bool = if case .tag = reference { true } else { false }
+        var isFollowed = false
+        if case .tag(let tag) = reference, let upstream {
+            isFollowed = await upstream.refresh(tag, in: name, of: call.registry, asks: self.mayFetch(call), logger: call.request.logger)
+        }
         // Taken before the read: what changes meanwhile makes the remembered answer void.
         let version = isTag ? self.store.versions.tags : self.store.versions.removals
         let manifest = try await self.found(reference, name, call)
@@ -20,7 +24,7 @@ extension DistributionHandler {
                 "manifest \(reference) of repository \(name) is a \(manifest.mediaType), which the request's Accept header does not list; manifests are not converted",
                 detail: ["name": name.description, "reference": reference.description, "mediaType": manifest.mediaType.description])
         }
-        self.hot?.remember(manifest, isTag: isTag, version: version, repository: name, call)
+        if !isFollowed { self.hot?.remember(manifest, isTag: isTag, version: version, repository: name, call) }
         let etag = "\"\(manifest.digest)\""
         let headers: HTTPFields = [
             .contentType: manifest.mediaType.description, .dockerContentDigest: manifest.digest.description, .eTag: etag, .vary: "Accept",
@@ -37,11 +41,15 @@ extension DistributionHandler {
         do {
             return try await self.store.manifest(reference, in: name, of: call.registry.id)
         } catch let error as RegistryError where error.code == .manifestUnknown || error.code == .nameUnknown {
-            guard let upstream, call.caller.subject != .anonymous, call.caller.lease == nil, call.registry.writeRefusal == nil,
+            guard let upstream, self.mayFetch(call),
                 try await upstream.fetch(reference, in: name, of: call.registry, logger: call.request.logger)
             else { throw error }
             return try await self.store.manifest(reference, in: name, of: call.registry.id)
         }
+    }
+
+    private func mayFetch(_ call: Call) -> Bool {
+        call.caller.subject != .anonymous && call.caller.lease == nil && call.registry.writeRefusal == nil
     }
 
     func putManifest(_ name: RepositoryName, _ reference: Reference, _ call: Call) async throws -> ServerResponse {
