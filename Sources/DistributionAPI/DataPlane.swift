@@ -58,4 +58,10 @@ package protocol UpstreamContent: Sendable {
     ///
     /// - Returns: whether it is here now; false where nothing promises it.
     func fetch(_ reference: Reference, in name: RepositoryName, of registry: DataPlaneRegistry, logger: Logger) async throws -> Bool
+
+    /// Looks whether a tag that came from elsewhere has moved there, and brings here what it names now.
+    ///
+    /// - Parameter asks: whether whoever pulls may set off a look.
+    /// - Returns: whether the tag may move by itself, so that no answer about it may be remembered.
+    func refresh(_ tag: Tag, in name: RepositoryName, of registry: DataPlaneRegistry, asks: Bool, logger: Logger) async -> Bool
 }

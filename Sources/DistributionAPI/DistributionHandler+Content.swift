@@ -10,6 +10,10 @@ internal import RegistryCore
 extension DistributionHandler {
     func manifest(_ name: RepositoryName, _ reference: Reference, _ call: Call) async throws -> ServerResponse {
         let isTag: Bool = if case .tag = reference { true } else { false }
+        var isFollowed = false
+        if case .tag(let tag) = reference, let upstream {
+            isFollowed = await upstream.refresh(tag, in: name, of: call.registry, asks: self.mayFetch(call), logger: call.request.logger)
+        }
         // Taken before the read: what changes meanwhile makes the remembered answer void.
         let version = isTag ? self.store.versions.tags : self.store.versions.removals
         let manifest: StoredManifest
@@ -19,7 +23,7 @@ extension DistributionHandler {
             return try await self.missingManifest(reference, name, call, instead: error)
         }
         try Self.requireAccepted(manifest.mediaType, reference, name, call)
-        self.hot?.remember(manifest, isTag: isTag, version: version, repository: name, call)
+        if !isFollowed { self.hot?.remember(manifest, isTag: isTag, version: version, repository: name, call) }
         return Self.answer(manifest.digest, manifest.mediaType, .bytes(ByteBuffer(bytes: manifest.bytes)), call)
     }
 
@@ -50,11 +54,15 @@ extension DistributionHandler {
         do {
             return try await self.store.manifest(reference, in: name, of: call.registry.id)
         } catch let error as RegistryError where error.code == .manifestUnknown || error.code == .nameUnknown {
-            guard let upstream, call.caller.subject != .anonymous, call.caller.lease == nil, call.registry.writeRefusal == nil,
+            guard let upstream, self.mayFetch(call),
                 try await upstream.fetch(reference, in: name, of: call.registry, logger: call.request.logger)
             else { throw error }
             return try await self.store.manifest(reference, in: name, of: call.registry.id)
         }
+    }
+
+    private func mayFetch(_ call: Call) -> Bool {
+        call.caller.subject != .anonymous && call.caller.lease == nil && call.registry.writeRefusal == nil
     }
 
     func putManifest(_ name: RepositoryName, _ reference: Reference, _ call: Call) async throws -> ServerResponse {

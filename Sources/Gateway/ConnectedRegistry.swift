@@ -65,6 +65,24 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
     package var onDemand: Bool?
     /// How long it serves reads once it has been removed, deactivated or locked out; `nil` for ever.
     package var serveAfterRemoval: ISODuration?
+    /// With what it is to sign in at its parent, where that is no sync token.
+    package var identity: Identity?
+
+    /// A user-assigned identity of the control plane.
+    package struct Identity: Sendable, Hashable, Codable {
+        package let resource: String
+        package let client: String
+        package let principal: String
+
+        package init(resource: String, client: String, principal: String) {
+            self.resource = resource
+            self.client = client
+            self.principal = principal
+        }
+
+        /// What stands in place of a sync token's name: no token can be called so.
+        package static func placeholder(_ name: String) -> String { "identity:\(name.lowercased())" }
+    }
 
     package static let maximumPriorities = 100
 

@@ -98,7 +98,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             try session.execute(
                 """
                 INSERT INTO connected_registry (registry, name, sync_token, configuration, created) VALUES (?, ?, ?, ?, ?)
-                ON CONFLICT (registry, name) DO UPDATE SET configuration = excluded.configuration
+                ON CONFLICT (registry, name) DO UPDATE SET configuration = excluded.configuration, sync_token = excluded.sync_token
                 """, .integer(registry.value), SQLValue(name), SQLValue(syncToken), SQLValue(try Self.encode(configuration)), .integer(now))
             guard let stored = try Self.find(name, in: registry, session) else {
                 throw ConnectedRegistryError(.notFound, "connected registry '\(name)' is gone")
@@ -119,12 +119,13 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             try session.row("SELECT 1 FROM token WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(token)) != nil
         }
         let tokenField = "properties.parent.syncProperties.tokenId"
-        guard try tokenExists(syncToken) else {
+        guard try configuration.identity != nil || tokenExists(syncToken) else {
             throw ConnectedRegistryError(
                 .invalidField, field: tokenField, "sync token '\(syncToken)' is not in this registry; create it first")
         }
         if let existing {
-            guard existing.syncToken.lowercased() == syncToken.lowercased() else {
+            let changesToIdentity = configuration.identity != nil && existing.configuration.identity == nil
+            guard existing.syncToken.lowercased() == syncToken.lowercased() || changesToIdentity else {
                 throw ConnectedRegistryError(
                     .conflict, field: tokenField, "the sync token of connected registry '\(name)' cannot be changed")
             }
@@ -157,6 +158,11 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             guard parentName.lowercased() != name.lowercased(), let parent = try self.find(parentName, in: registry, session) else {
                 throw ConnectedRegistryError(
                     .invalidField, field: "properties.parent.id", "the parent connected registry '\(parentName)' could not be found")
+            }
+            guard parent.configuration.identity == nil else {
+                throw ConnectedRegistryError(
+                    .invalidField, field: "properties.parent.id",
+                    "the connected registry '\(parent.name)' signs in with a managed identity and cannot have children")
             }
             guard parent.configuration.mode == .readWrite || configuration.mode == .readOnly else {
                 throw ConnectedRegistryError(

@@ -103,6 +103,12 @@ package struct PullDiagnostician: Sendable {
         func found(_ code: PullDiagnosis.Code, _ reason: String) -> PullDiagnosis {
             PullDiagnosis(code: code, connectedRegistry: one.name, reason: reason)
         }
+        if one.configuration.identity != nil {
+            return found(
+                .syncTokenDisabled,
+                "'\(one.name)' is to sign in with a managed identity, which instances of this version cannot: make it anew with a sync token"
+            )
+        }
         guard let token = try await self.identities.token(one.syncToken, in: registry),
             let map = try await self.identities.scopeMap(token.scopeMap, in: registry)
         else { return found(.syncTokenDisabled, "the sync token '\(one.syncToken)' of '\(one.name)' is deleted: create it anew") }

@@ -172,6 +172,31 @@ package final class ImageImporter: Sendable {
         }
     }
 
+    /// What a reference means in a registry of this server; `nil` for nothing.
+    package func stored(_ reference: Reference, in name: RepositoryName, of registry: RegistryID) async throws -> Digest? {
+        do {
+            return try await self.store.manifest(reference, in: name, of: registry).digest
+        } catch let error as RegistryError where error.status == 404 {
+            return nil
+        }
+    }
+
+    /// The digest of what an order's reference means at its source; nothing is stored.
+    ///
+    /// - Throws: ``ImportError``, `TransportError`.
+    package func digest(of order: ImportOrder) async throws -> Digest {
+        switch order.source {
+        case .local(let registry, let name): return try await self.store.manifest(order.reference, in: name, of: registry).digest
+        case .remote(let registry, let repository, let credentials):
+            let place = try self.place(of: registry, repository)
+            let client = SourceClient(
+                transport: self.transport, endpoint: place.endpoint, repository: place.repository, credentials: credentials,
+                advice: order.advice)
+            let found = try await client.manifest(order.reference)
+            return try NewManifest(found.bytes, declared: found.type, expected: nil).digest
+        }
+    }
+
     private func place(_ manifests: [NewManifest], _ order: ImportOrder) async throws {
         try await self.store.place(
             ImportedImage(manifests: manifests, targets: order.targets, replacesTags: order.replacesTags), in: order.registry,

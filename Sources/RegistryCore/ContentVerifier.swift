@@ -17,6 +17,8 @@ package struct Damage: Sendable, Hashable {
         case blobNotLinked = "blob-not-linked"
         case linkWithoutBlob = "link-without-blob"
         case tagWithoutManifest = "tag-without-manifest"
+        case deletedManifest = "deleted-manifest-damaged"
+        case deletedContent = "deleted-content-missing"
         case database = "database"
     }
 
@@ -53,7 +55,7 @@ package struct ContentVerifier: Sendable {
 
     let store: RegistryStore
     /// Called with each number of bytes that has been read: to show progress, and to wait where the disk is wanted for something else.
-    private let onBytes: @Sendable (Int64) async throws -> Void
+    let onBytes: @Sendable (Int64) async throws -> Void
 
     package init(store: RegistryStore, onBytes: @escaping @Sendable (Int64) async throws -> Void = { _ in }) {
         self.store = store
@@ -64,8 +66,10 @@ package struct ContentVerifier: Sendable {
     package func size() async throws -> Int64 {
         try await self.store.database.read { session in
             try session.row(
-                "SELECT (SELECT coalesce(sum(size), 0) FROM blob) + (SELECT coalesce(sum(length(bytes)), 0) FROM manifest_content)")?
-                .integer(0) ?? 0
+                """
+                SELECT (SELECT coalesce(sum(size), 0) FROM blob) + (SELECT coalesce(sum(length(bytes)), 0) FROM manifest_content)
+                    + (SELECT coalesce(sum(length(bytes)), 0) FROM deleted_manifest)
+                """)?.integer(0) ?? 0
         }
     }
 
@@ -75,6 +79,7 @@ package struct ContentVerifier: Sendable {
         try await self.verifyBlobs(&report)
         try await self.verifyManifests(&report)
         try await self.verifyReferences(&report)
+        try await self.verifyDeleted(&report)
         try await self.countStrayFiles(&report)
         return report
     }
@@ -189,7 +194,7 @@ package struct ContentVerifier: Sendable {
         }
     }
 
-    private static func problem(of bytes: [UInt8], _ digest: String) -> String? {
+    static func problem(of bytes: [UInt8], _ digest: String) -> String? {
         guard let expected = try? Digest(digest) else { return "its digest is not well formed" }
         let actual = Digest.of(bytes, algorithm: expected.algorithm)
         return actual == expected ? nil : bytes.isEmpty ? "it has no bytes" : "its bytes have digest \(actual)"

@@ -50,8 +50,13 @@ extension ContentVerifier {
                         """, .text(damage.subject))
                 }
                 self.store.versions.tagsMoved()
-            case .blobNotLinked, .database:
-                // The first ends with the next push of that blob; the second is for a copy from a backup.
+            case .deletedManifest:
+                if let bytes = try await self.removeDeleted(damage.subject, in: damage.repository), !bytes.isEmpty {
+                    let name = damage.subject.filter { $0.isASCII && ($0.isLetter || $0.isNumber) }
+                    report.quarantined.append(try await keep("deleted-" + String(name.prefix(150)), bytes))
+                }
+            case .blobNotLinked, .deletedContent, .database:
+                // The first two end with the next push of that blob; the third is for a copy from a backup.
                 continue
             }
         }

@@ -14,6 +14,7 @@ struct ExtensionOrder: Sendable {
     init(body: BodyField, existing: (document: ExtensionDocument, protected: [String: String])?, by principal: Principal)
         throws(ResourceError)
     {
+        try Self.checkIdentity(body)
         let properties = try body["properties"].required()
         let type = try properties["extensionType"].requiredString().lowercased()
         guard type == ExtensionSettings.type else {
@@ -52,6 +53,7 @@ struct ExtensionOrder: Sendable {
     {
         self.document = document
         self.protected = protected
+        try Self.checkIdentity(body)
         let properties = try body["properties"]
         if try properties["version"].isPresent { self.document.version = try Self.version(properties["version"]) }
         if let train = try properties["releaseTrain"].string(maximum: 100) { self.document.releaseTrain = train }
@@ -62,6 +64,11 @@ struct ExtensionOrder: Sendable {
         self.document.modifiedBy = principal.displayName
         self.document.modifiedByKind = principal.kind == .user ? "User" : "Application"
         try self.check()
+    }
+
+    /// An extension acts as its cluster, whatever a body says of identities.
+    private static func checkIdentity(_ body: BodyField) throws(ResourceError) {
+        _ = try body["identity"]["type"].choice(["None", "SystemAssigned"])
     }
 
     private mutating func apply(_ settings: [String: String?], _ protected: [String: String?]) {
@@ -100,11 +107,11 @@ struct ExtensionOrder: Sendable {
         for (name, value) in members {
             switch value {
             case .string(let text):
-                guard text.utf8.count <= 64 << 10 else { throw field.invalid("the value of '\(name.prefix(60))' is longer than 64 KiB") }
+                guard text.utf8.count <= 64 << 10 else { throw .invalid("\(field.path).\(name.prefix(60))", "it is longer than 64 KiB") }
                 settings[name] = .some(text)
             case .bool, .integer, .number: settings[name] = .some(value.serialized())
             case .null: settings[name] = .some(nil)
-            default: throw field.invalid("the value of '\(name.prefix(60))' must be text")
+            default: throw .invalid("\(field.path).\(name.prefix(60))", "it must be text")
             }
         }
         return settings

@@ -7,21 +7,25 @@ internal import JSON
 
 extension Route {
     private static let action = "Microsoft.KubernetesConfiguration/extensions"
-    private static let cluster =
-        "subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.kubernetes/connectedclusters/{resource}"
     private static let list = "providers/microsoft.kubernetesconfiguration/extensions"
 
-    static let clusterExtensionRoutes: [Route] = [
-        Route(.get, "\(cluster):\(list)", action + "/read") { try await $0.listExtensions($1) },
-        Route(.get, "\(cluster):\(list)/{extension}", action + "/read") { operations, call in
-            let (cluster, found) = try await operations.clusterExtension(call)
-            return .document(operations.value(found, of: cluster))
-        },
-        Route(.put, "\(cluster):\(list)/{extension}", action + "/write") { try await $0.putExtension($1) },
-        Route(.patch, "\(cluster):\(list)/{extension}", action + "/write") { try await $0.patchExtension($1) },
-        Route(.delete, "\(cluster):\(list)/{extension}", action + "/delete") { try await $0.deleteExtension($1) },
-        Route(.get, "\(cluster):\(list)/{extension}/operations/{operation}", action + "/read") { try await $0.extensionOperation($1) },
-    ]
+    /// A managed cluster of the name and group of a connected one is that one: `az k8s-extension --cluster-type managedClusters`.
+    static let clusterExtensionRoutes: [Route] = ["microsoft.kubernetes/connectedclusters", "microsoft.containerservice/managedclusters"]
+        .flatMap { Route.routes("subscriptions/{subscription}/resourcegroups/{group}/providers/\($0)/{resource}") }
+
+    private static func routes(_ cluster: String) -> [Route] {
+        [
+            Route(.get, "\(cluster):\(list)", action + "/read") { try await $0.listExtensions($1) },
+            Route(.get, "\(cluster):\(list)/{extension}", action + "/read") { operations, call in
+                let (cluster, found) = try await operations.clusterExtension(call)
+                return .document(try await operations.told(found, of: cluster))
+            },
+            Route(.put, "\(cluster):\(list)/{extension}", action + "/write") { try await $0.putExtension($1) },
+            Route(.patch, "\(cluster):\(list)/{extension}", action + "/write") { try await $0.patchExtension($1) },
+            Route(.delete, "\(cluster):\(list)/{extension}", action + "/delete") { try await $0.deleteExtension($1) },
+            Route(.get, "\(cluster):\(list)/{extension}/operations/{operation}", action + "/read") { try await $0.extensionOperation($1) },
+        ]
+    }
 }
 
 extension ResourceOperations {
@@ -33,9 +37,38 @@ extension ResourceOperations {
         return store
     }
 
+    /// The connected cluster that a call is about, where it names a managed one, too.
+    ///
+    /// - Throws: 404 where there is none; 409 for a record without an agent; 403 for whoever may use the one and not the other.
+    private func extensionCluster(_ call: Call) async throws -> StoredRecord {
+        guard call.request.path.lowercased().contains("/microsoft.containerservice/managedclusters/") else {
+            return try await self.record(.connectedCluster, call)
+        }
+        let managed = try await self.record(.managedCluster, call)
+        guard let connected = try await self.resources.record(self.recordID(.connectedCluster, call)) else {
+            throw ResourceError(
+                .conflict, .conflict,
+                "The cluster '\(managed.id.name)' is a record and has no agent that could install anything. Connect the cluster under the same "
+                    + "name: outport connectedk8s connect -n \(managed.id.name) -g \(managed.id.group ?? "").")
+        }
+        let verb =
+            switch call.request.method {
+            case .get, .head: "read"
+            case .delete: "delete"
+            default: "write"
+            }
+        guard call.caller.allows("Microsoft.KubernetesConfiguration/extensions/\(verb)", at: connected.id.key) else {
+            throw ResourceError(
+                .forbidden, .authorizationFailed,
+                "The client '\(call.principal.name)' may not do this at '\(connected.id)', which is the cluster behind '\(managed.id)'. Ask "
+                    + "for a role there.")
+        }
+        return connected
+    }
+
     /// - Throws: 404 `ResourceNotFound`.
     func clusterExtension(_ call: Call) async throws -> (StoredRecord, StoredExtension) {
-        let cluster = try await self.record(.connectedCluster, call)
+        let cluster = try await self.extensionCluster(call)
         guard let found = try await self.extensionStore().find(call["extension"], of: cluster.id) else {
             throw ResourceError(
                 .notFound, .resourceNotFound,
@@ -45,12 +78,14 @@ extension ResourceOperations {
     }
 
     func listExtensions(_ call: Call) async throws -> ServerResponse {
-        let cluster = try await self.record(.connectedCluster, call)
-        return .list(try await self.extensionStore().extensions(of: cluster.id).map { self.value($0, of: cluster) })
+        let cluster = try await self.extensionCluster(call)
+        var values: [JSONValue] = []
+        for found in try await self.extensionStore().extensions(of: cluster.id) { values.append(try await self.told(found, of: cluster)) }
+        return .list(values)
     }
 
     func putExtension(_ call: Call) async throws -> ServerResponse {
-        let cluster = try await self.record(.connectedCluster, call)
+        let cluster = try await self.extensionCluster(call)
         let store = try self.extensionStore()
         let name = call["extension"]
         guard ExtensionSettings.isObjectName(name.lowercased()), name.utf8.count <= 63 else {
@@ -88,7 +123,7 @@ extension ResourceOperations {
     }
 
     func deleteExtension(_ call: Call) async throws -> ServerResponse {
-        let cluster = try await self.record(.connectedCluster, call)
+        let cluster = try await self.extensionCluster(call)
         let store = try self.extensionStore()
         guard let existing = try await store.find(call["extension"], of: cluster.id) else { return ServerResponse(.noContent) }
         let isForced = call.request.query("forceDelete")?.lowercased() == "true"
@@ -128,7 +163,7 @@ extension ResourceOperations {
     }
 
     func extensionOperation(_ call: Call) async throws -> ServerResponse {
-        let cluster = try await self.record(.connectedCluster, call)
+        let cluster = try await self.extensionCluster(call)
         let parts = call["operation"].split(separator: "-")
         guard parts.count == 2, ["put", "patch", "delete"].contains(parts[0].lowercased()), let generation = Int64(parts[1]) else {
             throw ResourceError(.notFound, .resourceNotFound, "There is no operation '\(call["operation"].prefix(60))'.")

@@ -42,6 +42,7 @@ extension ResourceOperations {
     func putConnectedCluster(_ call: Call) async throws -> ServerResponse {
         let (id, existing) = try await self.place(.connectedCluster, call)
         let body = try call.document()
+        try BodyShape.connectedCluster.check(body)
         var document =
             existing?.document ?? RecordDocument(location: "", tags: [:], body: [:], facts: [:], createdBy: call.principal.objectID)
         document.location = try self.location(body, existing)
@@ -61,6 +62,8 @@ extension ResourceOperations {
     func patchConnectedCluster(_ call: Call) async throws -> ServerResponse {
         let existing = try await self.record(.connectedCluster, call)
         let body = try call.document()
+        try BodyShape.connectedCluster.check(body)
+        _ = try self.location(body, existing)
         var document = existing.document
         if let tags = try body["tags"].tags() { document.tags = tags }
         if try body["properties"].isPresent {

@@ -57,18 +57,43 @@ extension ResourceOperations {
                 target: "name")
         }
         try Self.requireEndpoint(of: registry)
-        let (syncToken, configuration) = try ConnectedRegistryBody(registry: registry).creation(call.document())
+        let identity = try await self.siteIdentity(call.document()["identity"], call)
+        let (syncToken, configuration) = try ConnectedRegistryBody(registry: registry).creation(call.document(), identity: identity)
+        let name = existing?.name ?? call["name"]
         let (stored, isNew) = try await self.connectedRegistries.put(
-            existing?.name ?? call["name"], syncToken: syncToken, configuration: configuration, in: registry.content)
+            name, syncToken: syncToken ?? ConnectedRegistryConfiguration.Identity.placeholder(name), configuration: configuration,
+            in: registry.content)
         return .document(isNew ? .created : .ok, try await self.full(stored, in: registry))
     }
 
     func patchConnectedRegistry(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
         let existing = try await self.connectedRegistry(call, in: registry)
-        let configuration = try ConnectedRegistryBody(registry: registry).patch(call.document(), of: existing.configuration)
+        let identity = try await self.siteIdentity(call.document()["identity"], call)
+        let configuration = try ConnectedRegistryBody(registry: registry).patch(
+            call.document(), of: existing.configuration, identity: identity)
+        if configuration.identity != nil, existing.configuration.identity == nil {
+            let state = existing.connectionState(now: self.services.clock.milliseconds())
+            guard state == .offline, !existing.isActive else {
+                throw ResourceError(
+                    .conflict, .conflict,
+                    "The connected registry '\(existing.name)' is \(existing.isActive ? "activated" : state.rawValue): deactivate it before it changes "
+                        + "to a managed identity.", target: "properties.syncProperties.authType")
+            }
+            if let child = try await self.connectedRegistries.list(in: registry.content).first(where: {
+                $0.configuration.parent?.lowercased() == existing.name.lowercased()
+            }) {
+                throw ResourceError(
+                    .conflict, .conflict,
+                    "The connected registry '\(existing.name)' is the parent of '\(child.name)', and one with a managed identity cannot have any.",
+                    target: "properties.syncProperties.authType")
+            }
+        }
         let (stored, _) = try await self.connectedRegistries.put(
-            existing.name, syncToken: existing.syncToken, configuration: configuration, in: registry.content)
+            existing.name,
+            syncToken: configuration.identity == nil
+                ? existing.syncToken : ConnectedRegistryConfiguration.Identity.placeholder(existing.name), configuration: configuration,
+            in: registry.content)
         return .document(try await self.full(stored, in: registry))
     }
 

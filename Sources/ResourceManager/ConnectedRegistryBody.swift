@@ -12,15 +12,30 @@ struct ConnectedRegistryBody: Sendable {
     private static let maximumNotifications = 100
 
     /// A PUT: what the body does not say has its initial value.
-    func creation(_ body: BodyField) throws -> (syncToken: String, configuration: ConnectedRegistryConfiguration) {
+    ///
+    /// - Parameter identity: with what it is to sign in, where that is no sync token.
+    func creation(_ body: BodyField, identity: AssignedIdentity?) throws -> (
+        syncToken: String?, configuration: ConnectedRegistryConfiguration
+    ) {
         let properties = try body["properties"].required()
-        try self.refuseIdentity(body)
         let parent = try properties["parent"].required()
         let sync = try parent["syncProperties"].required()
-        let token = try self.registry.childName(
-            .tokens, in: sync["tokenId"].requiredString(), field: "properties.parent.syncProperties.tokenId")
+        let authentication = try self.authentication(sync, identity)
+        var token: String?
+        if authentication != nil {
+            if try sync["tokenId"].string()?.isEmpty == false {
+                throw try sync["tokenId"].invalid("with an identity there is no sync token; leave it out")
+            }
+            if try parent["id"].string()?.isEmpty == false {
+                throw try parent["id"].invalid("a connected registry that signs in with an identity is directly below the registry")
+            }
+        } else {
+            token = try self.registry.childName(
+                .tokens, in: sync["tokenId"].requiredString(), field: "properties.parent.syncProperties.tokenId")
+        }
         // Every day at midnight, as `az` sends it.
         var configuration = ConnectedRegistryConfiguration(garbageCollectionSchedule: try CronSchedule(parsing: "0 0 * * *"))
+        configuration.identity = authentication
         if let text = try properties["mode"].choice(ConnectedRegistryMode.allCases.map(\.rawValue)), let mode = ConnectedRegistryMode(text)
         {
             configuration.mode = mode
@@ -33,24 +48,43 @@ struct ConnectedRegistryBody: Sendable {
     }
 
     /// A PATCH: what the body does not say stays; `syncProperties` lies directly below `properties`.
-    func patch(_ body: BodyField, of existing: ConnectedRegistryConfiguration) throws -> ConnectedRegistryConfiguration {
-        try self.refuseIdentity(body)
+    func patch(_ body: BodyField, of existing: ConnectedRegistryConfiguration, identity: AssignedIdentity?) throws
+        -> ConnectedRegistryConfiguration
+    {
         let properties = try body["properties"]
         var configuration = existing
-        try self.apply(properties, sync: properties["syncProperties"], to: &configuration)
+        let sync = try properties["syncProperties"]
+        let kind = try sync["authType"].choice(Self.authentications)
+        if let given = existing.identity {
+            // There is one way to change, and no way back.
+            guard kind != "SyncToken" else { throw try sync["authType"].invalid("it stays ManagedIdentity once it is; make it anew") }
+            guard identity == nil || identity?.id.lowercased() == given.resource.lowercased() else {
+                throw try body["identity"].invalid("the identity of a connected registry cannot be changed; make it anew")
+            }
+        } else {
+            configuration.identity = try self.authentication(sync, identity)
+        }
+        try self.apply(properties, sync: sync, to: &configuration)
         return configuration
     }
 
-    private func refuseIdentity(_ body: BodyField) throws(ResourceError) {
-        if let type = try body["identity"]["type"].string(), type.lowercased() != "none" {
-            throw .notAvailable("A managed identity", target: "identity")
+    private static let authentications = ["SyncToken", "ManagedIdentity"]
+
+    /// The identity to sign in with, where the body says so and names one.
+    private func authentication(_ sync: BodyField, _ identity: AssignedIdentity?) throws(ResourceError)
+        -> ConnectedRegistryConfiguration.Identity?
+    {
+        let field = try sync["authType"]
+        switch (try field.choice(Self.authentications) ?? "SyncToken", identity) {
+        case ("ManagedIdentity", let identity?):
+            return .init(resource: identity.id, client: identity.clientID, principal: identity.principalID)
+        case ("ManagedIdentity", nil): throw field.invalid("'ManagedIdentity' needs a user-assigned identity in 'identity'")
+        case (_, nil): return nil
+        case (_, _): throw .invalid("identity", "it goes with the authType ManagedIdentity only")
         }
     }
 
     private func apply(_ properties: BodyField, sync: BodyField, to configuration: inout ConnectedRegistryConfiguration) throws {
-        if try sync["authType"].choice(["SyncToken", "ManagedIdentity"]) == "ManagedIdentity" {
-            throw ResourceError.notAvailable("Synchronising with a managed identity", target: "\(sync.path).authType")
-        }
         if let schedule = try Self.value(sync["schedule"], { try CronSchedule(parsing: $0) }) {
             configuration.schedule = schedule
             // A window belongs to a schedule; continuous synchronisation has none.

@@ -29,10 +29,12 @@ extension ResourceOperations {
                         registry.id.child(.connectedRegistries, parent.flatMap { $0?.name } ?? $0).description
                     }),
                 "syncProperties": [
-                    "tokenId": tokenID(connected.syncToken), "schedule": .string(configuration.schedule.description),
+                    "tokenId": configuration.identity == nil ? tokenID(connected.syncToken) : .null,
+                    "schedule": .string(configuration.schedule.description),
                     "syncWindow": .string(orNull: configuration.syncWindow?.description),
                     "messageTtl": .string(configuration.messageTtl.description),
-                    "lastSyncTime": time(status?.result?.lastSuccess), "authType": "SyncToken",
+                    "lastSyncTime": time(status?.result?.lastSuccess),
+                    "authType": configuration.identity == nil ? "SyncToken" : "ManagedIdentity",
                     "gatewayEndpoint": .string(orNull: self.gatewayEndpoint(parent, of: registry)),
                 ],
             ],
@@ -84,7 +86,18 @@ extension ResourceOperations {
                 "lastSyncEndTime": time(result.ended), "lastSuccessfulSyncEndTime": time(result.lastSuccess),
             ]
         }
-        return ["id": .string(id.description), "name": .string(connected.name), "type": .string(id.type), "properties": properties]
+        var value: JSONValue = [
+            "id": .string(id.description), "name": .string(connected.name), "type": .string(id.type), "properties": properties,
+        ]
+        if let identity = configuration.identity {
+            value["identity"] = [
+                "type": "UserAssigned",
+                "userAssignedIdentities": .object([
+                    identity.resource: ["clientId": .string(identity.client), "principalId": .string(identity.principal)]
+                ]),
+            ]
+        }
+        return value
     }
 
     /// When content moves next; `null` where it always may.

@@ -152,6 +152,11 @@ extension ResourceOperations {
             return try await self.localSource(id, name, call, resource)
         }
         let registry = try uri.requiredString().lowercased()
+        do {
+            _ = try ImageImporter.validate(registry)
+        } catch {
+            throw uri.invalid("'\(registry.prefix(200))' is no address of a registry: write HOST or HOST:PORT")
+        }
         if let entry = self.resources.lookup.all.first(where: { $0.loginServer.lowercased() == registry }), let id = ResourceID(entry.scope)
         {
             return try await self.localSource(id, name, call, uri)

@@ -53,6 +53,7 @@ extension ResourceOperations {
     func putCluster(_ call: Call) async throws -> ServerResponse {
         let (id, existing) = try await self.place(.managedCluster, call)
         let body = try call.document()
+        try BodyShape.managedCluster.check(body)
         var document =
             existing?.document ?? RecordDocument(location: "", tags: [:], body: [:], facts: [:], createdBy: call.principal.objectID)
         document.location = try self.location(body, existing)
@@ -96,6 +97,8 @@ extension ResourceOperations {
 
     func patchCluster(_ call: Call) async throws -> ServerResponse {
         let existing = try await self.record(.managedCluster, call)
+        try BodyShape.managedCluster.check(call.document())
+        _ = try self.location(call.document(), existing)
         var document = existing.document
         if let tags = try call.document()["tags"].tags() { document.tags = tags }
         return .document(self.cluster(try await self.resources.put(document, as: existing.id)))

@@ -115,6 +115,7 @@ extension ResourceOperations {
 
     func patchIdentity(_ call: Call) async throws -> ServerResponse {
         let existing = try await self.record(.identity, call)
+        _ = try self.location(call.document(), existing)
         var document = existing.document
         if let tags = try call.document()["tags"].tags() { document.tags = tags }
         return .document(self.identity(try await self.resources.put(document, as: existing.id)))
@@ -130,6 +131,9 @@ extension ResourceOperations {
         }) {
             throw ResourceError(
                 .conflict, .conflict, "The identity '\(id.name)' is the kubelet identity of cluster '\(user.id.name)'. Delete that first.")
+        }
+        if let user = try await self.user(ofIdentity: id) {
+            throw ResourceError(.conflict, .conflict, "The identity '\(id.name)' is assigned to \(user).")
         }
         return ServerResponse(try await self.resources.deleteRecord(id) ? .ok : .noContent)
     }

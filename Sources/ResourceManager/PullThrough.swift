@@ -28,6 +28,9 @@ package final class PullThrough: Sendable {
     private struct State {
         var running: [Key: Task<Bool, any Error>] = [:]
         var absent: [Key: Int64] = [:]
+        /// When the source was last asked whether a tag has moved.
+        var asked: [Key: Int64] = [:]
+        var refreshing: [Key: Task<Void, Never>] = [:]
         var isStopped = false
     }
 
@@ -46,12 +49,14 @@ package final class PullThrough: Sendable {
 
     /// Ends what is under way; to be called before connections are closed. What has arrived is kept for the next time.
     package func stop() async {
-        let running = self.state.withLock { state in
+        let (running, refreshing) = self.state.withLock { state in
             state.isStopped = true
-            return Array(state.running.values)
+            return (Array(state.running.values), Array(state.refreshing.values))
         }
         for task in running { task.cancel() }
+        for task in refreshing { task.cancel() }
         for task in running { _ = try? await task.value }
+        for task in refreshing { await task.value }
     }
 
     /// Brings a manifest here that a rule promises.
@@ -115,6 +120,7 @@ package final class PullThrough: Sendable {
                 reference: reference, targets: [.init(repository: name, tag: tag)], replacesTags: false, registry: entry.id,
                 quota: entry.quota, origin: "cache:\(rule.id.name)", isShallow: true)
             try await self.importer.run(order, logger: logger)
+            if let tag { try await self.remember(tag, in: name, of: entry.id) }
             logger.info("cached", metadata: ["rule": .string(rule.id.name), "source": "\(host)/\(source)", "reference": "\(reference)"])
             return true
         } catch let error as ImportError {
@@ -131,6 +137,76 @@ package final class PullThrough: Sendable {
             // Somebody has pushed the tag meanwhile.
             return true
         }
+    }
+
+    // MARK: Tags that move
+
+    /// Milliseconds for which a tag is served without asking whether it has moved.
+    private static let freshness: Int64 = 30_000
+    /// How long a pull waits for what the source says; what is here is served then, and the next pull finds what came.
+    private static let patience = Duration.seconds(10)
+    private static let maximumAsked = 100_000
+
+    /// Asks the source whether a tag that a rule has set names something else by now, and fetches that.
+    ///
+    /// Whatever comes of it, what is here can be served: a source that is away, or has the tag no more, changes nothing.
+    /// - Parameter asks: whether the source may be asked in the name of whoever pulls.
+    /// - Returns: whether a rule is about the repository, so that an answer must not be remembered.
+    package func refresh(_ tag: Tag, in name: RepositoryName, of entry: RegistryEntry, asks: Bool, logger: Logger) async -> Bool {
+        guard let id = ResourceID(entry.scope), let (rule, source) = try? await self.rule(for: name, in: id) else { return false }
+        guard asks else { return true }
+        let key = Key(registry: entry.id, name: name, reference: tag.description)
+        let now = self.clock.milliseconds()
+        let task: Task<Void, Never>? = self.state.withLock { state in
+            if let task = state.refreshing[key] { return task }
+            if let since = state.asked[key], (0..<Self.freshness).contains(now - since) { return nil }
+            guard !state.isStopped, state.running.count + state.refreshing.count < Self.maximum else { return nil }
+            if state.asked.count >= Self.maximumAsked { state.asked.removeAll() }
+            state.asked[key] = now
+            let task = Task {
+                defer { self.state.withLock { _ = $0.refreshing.removeValue(forKey: key) } }
+                do {
+                    try await self.update(tag, in: name, of: entry, by: rule, from: source, logger)
+                } catch {
+                    logger.warning(
+                        "cached tag not refreshed",
+                        metadata: ["rule": .string(rule.id.name), "reference": "\(name):\(tag)", "reason": .string("\(error)")])
+                }
+            }
+            state.refreshing[key] = task
+            return task
+        }
+        guard let task else { return true }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await task.value }
+            group.addTask { try? await Task.sleep(for: Self.patience) }
+            await group.next()
+            group.cancelAll()
+        }
+        return true
+    }
+
+    private func update(
+        _ tag: Tag, in name: RepositoryName, of entry: RegistryEntry, by rule: StoredCacheRule, from source: String, _ logger: Logger
+    ) async throws {
+        guard let cached = try await self.resources.cachedTag(tag, in: name, of: entry.id),
+            // A tag that somebody has moved here is theirs.
+            try await self.importer.stored(.tag(tag), in: name, of: entry.id) == cached
+        else { return }
+        let order = ImportOrder(
+            source: .remote(
+                registry: rule.document.sourceRegistry, repository: source, credentials: try await self.credentials(of: rule, entry)),
+            reference: .tag(tag), targets: [.init(repository: name, tag: tag)], replacesTags: true, registry: entry.id, quota: entry.quota,
+            origin: "cache:\(rule.id.name)", isShallow: true)
+        guard try await self.importer.digest(of: order) != cached else { return }
+        try await self.importer.run(order, logger: logger)
+        try await self.remember(tag, in: name, of: entry.id)
+        logger.info("cached tag moved", metadata: ["rule": .string(rule.id.name), "reference": "\(name):\(tag)"])
+    }
+
+    private func remember(_ tag: Tag, in name: RepositoryName, of registry: RegistryID) async throws {
+        guard let digest = try await self.importer.stored(.tag(tag), in: name, of: registry) else { return }
+        try await self.resources.remember(cached: digest, as: tag, in: name, of: registry)
     }
 
     private func credentials(of rule: StoredCacheRule, _ entry: RegistryEntry) async throws -> SourceCredentials? {

@@ -13,10 +13,9 @@ extension RegistryDocument {
             throw try body["location"].invalid("it is required, such as \(region)")
         }
         guard let sku = try Self.sku(body) else { throw try body["sku"]["name"].invalid("it is required: Basic, Standard or Premium") }
-        try Self.refuseIdentity(body)
         self.init(
             location: location, tags: try body["tags"].tags() ?? [:], sku: sku, settings: try RegistryOption.values(in: body["properties"]),
-            createdBy: existing?.createdBy ?? principal, lastModifiedBy: principal)
+            createdBy: existing?.createdBy ?? principal, lastModifiedBy: principal, identity: existing?.identity)
         try self.checkLocation(against: existing)
         try self.checkTier()
     }
@@ -27,7 +26,6 @@ extension RegistryDocument {
         if let location = try body["location"].location() { self.location = location }
         if let sku = try Self.sku(body) { self.sku = sku }
         if let tags = try body["tags"].tags() { self.tags = tags }
-        try Self.refuseIdentity(body)
         for (key, value) in try RegistryOption.values(in: body["properties"]) { self.settings[key] = value }
         self.lastModifiedBy = principal
         try self.checkLocation(against: existing)
@@ -36,13 +34,6 @@ extension RegistryDocument {
 
     private static func sku(_ body: BodyField) throws(ResourceError) -> RegistrySKU? {
         try body["sku"]["name"].choice(RegistrySKU.allCases.map(\.rawValue)).flatMap { RegistrySKU(rawValue: $0) }
-    }
-
-    private static func refuseIdentity(_ body: BodyField) throws(ResourceError) {
-        let types = ["None", "SystemAssigned", "UserAssigned", "SystemAssigned, UserAssigned"]
-        if let type = try body["identity"]["type"].choice(types), type != "None" {
-            throw .notAvailable("A managed identity", target: "identity")
-        }
     }
 
     private func checkLocation(against existing: RegistryDocument?) throws(ResourceError) {
@@ -110,7 +101,7 @@ extension ResourceOperations {
         }
         return [
             "id": .string(registry.id.description), "name": .string(name), "type": .string(registry.id.type),
-            "location": .string(document.location),
+            "location": .string(document.location), "identity": self.value(document.identity),
             "tags": .object(document.tags.mapValues { .string($0) }),
             "sku": ["name": .string(document.sku.rawValue), "tier": .string(document.sku.rawValue)],
             "systemData": [

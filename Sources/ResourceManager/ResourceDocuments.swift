@@ -7,6 +7,8 @@ package struct SubscriptionDocument: Codable, Sendable, Hashable {
     package var displayName: String
     /// The name under which it was asked for, so that asking again makes no second one.
     package var alias: String?
+    /// Namespaces that have been unregistered.
+    package var unregistered: [String]?
 }
 
 /// What is stored of a resource group.
@@ -26,6 +28,8 @@ package struct RegistryDocument: Codable, Sendable, Hashable {
     /// Application ids.
     package var createdBy: String
     package var lastModifiedBy: String
+    /// Identities that are assigned to it; those of before have none.
+    package var identity: RegistryIdentity?
 
     package var isDataEndpointEnabled: Bool { self.settings["dataEndpointEnabled"]?.boolValue ?? false }
     package var isAdminUserEnabled: Bool { self.settings["adminUserEnabled"]?.boolValue ?? false }

@@ -31,12 +31,18 @@ struct ResourceFilter: Sendable {
         return clauses
     }
 
-    func accepts(_ id: ResourceID) -> Bool {
-        self.clauses.allSatisfy { clause in
+    func accepts(_ id: ResourceID, location: String, tags: [String: String]) -> Bool {
+        let name = self.clauses.first { $0.field == "tagname" }?.value
+        return self.clauses.allSatisfy { clause in
             switch clause.field {
             case "resourcetype": id.type.lowercased() == clause.value
             case "resourcegroup": id.group?.lowercased() == clause.value
             case "name": id.name.lowercased() == clause.value
+            case "location": location.lowercased() == clause.value.filter { $0 != " " }
+            case "tagname": tags.contains { $0.key.lowercased() == clause.value }
+            // A value belongs to the name beside it.
+            case "tagvalue":
+                tags.contains { (name == nil || $0.key.lowercased() == name) && $0.value.lowercased() == clause.value }
             default: true
             }
         }

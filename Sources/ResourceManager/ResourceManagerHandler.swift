@@ -96,6 +96,7 @@ package final class ResourceManagerHandler: RequestHandler {
             try self.policy.require(action, at: scope, filtered: route.isFiltered, for: caller)
         }
         let call = Call(request: request, caller: caller, parameters: parameters, body: try await Self.body(of: request))
+        if request.method == .put { try await self.operations.requireRegistration(segments) }
         switch request.method {
         case .get, .head: return try await route.run(self.operations, call)
         case _ where !route.isExclusive: return try await route.run(self.operations, call)

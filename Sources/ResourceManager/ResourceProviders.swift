@@ -2,14 +2,14 @@
 
 internal import JSON
 
-/// Resource providers: all of them are registered, there is nothing to switch on.
+/// Resource providers: all of them are registered until a subscription unregisters one.
 enum ResourceProviders {
     /// Namespaces of the documented commands, each with the types this server has.
     private static let types: [String: [String]] = [
         "Microsoft.Authorization": ["roleAssignments", "roleDefinitions"],
         "Microsoft.ContainerRegistry": [
             "registries", "registries/scopeMaps", "registries/tokens", "registries/connectedRegistries", "registries/replications",
-            "checkNameAvailability",
+            "registries/webhooks", "registries/cacheRules", "registries/credentialSets", "checkNameAvailability", "operations",
         ],
         "Microsoft.ContainerService": ["managedClusters"],
         "Microsoft.ExtendedLocation": [],
@@ -26,12 +26,17 @@ enum ResourceProviders {
 
     static func isKnown(_ namespace: String) -> Bool { self.canonical(namespace) != nil }
 
-    static func document(_ name: String, in subscription: ResourceID?, regions: [String]) -> JSONValue {
+    /// Those without which nothing goes are always there, as on Azure.
+    private static let free: Set<String> = ["Microsoft.Authorization", "Microsoft.Resources", "Microsoft.Subscription"]
+
+    static func isFree(_ name: String) -> Bool { self.free.contains(name) }
+
+    static func document(_ name: String, in subscription: ResourceID?, regions: [String], isRegistered: Bool = true) -> JSONValue {
         let locations = JSONValue.strings(regions.map(self.displayName))
         return [
             "id": .string("\(subscription?.description ?? "")/providers/\(name)"), "namespace": .string(name),
-            "registrationState": "Registered",
-            "registrationPolicy": "RegistrationRequired",
+            "registrationState": isRegistered ? "Registered" : "Unregistered",
+            "registrationPolicy": self.isFree(name) ? "RegistrationFree" : "RegistrationRequired",
             "resourceTypes": .array(
                 (self.types[name] ?? []).map { type in
                     // `az resource` uses the first version that is no preview.

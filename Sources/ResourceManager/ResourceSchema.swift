@@ -60,5 +60,15 @@ package enum ResourceSchema {
                     WITHOUT ROWID
                 """
             ]),
+        Migration(
+            "resource-4-cached-tags",
+            [
+                // What a cache rule has set a tag to: one that names something else since was moved by somebody, and stays.
+                """
+                CREATE TABLE cached_tag (
+                    registry INTEGER NOT NULL REFERENCES registry ON DELETE CASCADE, repository TEXT NOT NULL, tag TEXT NOT NULL,
+                    digest TEXT NOT NULL, PRIMARY KEY (registry, repository, tag)) WITHOUT ROWID
+                """
+            ], isAdditive: true),
     ]
 }

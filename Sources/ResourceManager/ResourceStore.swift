@@ -202,9 +202,18 @@ package final class ResourceStore: Sendable {
     /// Stores a registry's document and, in the same transaction, that policy which deletions look at in theirs.
     private func write(registry document: RegistryDocument, as id: ResourceID, content: RegistryID?) async throws {
         let now = self.clock.milliseconds()
-        let text = String(decoding: try JSONEncoder().encode(document), as: UTF8.self)
         let policy = document.softDelete
         try await self.database.write { session in
+            var document = document
+            // Its own principal is there with the document that names it, and goes with it.
+            if document.identity?.hasOwn != true {
+                try Directory.removeManagedIdentities(ofResource: id.description, session)
+            } else if document.identity?.principalID == nil {
+                document.identity?.principalID = try Directory.createManagedIdentity(
+                    id.name, resource: id.description, now: now, session
+                ).objectID
+            }
+            let text = String(decoding: try JSONEncoder().encode(document), as: UTF8.self)
             try Self.write(text, as: id, registry: content, now: now, session)
             guard let row = try session.row("SELECT registry FROM resource WHERE key = ?", SQLValue(id.key)) else { return }
             try SoftDelete.set(isOn: policy.isOn, age: policy.age, of: RegistryID(row.integer(0)), session)
@@ -223,6 +232,7 @@ package final class ResourceStore: Sendable {
     private func remove(_ id: ResourceID) async throws {
         try await self.database.write { session in
             try session.execute("DELETE FROM resource WHERE key = ?", SQLValue(id.key))
+            try Directory.removeManagedIdentities(ofResource: id.description, session)
             for part in ResourceKind.parts {
                 try session.execute("DELETE FROM resource WHERE type = ? AND parent = ?", SQLValue(part.rawValue), SQLValue(id.key))
             }

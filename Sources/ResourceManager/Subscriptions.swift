@@ -9,6 +9,7 @@ extension Route {
         Route(.get, "tenants", nil) { operations, _ in operations.tenants() },
         Route(.get, "providers", nil) { operations, _ in try await operations.providers(in: nil) },
         Route(.get, "providers/{namespace}", nil) { try await $0.provider($1, in: nil) },
+        Route(.get, "providers/{namespace}/operations", nil) { try $0.actions($1) },
         Route(.get, "subscriptions", nil) { try await $0.subscriptions($1) },
         Route(.get, "subscriptions/{subscription}", "Microsoft.Resources/subscriptions/read", filtered: true) { operations, call in
             operations.document(try await operations.subscription(call))
@@ -20,27 +21,21 @@ extension Route {
             try await $0.genericResources($1, in: $1.subscriptionID)
         },
         Route(.get, "subscriptions/{subscription}:providers", "Microsoft.Resources/subscriptions/providers/read") { operations, call in
-            try await operations.providers(in: operations.subscription(call).id)
+            try await operations.providers(in: operations.subscription(call))
         },
         Route(.get, "subscriptions/{subscription}:providers/{namespace}", "Microsoft.Resources/subscriptions/providers/read") {
             operations, call in
-            try await operations.provider(call, in: operations.subscription(call).id)
+            try await operations.provider(call, in: operations.subscription(call))
         },
         // Every namespace of this server is registered from the start.
         Route(
             .post, "subscriptions/{subscription}:providers/{namespace}/register",
             "Microsoft.Resources/subscriptions/providers/register/action"
-        ) {
-            operations, call in try await operations.provider(call, in: operations.subscription(call).id)
-        },
+        ) { try await $0.register(true, $1) },
         Route(
             .post, "subscriptions/{subscription}:providers/{namespace}/unregister",
             "Microsoft.Resources/subscriptions/providers/unregister/action"
-        ) {
-            operations, call in
-            try await operations.subscription(call)
-            throw ResourceError.notAvailable("Unregistering a provider")
-        },
+        ) { try await $0.register(false, $1) },
     ]
 }
 
@@ -95,26 +90,99 @@ extension ResourceOperations {
         return Set([self.names.region.lowercased()] + used).sorted()
     }
 
-    func providers(in subscription: ResourceID?) async throws -> ServerResponse {
+    func providers(in subscription: StoredResource<SubscriptionDocument>?) async throws -> ServerResponse {
         let regions = try await self.regions()
-        return .list(ResourceProviders.names.map { ResourceProviders.document($0, in: subscription, regions: regions) })
+        let absent = subscription?.document.unregistered ?? []
+        return .list(
+            ResourceProviders.names.map {
+                ResourceProviders.document($0, in: subscription?.id, regions: regions, isRegistered: !absent.contains($0))
+            })
     }
 
-    func provider(_ call: Call, in subscription: ResourceID?) async throws -> ServerResponse {
+    private func namespace(_ call: Call) throws(ResourceError) -> String {
         guard let name = ResourceProviders.canonical(call["namespace"]) else {
             throw ResourceError(
                 .notFound, .invalidNamespace, "The resource namespace '\(call["namespace"].prefix(60))' is not known to this server.")
         }
-        return .document(ResourceProviders.document(name, in: subscription, regions: try await self.regions()))
+        return name
+    }
+
+    /// The actions of a namespace, by which roles decide: those of the route table, so none that is not there.
+    func actions(_ call: Call) throws -> ServerResponse {
+        let name = try self.namespace(call)
+        let actions = Set(Route.all.compactMap(\.action).filter { $0.lowercased().hasPrefix(name.lowercased() + "/") }).sorted()
+        return .list(
+            actions.map { action in
+                let words = action.split(separator: "/")
+                return [
+                    "name": .string(action), "isDataAction": false, "origin": "user",
+                    "display": [
+                        "provider": .string(name), "resource": .string(words.dropFirst().dropLast().joined(separator: "/")),
+                        "operation": .string(words.last.map(String.init) ?? ""), "description": .string(action),
+                    ],
+                ]
+            })
+    }
+
+    func provider(_ call: Call, in subscription: StoredResource<SubscriptionDocument>?) async throws -> ServerResponse {
+        let name = try self.namespace(call)
+        return .document(
+            ResourceProviders.document(
+                name, in: subscription?.id, regions: try await self.regions(),
+                isRegistered: subscription?.document.unregistered?.contains(name) != true))
+    }
+
+    /// Registers a namespace in a subscription, or takes the registration back while nothing of it is there.
+    func register(_ isWanted: Bool, _ call: Call) async throws -> ServerResponse {
+        let subscription = try await self.subscription(call)
+        let name = try self.namespace(call)
+        var absent = subscription.document.unregistered ?? []
+        if isWanted == absent.contains(name) {
+            if !isWanted {
+                guard !ResourceProviders.isFree(name) else {
+                    throw ResourceError(.conflict, .conflict, "The namespace '\(name)' cannot be unregistered: nothing goes without it.")
+                }
+                let registries = try await self.resources.registries(in: subscription.id).map(\.id)
+                let ids = registries + (try await self.resources.records(in: subscription.id).map(\.id))
+                if let used = ids.first(where: { $0.type.lowercased().hasPrefix(name.lowercased() + "/") }) {
+                    throw ResourceError(
+                        .conflict, .conflict,
+                        "The namespace '\(name)' cannot be unregistered while '\(used)' is there. Delete the resources of the namespace first."
+                    )
+                }
+                absent.append(name)
+            } else {
+                absent.removeAll { $0 == name }
+            }
+            var document = subscription.document
+            document.unregistered = absent.isEmpty ? nil : absent.sorted()
+            try await self.resources.update(document, as: subscription.id)
+        }
+        return .document(
+            ResourceProviders.document(name, in: subscription.id, regions: try await self.regions(), isRegistered: isWanted))
+    }
+
+    /// - Throws: 409 for a new resource of a namespace that its subscription has unregistered.
+    func requireRegistration(_ segments: [String]) async throws {
+        // /subscriptions/S/resourceGroups/G/providers/NAMESPACE/TYPE/NAME: what lies in such a resource needs no look.
+        guard segments.count == 8, segments[4].lowercased() == "providers", let name = ResourceProviders.canonical(segments[5]),
+            let subscription = try await self.resources.subscription(ResourceID(subscription: segments[1])),
+            subscription.document.unregistered?.contains(name) == true
+        else { return }
+        throw ResourceError(
+            .conflict, .missingRegistration,
+            "The subscription is not registered to use namespace '\(name)'. Register it with 'provider register --namespace \(name)'.")
     }
 
     /// Registries in the short form of the generic list, by which `az` finds a registry's group.
     func genericResources(_ call: Call, in scope: ResourceID) async throws -> ServerResponse {
         if scope.group == nil { try await self.subscription(call) } else { try await self.group(call) }
         let filter = ResourceFilter(call.request.query("$filter") ?? "")
-        func shows(_ id: ResourceID) -> Bool { filter.accepts(id) && call.caller.allows("\(id.type)/read", at: id.key) }
-        let records = try await self.resources.records(in: scope).filter { shows($0.id) }
-        let found = try await self.resources.registries(in: scope).filter { shows($0.id) }
+        func shows(_ id: ResourceID, _ location: String, _ tags: [String: String]) -> Bool {
+            filter.accepts(id, location: location, tags: tags) && call.caller.allows("\(id.type)/read", at: id.key)
+        }
+        let records = try await self.resources.records(in: scope).filter { shows($0.id, $0.document.location, $0.document.tags) }
+        let found = try await self.resources.registries(in: scope).filter { shows($0.id, $0.document.location, $0.document.tags) }
         return .list(
             records.map(Self.summary)
                 + found.map { registry in

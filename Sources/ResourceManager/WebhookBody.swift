@@ -42,10 +42,8 @@ struct WebhookBody {
         guard let elements = try field.elements(maximum: 10) else { return nil }
         var actions: [WebhookAction] = []
         for element in elements {
-            let text = try element.choice(["push", "delete", "quarantine", "chart_push", "chart_delete"]) ?? ""
-            guard let action = WebhookAction(rawValue: text) else {
-                throw .notAvailable("The action '\(text)', of which this server would never send one,", target: element.path)
-            }
+            let text = try element.choice(WebhookAction.allCases.map(\.rawValue)) ?? ""
+            guard let action = WebhookAction(rawValue: text) else { throw element.invalid("it must be the name of an action") }
             if !actions.contains(action) { actions.append(action) }
         }
         guard !actions.isEmpty else { throw field.invalid("it names no action: push, delete or both") }

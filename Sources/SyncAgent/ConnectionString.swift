@@ -43,7 +43,9 @@ package struct ConnectionString: Sendable, Equatable {
             let name = Self.trim(item[..<equals])
             guard let known = Self.fields.first(where: { $0.lowercased() == name.lowercased() }) else {
                 if name.lowercased() == "managedidentityclientid" {
-                    throw .init("the connection string is for a managed identity, which this version does not support; use a sync token")
+                    throw .init(
+                        "MANAGED_IDENTITY_NOT_SUPPORTED: the connection string is for a managed identity, with which this version cannot sign in; "
+                            + "make the connected registry anew with a sync token (acr connected-registry create --repository …)")
                 }
                 // Its name is not repeated: it may be the end of a password that holds a ';'.
                 throw .init(

@@ -5,9 +5,12 @@ package import Persistence
 
 /// What happened to an image.
 ///
-/// `quarantine`, `chart_push` and `chart_delete` of Azure are not among them: nothing here would ever send one.
+/// The last three are taken as Azure takes them, and fire as often as there: `quarantine` where a quarantine policy is on, which
+/// cannot be; those of charts for the repositories of Helm 2, which are gone. A chart that is pushed as an artifact is a `push`.
 package enum WebhookAction: String, Sendable, CaseIterable, Codable {
-    case push, delete
+    case push, delete, quarantine
+    case chartPush = "chart_push"
+    case chartDelete = "chart_delete"
 }
 
 /// Which images a webhook is about: none given means all, `app` is all of a repository, `app:v1` one tag; `*` at the end of

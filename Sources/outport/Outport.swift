@@ -12,7 +12,8 @@ struct Outport: AsyncParsableCommand {
         subcommands: [
             ServeCommand.self, ConnectCommand.self, BootstrapCommand.self, GarbageCommand.self, VerifyCommand.self, RestoredCommand.self,
             LoginCommand.self, LogoutCommand.self, AccountCommand.self,
-            GroupCommand.self, ACRCommand.self, ADCommand.self, RoleCommand.self, IdentityCommand.self, AKSCommand.self,
+            GroupCommand.self, ProviderCommand.self, ResourceCommand.self, RestCommand.self, ACRCommand.self, ADCommand.self,
+            RoleCommand.self, IdentityCommand.self, AKSCommand.self,
             ConnectedClusterCommand.self, ClusterExtensionCommand.self, AgentCommand.self, KubernetesCommand.self,
             NodeCommand.self, CredentialProviderCommand.self, CheckCommand.self, ImageCommand.self,
             CompletionCommand.self,

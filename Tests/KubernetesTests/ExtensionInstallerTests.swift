@@ -229,6 +229,17 @@ enum Base64 {
                 ["waiting": ["reason": "CrashLoopBackOff"]],
                 ["terminated": ["exitCode": 1, "message": "ERROR: (ALREADY_ACTIVATED) another instance is active"]]), claim: bound)
         #expect(crash.code == .parentRefused)
+        // Gone back to an older version, to which the data is too new.
+        let newer = ExtensionInstaller.cause(
+            pods: pod(
+                ["waiting": ["reason": "CrashLoopBackOff"]],
+                [
+                    "terminated": [
+                        "exitCode": 1,
+                        "message": "could not open the database: a newer version of outport has changed it (x-2); start that version again",
+                    ]
+                ]), claim: bound)
+        #expect(newer.code == .notHealthy && newer.message.contains("start that version again"))
         let volume = ExtensionInstaller.cause(
             pods: [], claim: ["spec": ["storageClassName": "slow"], "status": ["phase": "Pending"]])
         #expect(volume.code == .volumeNotBound)

@@ -169,7 +169,29 @@ private let schema = [
         #expect(error?.code == .constraint)
     }
 
-    @Test("R7 migrations add up, and a newer schema is refused with advice", arguments: DatabaseUnderTest.all)
+    @Test(
+        "K1 R7 an older version goes on with what a newer one has only added to, and the newer one after it",
+        arguments: DatabaseUnderTest.all)
+    func addedTo(subject: DatabaseUnderTest) async throws {
+        let newer =
+            schema + [
+                Migration(
+                    "test-2", ["ALTER TABLE item ADD COLUMN extra TEXT NOT NULL DEFAULT 'none'", "CREATE TABLE more (a TEXT)"],
+                    isAdditive: true)
+            ]
+        try await self.open(subject).close()
+        let upgraded = try self.open(subject, newer)
+        _ = try await upgraded.write { try $0.execute("INSERT INTO item (name, value, extra) VALUES (?, ?, ?)", "a", 1, "x") }
+        try await upgraded.close()
+        let older = try self.open(subject)
+        _ = try await older.write { try $0.execute("INSERT INTO item (name, value) VALUES (?, ?)", "b", 2) }
+        #expect(try await self.names(older) == ["a", "b"])
+        try await older.close()
+        let again = try self.open(subject, newer)
+        #expect(try await again.read { try $0.rows("SELECT extra FROM item ORDER BY name").map { $0.text(0) } } == ["x", "none"])
+    }
+
+    @Test("R7 migrations add up, and a newer schema that does more is refused with advice", arguments: DatabaseUnderTest.all)
     func migrations(subject: DatabaseUnderTest) async throws {
         let newer = schema + [Migration("test-2", ["ALTER TABLE item ADD COLUMN extra TEXT"])]
         try await self.open(subject).close()

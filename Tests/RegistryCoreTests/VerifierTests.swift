@@ -65,6 +65,35 @@ import Foundation
         #expect(try await report.bytes == ContentVerifier(store: site.store).size())
     }
 
+    @Test("R7 A3 what was deleted and is kept is hashed, too; what is damaged of it is found and moved aside")
+    func deleted() async throws {
+        let site = try await Site()
+        try await site.database.write { try SoftDelete.set(isOn: true, age: GarbagePolicy.day, of: site.registry, $0) }
+        let images = (0..<4).map { TestImage("image\($0)") }
+        for (index, image) in images.enumerated() {
+            try await site.push(image, tags: [tag("v\(index)")], to: self.app)
+            try await site.store.delete(image.manifest.digest, from: self.app, of: site.registry, origin: "test")
+        }
+        let clean = try await self.verify(site)
+        #expect(clean.damage == [] && clean.manifests == 4)
+        #expect(try await clean.bytes == ContentVerifier(store: site.store).size())
+        let digests = images.map { "\($0.manifest.digest)" }
+        try await self.corrupt(
+            site, "UPDATE deleted_manifest SET bytes = x'7b7d' WHERE digest = '\(digests[0])'",
+            "DELETE FROM deleted_entry WHERE manifest = (SELECT id FROM deleted_manifest WHERE digest = '\(digests[1])')",
+            "DELETE FROM repository_blob WHERE digest = '\(images[2].layers[0].digest)'",
+            "DELETE FROM blob WHERE digest = '\(images[2].layers[0].digest)'")
+        let found = try await self.quarantine(site)
+        #expect(
+            Set(found.damage.filter { $0.problem != .database }.map { "\($0.problem.rawValue) \($0.subject)" }) == [
+                "deleted-manifest-damaged \(digests[0])", "deleted-manifest-damaged \(digests[1])",
+                "deleted-content-missing \(images[2].layers[0].digest)",
+            ], "\(found.damage)")
+        #expect(found.quarantined.count == 2)
+        let left = try await site.store.deletedManifests(of: self.app, in: site.registry, after: 0, limit: 100).map(\.digest)
+        #expect(Set(left) == [images[2].manifest.digest, images[3].manifest.digest])
+    }
+
     @Test("R7 damaged, shortened, lengthened and lost files are found and told apart")
     func files() async throws {
         let site = try await Site(smallContentLimit: 0)

@@ -161,13 +161,16 @@ import Foundation
     /// A source that counts what it is asked, and may want a password.
     private final class Source: Transport {
         private let log = Mutex<[String]>([])
-        private let content: [String: (type: String, bytes: [UInt8])]
+        private let content: Mutex<[String: (type: String, bytes: [UInt8])]>
         private let authorization: String?
 
         init(_ content: [String: (type: String, bytes: [UInt8])], authorization: String? = nil) {
-            self.content = content
+            self.content = Mutex(content)
             self.authorization = authorization
         }
+
+        /// What is there from now on; nothing for a source that is in trouble.
+        func become(_ content: [String: (type: String, bytes: [UInt8])]) { self.content.withLock { $0 = content } }
 
         var asked: [String] { self.log.withLock { $0 } }
 
@@ -176,7 +179,7 @@ import Foundation
             var (status, headers, body) = (404, [(name: String, value: String)](), Array(#"{"errors":[{"code":"X","message":"no"}]}"#.utf8))
             if let authorization, !request.headers.contains(where: { $0.name == "Authorization" && $0.value == authorization }) {
                 (status, headers) = (401, [("WWW-Authenticate", "Basic realm=\"source\"")])
-            } else if let found = self.content[request.target] {
+            } else if let found = self.content.withLock({ $0[request.target] }) {
                 (status, headers, body) = (200, [("Content-Type", found.type)], found.bytes)
             }
             let (stream, source) = AsyncStream.makeStream(of: ByteBuffer.self)
@@ -193,9 +196,9 @@ import Foundation
         let layer: Digest
 
         /// An index of two images, of which the source really has one.
-        init(_ repository: String) {
+        init(_ repository: String, message: String = "") {
             let type = "application/vnd.oci.image.manifest.v1+json"
-            let layer = Array("layer of \(repository)".utf8)
+            let layer = Array("layer of \(repository)\(message)".utf8)
             let config = Array("{}".utf8)
             (self.layer, _) = (Digest.of(layer), 0)
             let manifest = Array(
@@ -280,6 +283,57 @@ import Foundation
         #expect(source.asked.count == before + 2)
         let origins = try await world.database.read { try $0.rows("SELECT DISTINCT origin FROM change").map { $0.text(0) } }
         #expect(Set(origins) == ["cache:hubrule", "cache:exact"])
+    }
+
+    @Test(
+        "A3 B6 a cached tag follows its source, asked at most every half minute; a source that is away and a tag pushed here change nothing"
+    )
+    func refreshes() async throws {
+        let world = try await World().withRegistry()
+        _ = try await world.send(.put, world.registry() + "/cacheRules/hubrule", self.rule("docker.io/library/*", "hub/*"))
+        let (first, second) = (Image("library/app"), Image("library/app", message: "second"))
+        let source = Source(first.paths)
+        let pull = PullThrough(
+            resources: world.services.resources, importer: ImageImporter(store: world.services.registries, transport: source),
+            secrets: nil, clock: world.clock.wall)
+        let entry = try #require(world.lookup.registry(named: "harbour"))
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let (store, hub, latest) = (world.services.registries, try self.name("hub/app"), try OCI.Tag("latest"))
+        func look(_ name: String = "hub/app", asks: Bool = true) async throws -> Bool {
+            await pull.refresh(latest, in: try self.name(name), of: entry, asks: asks, logger: logger)
+        }
+        func now() async throws -> Digest? { try await store.resolve(latest, in: hub, of: entry.id) }
+        #expect(try await pull.fetch(.tag(latest), in: hub, of: entry, logger: logger))
+        #expect(try await now() == first.index)
+        source.become(second.paths)
+        // Whoever may not set off a look is told that the tag may move, and nothing is asked.
+        let before = source.asked.count
+        #expect(try await look(asks: false))
+        #expect(source.asked.count == before)
+        #expect(try await look())
+        #expect(try await now() == second.index)
+        #expect(try await store.holds(first.index, in: hub, of: entry.id))
+        // Asked again only after a while.
+        source.become(first.paths)
+        let asked = source.asked.count
+        #expect(try await look())
+        #expect(source.asked.count == asked)
+        world.clock.advance(seconds: 31)
+        source.become([:])
+        #expect(try await look())
+        #expect(try await now() == second.index)
+        // What somebody pushes here is theirs.
+        world.clock.advance(seconds: 31)
+        source.become(first.paths)
+        let own = Image("library/app", message: "own")
+        let manifest = try #require(own.paths["/v2/library/app/manifests/latest"])
+        try await store.put(
+            try NewManifest(manifest.bytes, declared: MediaType(manifest.type), expected: nil), tags: [latest], into: hub, of: entry.id,
+            origin: "test")
+        #expect(try await look())
+        #expect(try await now() == own.index)
+        // Elsewhere there is nothing to follow.
+        #expect(try await !look("other/app"))
     }
 
     @Test("A3 a rule signs in with the secrets of its own registry for its own source; without them the refusal says where they go")

@@ -178,6 +178,59 @@ import Testing
         #expect(try await cluster.world.send(.get, cluster.item).status == 404)
     }
 
+    @Test("K1 a record of AKS has the extensions of the connected cluster of its name; one without an agent says what to do")
+    func managed() async throws {
+        let cluster = try await Cluster.make()
+        let world = cluster.world
+        let managed = "\(world.group)/providers/Microsoft.ContainerService/managedClusters"
+        let item = "providers/Microsoft.KubernetesConfiguration/extensions/myext" + Self.api
+        for name in ["plant", "alone"] { #expect(try await world.send(.put, "\(managed)/\(name)", ["location": "eastus"]).status == 201) }
+        let made = try await world.send(.put, "\(managed)/plant/\(item)", cluster.body())
+        #expect(made.status == 201, "\(made.body)")
+        #expect(try await cluster.show()["id"] == made.body["id"])
+        #expect(try await world.send(.get, "\(managed)/PLANT/\(item)").body["id"] == made.body["id"])
+        #expect(try await cluster.operation(made)[path: "error", "code"] == "AgentNotConnected")
+        let alone = try await world.send(.put, "\(managed)/alone/\(item)", cluster.body())
+        #expect(alone.status == 409 && alone.message?.contains("outport connectedk8s connect -n alone") == true, "\(alone.body)")
+        #expect(try await world.send(.put, "\(managed)/nobody/\(item)", cluster.body()).status == 404)
+        // A role at the record alone is no role at the cluster.
+        let actor = try await world.actor("halfway", role: "Contributor", at: "\(managed)/plant")
+        let refused = try await world.send(
+            .get, "\(managed)/plant/\(item)", text: "", headers: [.authorization: "Bearer \(actor.management)"])
+        #expect(refused.status == 403 && refused.message?.contains("connectedClusters/plant") == true, "\(refused.body)")
+        #expect([202, 204].contains(try await world.send(.delete, "\(managed)/plant/\(item)").status))
+    }
+
+    @Test("K1 C6 a connected registry that was deactivated is told in errorInfo, though its pods are well")
+    func deactivated() async throws {
+        let cluster = try await Cluster.make()
+        let world = cluster.world
+        try await world.withRegistry()
+        try await world.withConnectedRegistry("factory")
+        #expect(try await cluster.put().status == 201)
+        let agent = try await cluster.agent()
+        let generation = try #require(try await agent.desired().extensions.first?.generation)
+        try await agent.report([ExtensionReport(name: "myext", generation: generation, state: .succeeded, currentVersion: "0.1.0")])
+        func site() async throws -> JSONValue? {
+            try await cluster.show()[path: "properties", "statuses"]?.arrayValue?.first { $0["code"] == "ConnectedRegistry" }
+        }
+        #expect(try await site()?["displayStatus"] == "Offline")
+        let registry = try #require(world.lookup.registry(named: "harbour")).id
+        _ = try await world.services.connectedRegistries.activate(
+            "factory", instance: "one", nonce: nil, version: "1", loginServer: "192.100.100.1:443", in: registry)
+        #expect(try await cluster.show()[path: "properties", "errorInfo"]?.isNull == true)
+        #expect(try await world.send(.post, "\(world.registry())/connectedRegistries/factory/deactivate").status == 200)
+        let shown = try await cluster.show()
+        #expect(shown[path: "properties", "provisioningState"] == "Succeeded")
+        #expect(shown[path: "properties", "errorInfo", "code"] == "Deactivated", "\(shown)")
+        #expect(shown[path: "properties", "errorInfo", "message"]?.stringValue?.contains("Delete the extension") == true)
+        #expect(try await site()?["level"] == "Warning")
+        // Active again, by another instance: all is well.
+        _ = try await world.services.connectedRegistries.activate(
+            "factory", instance: "two", nonce: nil, version: "1", loginServer: "192.100.100.1:443", in: registry)
+        #expect(try await cluster.show()[path: "properties", "errorInfo"]?.isNull == true)
+    }
+
     @Test("K1 a connection string that is none, and another type, are refused without repeating the string")
     func strings() async throws {
         let cluster = try await Cluster.make()

@@ -230,7 +230,7 @@ import Testing
             (["properties", "garbageCollection", "enabled"], "yes", "properties.garbageCollection.enabled"),
             (["properties", "garbageCollection", "schedule"], "daily", "properties.garbageCollection.schedule"),
             (["properties", "notificationsList"], [""], "properties.notificationsList[0]"),
-            (["identity"], ["type": "UserAssigned"], "identity"),
+            (["identity"], ["type": "UserAssigned"], "identity.userAssignedIdentities"),
         ]
         for (path, value, field) in cases where !field.isEmpty {
             var body = world.connectedRegistryBody("token2")

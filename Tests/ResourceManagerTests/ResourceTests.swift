@@ -66,7 +66,7 @@ import Testing
             ("$filter=resourceType%20eq%20%27Microsoft.ContainerRegistry%2Fregistries%27", ["alpha", "bravo"]),
             ("$filter=resourceType eq 'microsoft.containerregistry/REGISTRIES' and name eq 'bravo'", ["bravo"]),
             ("$filter=resourceGroup eq 'edge'", ["alpha", "bravo"]), ("$filter=resourceGroup eq 'other'", []),
-            ("$filter=resourceType eq 'Microsoft.Kubernetes/connectedClusters'", []), ("$filter=tagName eq 'x'", ["alpha", "bravo"]),
+            ("$filter=resourceType eq 'Microsoft.Kubernetes/connectedClusters'", []), ("$filter=tagName eq 'x'", []),
             ("$filter=name eq 'o''and and'", []), ("$filter='''", ["alpha", "bravo"]), ("$top=5", ["alpha", "bravo"]),
         ] as [(String, [String])])
     func filters(query: String, names: [String]) async throws {

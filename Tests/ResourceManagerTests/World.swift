@@ -4,11 +4,13 @@ import Gateway
 import HTTPServing
 import HTTPTypes
 import Identity
+import Import
 import JSON
 import Logging
 import NIOCore
 import NIOPosix
 import Persistence
+import RegistryClient
 import RegistryCore
 import ResourceManager
 import Synchronization
@@ -55,10 +57,13 @@ final class World: Sendable {
     let handler: ResourceManagerHandler
     private let token = Mutex<String>("")
 
-    /// - Parameter limits: tokens and scope maps of a registry.
+    /// - Parameters:
+    ///   - limits: tokens and scope maps of a registry.
+    ///   - source: where imports reach; `nil` for a server without them.
     init(
         suffix: String? = "registry.test:8443", pin: String? = World.pin,
-        limits: (tokens: Int, scopeMaps: Int) = (IdentityStore.maximumTokens, IdentityStore.maximumScopeMaps)
+        limits: (tokens: Int, scopeMaps: Int) = (IdentityStore.maximumTokens, IdentityStore.maximumScopeMaps),
+        source: (any Transport)? = nil
     ) async throws {
         self.path = FileManager.default.temporaryDirectory.path + "/outport-rm-" + UUID().uuidString
         self.folder = try DataFolder(self.path)
@@ -92,6 +97,10 @@ final class World: Sendable {
             clock: wall)
         services.webhooks = try WebhookStore(database: self.database, folder: self.folder.keysPath, clock: wall)
         services.extensions = try ClusterExtensionStore(database: self.database, folder: self.folder.keysPath, clock: wall)
+        if let source {
+            services.importer = ImageImporter(store: registries, transport: source)
+            services.imports = try ImportJobs(database: self.database, folder: self.folder.keysPath, clock: wall)
+        }
         self.services = services
         try await resources.load()
         self.handler = ResourceManagerHandler(self.services)

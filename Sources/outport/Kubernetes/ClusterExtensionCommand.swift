@@ -24,14 +24,19 @@ struct ExtensionCluster: ParsableArguments {
     @Option(name: [.customShort("g"), .long], help: "Name of resource group.")
     var resourceGroup: String
 
-    @Option(name: [.customShort("t"), .long], help: "The kind of cluster: connectedClusters.")
+    @Option(
+        name: [.customShort("t"), .long],
+        help: "The kind of cluster: connectedClusters, or managedClusters for a connected one with a record of AKS of the same name.")
     var clusterType = "connectedClusters"
 
     func path(_ session: ManagementSession) throws(ManagementError) -> String {
-        guard clusterType.lowercased() == "connectedclusters" else {
-            throw .usage("argument --cluster-type: '\(clusterType)' has no extensions here; use connectedClusters.")
+        let type: String
+        switch clusterType.lowercased() {
+        case "connectedclusters": type = ConnectedClusters.type
+        case "managedclusters": type = GroupedResources.cluster
+        default: throw .usage("argument --cluster-type: '\(clusterType)' has no extensions here; use connectedClusters or managedClusters.")
         }
-        return "\(try session.subscriptionPath())/resourceGroups/\(URLText.segment(resourceGroup))/providers/\(ConnectedClusters.type)/"
+        return "\(try session.subscriptionPath())/resourceGroups/\(URLText.segment(resourceGroup))/providers/\(type)/"
             + "\(URLText.segment(clusterName))/\(ClusterExtensions.type)"
     }
 }

@@ -7,7 +7,7 @@ import JSON
 struct FederatedCredentialCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "federated-credential", abstract: "Let pods of a connected cluster act as an identity.",
-        subcommands: [Create.self, List.self, Delete.self])
+        subcommands: [Create.self, Show.self, Update.self, List.self, Delete.self])
 
     private static let shape = ResourceShape(skeleton: [
         "id": nil, "name": nil, "type": nil, "issuer": nil, "subject": nil, "audiences": nil, "systemData": nil,
@@ -53,6 +53,49 @@ struct FederatedCredentialCommand: AsyncParsableCommand {
             if let cluster { properties["clusterId"] = .string(cluster) }
             return FederatedCredentialCommand.shape.shape(
                 try await session.client.put(try place.path(session, name), ["properties": properties]))
+        }
+    }
+
+    struct Show: ManagementCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Show whom a credential believes.",
+            discussion: "Example: outport identity federated-credential show -g mygroup --identity-name myidentity -n mycredential")
+        @Option(name: [.customShort("n"), .long], help: "The name of the credential.")
+        var name: String
+        @OptionGroup var place: Place
+        @OptionGroup var global: GlobalOptions
+        func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+            FederatedCredentialCommand.shape.shape(try await session.client.get(try place.path(session, name)))
+        }
+    }
+
+    struct Update: ManagementCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "update", abstract: "Change whom a credential believes.",
+            discussion: """
+                Example: outport identity federated-credential update -g mygroup --identity-name myidentity -n web \\
+                --subject system:serviceaccount:web:other
+                """)
+        @Option(name: [.customShort("n"), .long], help: "The name of the credential.")
+        var name: String
+        @OptionGroup var place: Place
+        @Option(help: "The issuer of the cluster's service account tokens.")
+        var issuer: String?
+        @Option(help: "The service account: system:serviceaccount:NAMESPACE:NAME.")
+        var subject: String?
+        @Option(parsing: .upToNextOption, help: "The audience that tokens are made out to.")
+        var audiences: [String] = []
+        @OptionGroup var changes: GenericUpdate
+        @OptionGroup var global: GlobalOptions
+        func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+            let path = try place.path(session, name)
+            let current = try await session.client.get(path)
+            var body: JSONValue = ["properties": current["properties"] ?? [:]]
+            if let issuer { body[path: "properties", "issuer"] = .string(issuer) }
+            if let subject { body[path: "properties", "subject"] = .string(subject) }
+            if !audiences.isEmpty { body[path: "properties", "audiences"] = .strings(audiences) }
+            try changes.apply(to: &body, of: current)
+            return FederatedCredentialCommand.shape.shape(try await session.client.put(path, body))
         }
     }
 

@@ -9,7 +9,8 @@ struct ACRCommand: AsyncParsableCommand {
         subcommands: [
             RegistryCreateCommand.self, RegistryShowCommand.self, RegistryListCommand.self, RegistryUpdateCommand.self,
             RegistryDeleteCommand.self, CheckNameCommand.self, ShowUsageCommand.self, ShowEndpointsCommand.self, CollectGarbageCommand.self,
-            ImportCommand.self, Credential.self, Repository.self, ManifestTree.self,
+            RegistryLoginCommand.self, Identity.self, Encryption.self, ImportCommand.self, Credential.self, Repository.self,
+            ManifestTree.self,
             Token.self, ScopeMap.self, ConnectedRegistry.self, Webhook.self, NetworkRule.self, Config.self,
             Replication.self, Cache.self, CredentialSet.self, CheckHealthCommand.self,
         ])
@@ -18,6 +19,18 @@ struct ACRCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "credential", abstract: "Manage login credentials of the admin user.",
             subcommands: [CredentialShowCommand.self, CredentialRenewCommand.self])
+    }
+
+    struct Identity: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "identity", abstract: "Managed identities of a registry.",
+            subcommands: [RegistryIdentityShowCommand.self, RegistryIdentityAssignCommand.self, RegistryIdentityRemoveCommand.self])
+    }
+
+    struct Encryption: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "encryption", abstract: "Whether a registry is encrypted with a key of its owner's.",
+            subcommands: [EncryptionShowCommand.self])
     }
 
     struct NetworkRule: AsyncParsableCommand {
@@ -107,8 +120,16 @@ struct ACRCommand: AsyncParsableCommand {
             subcommands: [
                 ManifestShowCommand.self, ManifestListCommand.self, ManifestDeleteCommand.self, ManifestListReferrersCommand.self,
                 ManifestShowMetadataCommand.self, ManifestListMetadataCommand.self, ManifestUpdateMetadataCommand.self,
-                ManifestListDeletedCommand.self, ManifestListDeletedTagsCommand.self, ManifestRestoreCommand.self,
+                ManifestListDeletedCommand.self, ManifestListDeletedTagsCommand.self, ManifestRestoreCommand.self, Metadata.self,
             ])
+
+        /// Names that `az` keeps for what is `…-metadata` now.
+        struct Metadata: AsyncParsableCommand {
+            static let configuration = CommandConfiguration(
+                commandName: "metadata", abstract: "Deprecated: use list-metadata, show-metadata and update-metadata.",
+                shouldDisplay: false,
+                subcommands: [MetadataListCommand.self, MetadataShowCommand.self, MetadataUpdateCommand.self])
+        }
     }
 
     struct Token: AsyncParsableCommand {

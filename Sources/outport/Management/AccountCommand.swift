@@ -15,7 +15,7 @@ struct AccountCommand: AsyncParsableCommand {
         commandName: "account", abstract: "Show and choose subscriptions.",
         subcommands: [
             AccountShowCommand.self, AccountListCommand.self, AccountSetCommand.self, AccountListLocationsCommand.self,
-            AccountGetAccessTokenCommand.self, AccountTenantCommand.self, AccountSubscriptionCommand.self,
+            AccountGetAccessTokenCommand.self, AccountClearCommand.self, AccountTenantCommand.self, AccountSubscriptionCommand.self,
             AccountProfileCommand.self,
         ])
 }
@@ -118,5 +118,21 @@ struct AccountSetCommand: ManagementCommand {
         profile.defaultSubscription = try profile.subscription(wanted).id
         try store.save(profile)
         return nil
+    }
+}
+
+/// `outport account clear`
+struct AccountClearCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "clear", abstract: "Clear all subscriptions from the local cache: forget the sign-in.",
+        discussion: "Example: outport account clear")
+
+    @OptionGroup var global: GlobalOptions
+
+    func run() async throws {
+        let console = StandardConsole()
+        try await AccountListCommand.report(to: console) { () async throws(ManagementError) in
+            try ProfileStore.chosen(global.profile, environment: ProcessInfo.processInfo.environment).remove()
+        }
     }
 }

@@ -9,6 +9,9 @@ struct AccountListLocationsCommand: ManagementCommand {
         commandName: "list-locations", abstract: "List supported regions for the current subscription.",
         discussion: "Example: outport account list-locations -o table")
 
+    @Option(defaultAsFlag: ThreeState.yes, parsing: .next, help: "Whether to include extended locations, of which there are none.")
+    var includeExtendedLocations: ThreeState?
+
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -19,16 +22,50 @@ struct AccountListLocationsCommand: ManagementCommand {
 /// `outport account get-access-token`
 struct AccountGetAccessTokenCommand: ManagementCommand {
     static let configuration = CommandConfiguration(
-        commandName: "get-access-token", abstract: "Get a token for the server's resource manager.",
+        commandName: "get-access-token", abstract: "Get a token for the server's resource manager, or for something else.",
         discussion: "Example: outport account get-access-token --query accessToken -o tsv")
+
+    enum Kind: String, Choice {
+        case arm
+        case directory = "ms-graph"
+    }
+
+    @Option(name: [.customShort("n"), .customShort("s"), .long], help: "Name or ID of subscription.")
+    var name: String?
+
+    @Option(help: "What the token is for, such as https://containerregistry.azure.net.")
+    var resource: String?
+
+    @Option(parsing: .upToNextOption, help: "The same as a scope, such as https://containerregistry.azure.net/.default.")
+    var scope: [String] = []
+
+    @Option(help: "The same by a known name: arm or ms-graph.")
+    var resourceType: Kind?
+
+    @Option(name: [.customShort("t"), .long], help: "Tenant ID for which the token is acquired.")
+    var tenant: String?
 
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        let token = try await session.client.accessToken()
+        guard [resource == nil, scope.isEmpty, resourceType == nil].count(where: { !$0 }) <= 1 else {
+            throw .usage("Give one of --resource, --scope and --resource-type.")
+        }
+        if let tenant, !session.profile.tenantID.isEmpty, tenant.lowercased() != session.profile.tenantID.lowercased() {
+            throw ManagementError("This sign-in is for the tenant '\(session.profile.tenantID)'.", advice: "Leave --tenant out.")
+        }
+        let subscription = if let name { try session.profile.subscription(name).id } else { session.subscription?.id }
+        let token: Profile.AccessToken
+        if let resource = resource ?? scope.first {
+            token = try await session.accessToken(for: resource)
+        } else if resourceType == .directory {
+            token = try await session.directory().accessToken()
+        } else {
+            token = try await session.client.accessToken()
+        }
         return [
             "accessToken": .string(token.value), "expires_on": .integer(token.expires),
-            "expiresOn": .string(UTCTime.text(ofSeconds: token.expires)), "subscription": .string(orNull: session.subscription?.id),
+            "expiresOn": .string(UTCTime.text(ofSeconds: token.expires)), "subscription": .string(orNull: subscription),
             "tenant": .string(session.profile.tenantID), "tokenType": "Bearer",
         ]
     }

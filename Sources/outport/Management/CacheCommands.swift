@@ -32,6 +32,10 @@ private enum CacheShape {
         ], "creationDate": nil, "provisioningState": nil,
     ])
 
+    static func identity(_ id: String) -> JSONValue {
+        ["type": "UserAssigned", "userAssignedIdentities": .object([id: [:]])]
+    }
+
     static let question = "Are you sure you want to perform this operation?"
 
     /// The id of a credential set, made of the registry's own.
@@ -61,19 +65,21 @@ struct CacheCreateCommand: ManagementCommand {
     @Option(name: [.customShort("c"), .long], help: "The name of the credential set.")
     var credSet: String?
 
+    @Option(help: "Resource id of an identity to sign in to the source with. No source believes those of this server: it refuses.")
+    var identity: String?
+
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         var set = JSONValue.null
         if let credSet { set = try await CacheShape.set(credSet, of: rule.registry, session) }
-        return CacheShape.rule.shape(
-            try await session.client.put(
-                try await rule.path("cacheRules", session),
-                [
-                    "properties": [
-                        "sourceRepository": .string(sourceRepo), "targetRepository": .string(targetRepo), "credentialSetResourceId": set,
-                    ]
-                ]))
+        var body: JSONValue = [
+            "properties": [
+                "sourceRepository": .string(sourceRepo), "targetRepository": .string(targetRepo), "credentialSetResourceId": set,
+            ]
+        ]
+        if let identity { body["identity"] = CacheShape.identity(identity) }
+        return CacheShape.rule.shape(try await session.client.put(try await rule.path("cacheRules", session), body))
     }
 }
 
@@ -114,18 +120,29 @@ struct CacheUpdateCommand: ManagementCommand {
     @Flag(help: "Remove the credential set from the cache rule.")
     var removeCredSet = false
 
+    @Option(help: "Resource id of an identity to sign in to the source with. No source believes those of this server: it refuses.")
+    var identity: String?
+
+    @OptionGroup var changes: GenericUpdate
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
-        guard (credSet != nil) != removeCredSet else { throw ValidationError("Give either --cred-set or --remove-cred-set.") }
+        guard credSet == nil || !removeCredSet else { throw ValidationError("Give either --cred-set or --remove-cred-set.") }
+        guard credSet != nil || removeCredSet || identity != nil || !changes.isEmpty else {
+            throw ValidationError("Nothing is to be changed: give --cred-set or --remove-cred-set.")
+        }
     }
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        var set = JSONValue.null
-        if let credSet { set = try await CacheShape.set(credSet, of: rule.registry, session) }
-        return CacheShape.rule.shape(
-            try await session.client.patch(
-                try await rule.path("cacheRules", session), ["properties": ["credentialSetResourceId": set]]))
+        let path = try await rule.path("cacheRules", session)
+        var body: JSONValue = [:]
+        if let credSet {
+            body[path: "properties", "credentialSetResourceId"] = try await CacheShape.set(credSet, of: rule.registry, session)
+        }
+        if removeCredSet { body["properties"] = ["credentialSetResourceId": nil] }
+        if let identity { body["identity"] = CacheShape.identity(identity) }
+        try await changes.apply(to: &body, in: path, session)
+        return CacheShape.rule.shape(try await session.client.patch(path, body))
     }
 }
 
@@ -229,8 +246,10 @@ struct CredentialSetUpdateCommand: ManagementCommand {
 
     @OptionGroup var global: GlobalOptions
 
+    @OptionGroup var changes: GenericUpdate
+
     func validate() throws {
-        guard usernameId != nil || passwordId != nil else {
+        guard usernameId != nil || passwordId != nil || !changes.isEmpty else {
             throw ValidationError("You must update either the username secret ID, password secret ID, or both.")
         }
     }
@@ -244,8 +263,9 @@ struct CredentialSetUpdateCommand: ManagementCommand {
         ]
         if let usernameId { credential["usernameSecretIdentifier"] = .string(usernameId) }
         if let passwordId { credential["passwordSecretIdentifier"] = .string(passwordId) }
-        return CacheShape.set.shape(
-            try await session.client.patch(path, ["properties": ["authCredentials": .array([credential])]]))
+        var body: JSONValue = ["properties": ["authCredentials": .array([credential])]]
+        try await changes.apply(to: &body, in: path, session)
+        return CacheShape.set.shape(try await session.client.patch(path, body))
     }
 }
 

@@ -22,6 +22,20 @@ struct GroupedName: ParsableArguments {
     }
 }
 
+/// `-n` of an identity, which newer versions of `az` also write `--resource-name`.
+struct IdentityName: ParsableArguments {
+    @Option(name: [.customShort("n"), .long, .customLong("resource-name")], help: "The name of the identity.")
+    var name: String
+
+    @Option(name: [.customShort("g"), .long], help: "Name of resource group.")
+    var resourceGroup: String
+
+    func path(_ session: ManagementSession) throws(ManagementError) -> String {
+        "\(try session.subscriptionPath())/resourceGroups/\(URLText.segment(resourceGroup))/providers/\(GroupedResources.identity)/"
+            + URLText.segment(name)
+    }
+}
+
 /// Requests that identities and clusters share.
 enum GroupedResources {
     static let identity = "Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -55,17 +69,19 @@ struct IdentityCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "create", abstract: "Create an identity in a group.",
             discussion: "Example: outport identity create -n puller -g mygroup")
-        @OptionGroup var place: GroupedName
+        @OptionGroup var place: IdentityName
         @Option(name: [.customShort("l"), .long], help: "Location. The group's by default.")
         var location: String?
         @Option(parsing: .upToNextOption, help: "Space-separated tags: key[=value] [key[=value] ...].")
         var tags: [String] = []
+        @Option(help: "The region an identity may be used in. The server is in one: only None is taken.")
+        var isolationScope: String?
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
             let location = try await GroupedResources.location(location, place.resourceGroup, session)
-            return GroupedResources.identityShape.shape(
-                try await session.client.put(
-                    try place.path(GroupedResources.identity, session), ["location": .string(location), "tags": ResourceText.tags(tags)]))
+            var body: JSONValue = ["location": .string(location), "tags": ResourceText.tags(tags)]
+            if let isolationScope { body[path: "properties", "isolationScope"] = .string(isolationScope) }
+            return GroupedResources.identityShape.shape(try await session.client.put(try place.path(session), body))
         }
     }
 
@@ -73,10 +89,10 @@ struct IdentityCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "show", abstract: "Get the identity.",
             discussion: "Example: outport identity show -n myidentity -g mygroup")
-        @OptionGroup var place: GroupedName
+        @OptionGroup var place: IdentityName
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-            GroupedResources.identityShape.shape(try await session.client.get(try place.path(GroupedResources.identity, session)))
+            GroupedResources.identityShape.shape(try await session.client.get(try place.path(session)))
         }
     }
 
@@ -95,10 +111,10 @@ struct IdentityCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "delete", abstract: "Delete an identity with its roles.",
             discussion: "Example: outport identity delete -n myidentity -g mygroup")
-        @OptionGroup var place: GroupedName
+        @OptionGroup var place: IdentityName
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-            try await session.client.delete(try place.path(GroupedResources.identity, session))
+            try await session.client.delete(try place.path(session))
             return nil
         }
     }
@@ -153,6 +169,15 @@ struct AKSCommand: AsyncParsableCommand {
         var assignKubeletIdentity: String?
         @Flag(help: "Accepted; no machines are made.")
         var generateSshKeys = false
+        @Flag(help: "Accepted; no machines are made.")
+        var noSshKey = false
+        @Option(name: [.customShort("c"), .long], help: "Accepted; no machines are made, and the record says what is there.")
+        var nodeCount: Int?
+        @Option(parsing: .upToNextOption, help: "Space-separated tags: key[=value] [key[=value] ...].")
+        var tags: [String] = []
+        @Flag(help: "Do not wait; the record is there at once.")
+        var noWait = false
+        @OptionGroup var consent: YesOption
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
             let location = try await GroupedResources.location(location, place.resourceGroup, session)
@@ -160,6 +185,7 @@ struct AKSCommand: AsyncParsableCommand {
                 "location": .string(location), "identity": ["type": "SystemAssigned"],
                 "properties": ["dnsPrefix": .string(place.name), "agentPoolProfiles": []],
             ]
+            if !tags.isEmpty { body["tags"] = ResourceText.tags(tags) }
             if let assignKubeletIdentity {
                 body[path: "properties", "identityProfile", "kubeletidentity", "resourceId"] = .string(assignKubeletIdentity)
             }
@@ -200,10 +226,19 @@ struct AKSCommand: AsyncParsableCommand {
         var attachAcr: String?
         @Option(help: "Name or resource ID of the registry that the nodes may no longer pull from.")
         var detachAcr: String?
+        @Option(parsing: .upToNextOption, help: "Space-separated tags: key[=value] [key[=value] ...]. Use \"\" to clear existing tags.")
+        var tags: [String] = []
+        @Flag(help: "Do not wait; it is done at once.")
+        var noWait = false
+        @OptionGroup var consent: YesOption
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-            guard attachAcr != nil || detachAcr != nil else { throw .usage("Please specify --attach-acr or --detach-acr.") }
-            let cluster = try await session.client.get(try place.path(GroupedResources.cluster, session))
+            guard attachAcr != nil || detachAcr != nil || !tags.isEmpty else {
+                throw .usage("Please specify --attach-acr, --detach-acr or --tags.")
+            }
+            let path = try place.path(GroupedResources.cluster, session)
+            var cluster = try await session.client.get(path)
+            if !tags.isEmpty { cluster = try await session.client.patch(path, ["tags": ResourceText.tags(tags)]) }
             if let attachAcr { try await AKSCommand.attach(attachAcr, cluster, session) }
             if let detachAcr { try await AKSCommand.detach(detachAcr, cluster, session) }
             return GroupedResources.clusterShape.shape(cluster)
@@ -215,24 +250,36 @@ struct AKSCommand: AsyncParsableCommand {
             commandName: "delete", abstract: "Delete the record of a cluster with its identities and their roles.",
             discussion: "Example: outport aks delete -n mycluster -g mygroup --yes")
         @OptionGroup var place: GroupedName
+        @Flag(help: "Do not wait for the long-running operation to finish.")
+        var noWait = false
         @OptionGroup var consent: YesOption
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
             try session.confirm("Are you sure you want to perform this operation?", consent)
-            try await session.client.delete(try place.path(GroupedResources.cluster, session))
+            try await session.client.delete(try place.path(GroupedResources.cluster, session), wait: !noWait)
             return nil
         }
     }
 
     struct GetCredentials: ManagementCommand {
         static let configuration = CommandConfiguration(
-            commandName: "get-credentials", abstract: "Write the recorded kubeconfig of a cluster to a file.",
-            discussion: "Example: outport aks get-credentials -n mycluster -g mygroup -f kubeconfig")
+            commandName: "get-credentials", abstract: "Get the recorded kubeconfig of a cluster, and merge it into one's own.",
+            discussion: """
+                Without -f it is merged into $KUBECONFIG or ~/.kube/config, and becomes the current context.
+
+                Example: outport aks get-credentials -n mycluster -g mygroup --overwrite-existing
+                """)
         @OptionGroup var place: GroupedName
         @Flag(name: [.customShort("a"), .long], help: "Get those of an administrator.")
         var admin = false
-        @Option(name: [.customShort("f"), .long], help: "Where to write it; - for standard output.")
-        var file: String
+        @Option(name: [.customShort("f"), .long], help: "The kubeconfig to merge into; - for standard output.")
+        var file: String?
+        @Flag(help: "Overwrite any existing cluster entry with the same name.")
+        var overwriteExisting = false
+        @Option(help: "If specified, overwrite the default context name.")
+        var context: String?
+        @Flag(help: "Accepted; a cluster has the address that its agent reported.")
+        var publicFqdn = false
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
             let operation = admin ? "listClusterAdminCredential" : "listClusterUserCredential"
@@ -240,16 +287,17 @@ struct AKSCommand: AsyncParsableCommand {
             guard let text = answer?["kubeconfigs"]?[0]?["value"]?.stringValue, let content = Data(base64Encoded: text) else {
                 throw ManagementError("The server gave no kubeconfig.")
             }
+            let added = String(decoding: content, as: UTF8.self)
             guard file != "-" else {
-                session.console.write(String(decoding: content, as: UTF8.self))
+                session.console.write(added)
                 return nil
             }
-            // Made for the owner alone before anything is in it.
-            guard !FileManager.default.fileExists(atPath: file),
-                FileManager.default.createFile(atPath: file, contents: content, attributes: [.posixPermissions: 0o600])
-            else {
-                throw ManagementError("'\(file)' is there already or cannot be written.", advice: "Name another file with -f.")
-            }
+            let environment = ProcessInfo.processInfo.environment
+            // The first of several, as kubectl writes to it.
+            let own = environment["KUBECONFIG"]?.split(separator: ":").first.map(String.init)
+            let path = file ?? own ?? "\(environment["HOME"] ?? ".")/.kube/config"
+            let name = try KubeconfigFile(path: path).merge(added, context: context, overwrites: overwriteExisting)
+            session.warn("Merged \"\(name)\" as current context in \(path)")
             return nil
         }
     }

@@ -51,6 +51,31 @@ enum ConnectedRegistries {
     static func name(_ item: JSONValue) -> String { item["name"]?.stringValue ?? "" }
 }
 
+extension ConnectedRegistries {
+    /// Whether it signs in at its parent with an identity instead of a sync token.
+    static func hasIdentity(_ item: JSONValue) -> Bool {
+        property(item, "parent", "syncProperties", "authType")?.stringValue == SyncAuthentication.identity.rawValue
+    }
+}
+
+/// `--auth-type`
+enum SyncAuthentication: String, Choice {
+    case token = "SyncToken"
+    case identity = "ManagedIdentity"
+
+    func check(_ identity: String?) throws(ManagementError) {
+        switch (self, identity.map { !$0.allSatisfy(\.isWhitespace) }) {
+        case (.identity, true?), (.token, nil): return
+        case (.identity, _):
+            throw .usage(
+                "argument error: --identity <user-assigned-managed-identity-resource-id> is required when --auth-type ManagedIdentity.")
+        case (.token, _): throw .usage("argument error: --identity is only applicable with --auth-type ManagedIdentity.")
+        }
+    }
+
+    static func identity(_ id: String) -> JSONValue { ["type": "UserAssigned", "userAssignedIdentities": .object([id: [:]])] }
+}
+
 /// `-r` and `-n` of a connected registry.
 struct ConnectedRegistryName: ParsableArguments {
     @Option(name: [.customShort("n"), .long], help: "Name for the connected registry: 5 to 40 characters.")

@@ -123,10 +123,19 @@ struct ConnectedRegistryDeleteCommand: ManagementCommand {
         let registryName = connectedRegistry.registry.registry
         let (registry, path) = try await connectedRegistry.path(session)
         let item = try await session.client.get(path)
+        let hasToken = !ConnectedRegistries.hasIdentity(item)
         try session.confirm(
-            "Are you sure you want to delete the connected registry '\(name)' in '\(registryName)'\(cleanup ? "" : " without cleanup flag enabled")?",
+            "Are you sure you want to delete the connected registry '\(name)' in '\(registryName)'\(cleanup || !hasToken ? "" : " without cleanup flag enabled")?",
             consent)
         try await session.client.delete(path)
+        guard hasToken else {
+            if cleanup {
+                session.warn(
+                    "'--cleanup' has no effect for connected registry '\(name)' using ManagedIdentity authentication. The managed identity "
+                        + "and role assignments are retained.")
+            }
+            return nil
+        }
         let tokenPath = try ConnectedRegistries.path(
             ConnectedRegistries.property(item, "parent", "syncProperties", "tokenId"), "tokens")
         let token = try await session.client.get(tokenPath)

@@ -58,12 +58,24 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
     @Option(help: "When garbage is collected, as a cron expression in UTC.")
     var gcSchedule = "0 0 * * *"
 
+    @Option(help: "How it signs in at its parent.")
+    var authType: SyncAuthentication = .token
+
+    @Option(help: "Resource id of the user-assigned identity, with --auth-type ManagedIdentity.")
+    var identity: String?
+
     @OptionGroup var traffic: TrafficOptions
     @OptionGroup var consent: YesOption
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        if (syncToken == nil) == repository.isEmpty {
+        try authType.check(identity)
+        if authType == .identity {
+            guard syncToken == nil, repository.isEmpty else {
+                throw .usage("argument error: --sync-token and --repository are not applicable when --auth-type ManagedIdentity.")
+            }
+            guard parent == nil else { throw .usage("argument error: --parent is not applicable when --auth-type ManagedIdentity.") }
+        } else if (syncToken == nil) == repository.isEmpty {
             throw ManagementError("argument error: either --sync-token or --repository must be provided, but not both.")
         }
         let name = connectedRegistry.name
@@ -73,24 +85,25 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
         let (registry, registryBody) = try await session.registry(connectedRegistry.registry)
         try await enableDataEndpoint(registry, registryBody, session)
         let parentID = try await prepareAncestors(registry, session)
-        let tokenID =
-            if let syncToken {
-                ManagementSession.childID(registryBody, registry, "tokens", syncToken)
-            } else {
-                try await makeSyncToken(registry, session)
-            }
+        let tokenID: String?
+        if authType == .identity {
+            tokenID = nil
+        } else if let syncToken {
+            tokenID = ManagementSession.childID(registryBody, registry, "tokens", syncToken)
+        } else {
+            tokenID = try await makeSyncToken(registry, session)
+        }
         let created = try await session.client.put(
             "\(registry)/connectedRegistries/\(URLText.segment(name))", body(registry, registryBody, tokenID, parentID))
         return ResourceShape.connectedRegistry.shape(created)
     }
 
-    private func body(_ registry: String, _ registryBody: JSONValue, _ tokenID: String, _ parentID: String?) -> JSONValue {
+    private func body(_ registry: String, _ registryBody: JSONValue, _ tokenID: String?, _ parentID: String?) -> JSONValue {
         var properties: JSONValue = [
             "mode": .string(mode.rawValue.lowercased()),
             "parent": [
                 "syncProperties": [
-                    "tokenId": .string(tokenID), "schedule": .string(syncSchedule), "messageTtl": .string(syncMessageTtl),
-                    "authType": "SyncToken",
+                    "schedule": .string(syncSchedule), "messageTtl": .string(syncMessageTtl), "authType": .string(authType.rawValue),
                 ]
             ],
             "logging": [
@@ -98,6 +111,7 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
             ],
             "garbageCollection": ["enabled": .bool(gcEnabled?.value ?? true), "schedule": .string(gcSchedule)],
         ]
+        if let tokenID { properties[path: "parent", "syncProperties", "tokenId"] = .string(tokenID) }
         if let parentID { properties[path: "parent", "id"] = .string(parentID) }
         if let syncWindow { properties[path: "parent", "syncProperties", "syncWindow"] = .string(syncWindow) }
         if !clientTokens.isEmpty {
@@ -106,7 +120,9 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
         }
         if !notifications.isEmpty { properties["notificationsList"] = .strings(Set(notifications).sorted()) }
         traffic.add(to: &properties)
-        return ["properties": properties]
+        var body: JSONValue = ["properties": properties]
+        if let identity { body["identity"] = SyncAuthentication.identity(identity) }
+        return body
     }
 
     /// A connected registry speaks to the data endpoint only, so that must be on.
@@ -134,6 +150,11 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
             throw ManagementError("The parent connected registry '\(parent)' could not be found.")
         }
         let tree = ConnectedRegistryTree(try await session.client.list(collection))
+        guard !ConnectedRegistries.hasIdentity(found) else {
+            throw .usage(
+                "A connected registry using ManagedIdentity authentication cannot have children.",
+                advice: "Choose a SyncToken parent with --parent or omit --parent.")
+        }
         let parentMode = ConnectedRegistries.mode(found)
         guard parentMode == .readWrite || parentMode == mode else {
             throw ManagementError(

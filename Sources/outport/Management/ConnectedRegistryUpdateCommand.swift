@@ -45,6 +45,12 @@ struct ConnectedRegistryUpdateCommand: ManagementCommand {
     @Option(help: "When garbage is collected, as a cron expression in UTC.")
     var gcSchedule: String?
 
+    @Option(help: "How it signs in at its parent. One that is Offline may change from SyncToken to ManagedIdentity.")
+    var authType: SyncAuthentication?
+
+    @Option(help: "Resource id of the user-assigned identity, with --auth-type ManagedIdentity.")
+    var identity: String?
+
     @OptionGroup var traffic: TrafficOptions
     @OptionGroup var global: GlobalOptions
 
@@ -55,6 +61,7 @@ struct ConnectedRegistryUpdateCommand: ManagementCommand {
         let path = "\(registry)/connectedRegistries/\(URLText.segment(connectedRegistry.name))"
         let current = try await session.client.get(path)
 
+        try checkIdentity(of: current)
         var properties: JSONValue = ["syncProperties": [:], "logging": [:], "garbageCollection": [:]]
         func set(_ value: JSONValue?, _ group: String, _ key: String) {
             if let value { properties[path: group, key] = value }
@@ -79,7 +86,30 @@ struct ConnectedRegistryUpdateCommand: ManagementCommand {
             properties["notificationsList"] = .strings(list)
         }
         traffic.add(to: &properties)
-        return ResourceShape.connectedRegistry.shape(try await session.client.patch(path, ["properties": properties]))
+        var body: JSONValue = ["properties": properties]
+        if let identity {
+            body[path: "properties", "syncProperties", "authType"] = .string(SyncAuthentication.identity.rawValue)
+            body["identity"] = SyncAuthentication.identity(identity)
+        }
+        return ResourceShape.connectedRegistry.shape(try await session.client.patch(path, body))
+    }
+
+    /// There is one way to change: from a sync token to an identity, while it is away.
+    private func checkIdentity(of current: JSONValue) throws(ManagementError) {
+        guard authType != nil || identity != nil else { return }
+        guard let authType else { throw .usage("argument error: --auth-type is required when --identity is provided during update.") }
+        guard authType == .identity else { throw .usage("argument error: only migration to --auth-type ManagedIdentity is supported.") }
+        try authType.check(identity)
+        guard !ConnectedRegistries.hasIdentity(current) else {
+            throw .usage(
+                "Connected registry is already using 'ManagedIdentity' authentication. Same-mode credential rotation is not supported.")
+        }
+        let state = ConnectedRegistries.property(current, "connectionState")?.stringValue ?? ""
+        guard state == "Offline" else {
+            throw .usage(
+                "Connected registry must be in 'Offline' state to migrate authentication mode. Current state is '\(state)'.",
+                advice: "Deactivate it first with 'outport acr connected-registry deactivate' and wait until it is Offline.")
+        }
     }
 
     private static func list(_ item: JSONValue, _ key: String) -> [String] {

@@ -83,6 +83,17 @@ struct DirectoryLookup: Sendable {
         return (Self.id(stub), type)
     }
 
+    /// Objects of a kind that whoever is signed in owns.
+    func owned(_ kind: String) async throws(ManagementError) -> [JSONValue] {
+        let own = try await client.get("/v1.0/me")["id"]?.stringValue
+        var found: [JSONValue] = []
+        for object in try await list(kind, []) {
+            let owners = try await client.list("/v1.0/\(kind)/\(Self.id(object))/owners")
+            if owners.contains(where: { $0["id"]?.stringValue == own }) { found.append(object) }
+        }
+        return found
+    }
+
     func objects(_ ids: [String]) async throws(ManagementError) -> [JSONValue] {
         try await client.post(
             "/v1.0/directoryObjects/getByIds",

@@ -40,6 +40,14 @@ enum ConnectedRegistrySettings {
     ) async throws(ManagementError) -> JSONValue {
         let (registry, path) = try await name.path(session)
         let item = try await session.client.get(path)
+        if ConnectedRegistries.hasIdentity(item) {
+            guard slot == nil else {
+                throw .usage(
+                    "argument error: --generate-password is not applicable for a connected registry configured with ManagedIdentity "
+                        + "authentication.")
+            }
+            return try self.identitySettings(of: item, name.name)
+        }
         guard let tokenID = ConnectedRegistries.property(item, "parent", "syncProperties", "tokenId")?.stringValue,
             let tokenName = tokenID.split(separator: "/").last.map(String.init)
         else {
@@ -65,6 +73,29 @@ enum ConnectedRegistrySettings {
             session.warn("Please store your generated credentials safely.")
         }
         return string.settings
+    }
+
+    /// Those of one that signs in with an identity. Its parent is the registry itself.
+    private static func identitySettings(of item: JSONValue, _ name: String) throws(ManagementError) -> JSONValue {
+        guard let (id, identity) = item[path: "identity", "userAssignedIdentities"]?.objectValue?.first,
+            let clientID = identity["clientId"]?.stringValue
+        else {
+            throw ManagementError("Connected registry '\(name)' is in ManagedIdentity mode but no user-assigned identity is attached.")
+        }
+        let endpoint = ConnectedRegistries.property(item, "parent", "syncProperties", "gatewayEndpoint")?.stringValue
+        let string = ConnectionStringText(
+            connectedRegistry: name, syncToken: "", password: "", gatewayEndpoint: endpoint ?? ConnectionStringText.gatewayPlaceholder,
+            gatewayProtocol: .https)
+        var settings = string.settings
+        settings["ACR_REGISTRY_CONNECTION_STRING"] = .string(
+            "ConnectedRegistryName=\(name);ManagedIdentityClientId=\(clientID);ParentGatewayEndpoint=\(string.gatewayEndpoint);"
+                + "ParentEndpointProtocol=https")
+        settings["ACR_MANAGED_IDENTITY_RESOURCE_ID"] = .string(id)
+        if case .object(var members) = settings {
+            (members["SYNC_TOKEN_USER"], members["SYNC_TOKEN_PASSWORD"]) = (nil, nil)
+            settings = .object(members)
+        }
+        return settings
     }
 
     /// The password of a slot. The server may list those of other slots as well, without their values.

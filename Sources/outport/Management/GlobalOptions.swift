@@ -48,6 +48,22 @@ struct RegistryOption: ParsableArguments {
     @OptionGroup var group: GroupOption
 }
 
+/// `-r` for the registry whose policy is meant, which may also be written `-n`.
+struct PolicyRegistry: ParsableArguments {
+    @Option(
+        name: [.customShort("r"), .customShort("n"), .customLong("registry"), .customLong("name")],
+        help: "The name of the container registry.")
+    var registry: String
+
+    @OptionGroup var group: GroupOption
+
+    var option: RegistryOption {
+        var option = RegistryOption()
+        (option.registry, option.group) = (registry, group)
+        return option
+    }
+}
+
 /// `-y`.
 struct YesOption: ParsableArguments {
     @Flag(name: [.customShort("y"), .long], help: "Do not prompt for confirmation.")

@@ -8,7 +8,8 @@ struct GroupCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "group", abstract: "Manage resource groups.",
         subcommands: [
-            GroupCreateCommand.self, GroupListCommand.self, GroupShowCommand.self, GroupExistsCommand.self, GroupDeleteCommand.self,
+            GroupCreateCommand.self, GroupListCommand.self, GroupShowCommand.self, GroupExistsCommand.self, GroupUpdateCommand.self,
+            GroupDeleteCommand.self,
         ])
 }
 
@@ -128,5 +129,31 @@ struct GroupDeleteCommand: ManagementCommand {
         try session.confirm("Are you sure you want to perform this operation?", consent)
         try await session.client.delete(try session.groupPath(group.name), wait: !noWait)
         return nil
+    }
+}
+
+struct GroupUpdateCommand: ManagementCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "update", abstract: "Update a resource group.", discussion: "Example: outport group update -n mygroup --tags team=edge"
+    )
+
+    @OptionGroup var group: GroupName
+
+    @Option(parsing: .upToNextOption, help: "Space-separated tags: key[=value] [key[=value] ...]. Use \"\" to clear existing tags.")
+    var tags: [String] = []
+
+    @OptionGroup var changes: GenericUpdate
+    @OptionGroup var global: GlobalOptions
+
+    func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        let path = try session.groupPath(group.name)
+        let current = try await session.client.get(path)
+        // Groups are replaced whole, as `az` does it.
+        var body: JSONValue = ["location": current["location"] ?? .null, "tags": current["tags"] ?? [:]]
+        if let managedBy = current["managedBy"], !managedBy.isNull { body["managedBy"] = managedBy }
+        if !tags.isEmpty { body["tags"] = ResourceText.tags(tags) }
+        try changes.apply(to: &body, of: current, isFlat: true)
+        if let left = body["tags"]?.objectValue { body["tags"] = .object(left.filter { !$0.value.isNull }) }
+        return ResourceShape.group(try await session.client.put(path, body))
     }
 }

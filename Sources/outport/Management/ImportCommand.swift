@@ -35,6 +35,9 @@ struct ImportCommand: ManagementCommand {
     @Flag(help: "Overwrite the existing tag of the image to be imported.")
     var force = false
 
+    @Flag(help: "Do not wait for the long-running operation to finish.")
+    var noWait = false
+
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -66,6 +69,10 @@ struct ImportCommand: ManagementCommand {
         body[path: "targetTags"] = .strings(targets)
         if !repository.isEmpty { body[path: "untaggedTargetRepositories"] = .strings(repository) }
         let path = try await session.registryPath(registry.name, registry.group) + "/importImage"
+        if noWait {
+            try await session.client.start(path, body)
+            return nil
+        }
         let bar = ProgressBar(console: session.console)
         defer { bar.end() }
         try await session.client.post(path, body) { bar.show($0[path: "properties"] ?? .null) }

@@ -105,6 +105,9 @@ actor ManagementClient {
         try await operate(.post, path, body, progress: progress)
     }
 
+    /// Starts an action and leaves it.
+    func start(_ path: String, _ body: JSONValue?) async throws(ManagementError) { _ = try await send(.post, url(path), body) }
+
     /// Deletes, and waits until that is done unless told otherwise.
     func delete(_ path: String, query: [(String, String)] = [], wait: Bool = true) async throws(ManagementError) {
         if wait {

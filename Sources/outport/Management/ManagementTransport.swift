@@ -9,6 +9,7 @@ struct ManagementRequest: Sendable {
         case patch = "PATCH"
         case delete = "DELETE"
         case head = "HEAD"
+        case options = "OPTIONS"
     }
 
     var method: Method

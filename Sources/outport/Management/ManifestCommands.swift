@@ -3,33 +3,82 @@
 import ArgumentParser
 import JSON
 
-/// `-r` and `-n REPOSITORY:TAG`.
-struct ManifestName: ParsableArguments {
-    @OptionGroup var registry: RegistryOption
+/// `-r` and `-n`, or both in one: `REGISTRY.SUFFIX/REPOSITORY:TAG`.
+struct ManifestPlace: ParsableArguments {
+    @Argument(help: "The whole name: LOGIN_SERVER/REPOSITORY, with :TAG or @DIGEST where one is meant; in place of -r and -n.")
+    var id: [String] = []
 
-    @Option(name: [.customShort("n"), .long], help: "The name of the artifact: REPOSITORY:TAG or REPOSITORY@DIGEST.")
-    var name: String
+    @Option(name: [.customShort("r"), .long], help: "The name of the container registry.")
+    var registry: String?
+
+    @OptionGroup var group: GroupOption
 
     @OptionGroup var credentials: RegistryCredentialOptions
 
+    /// The registry and the name in it.
+    ///
+    /// - Parameter example: how the name in the registry is written.
+    func resolve(_ session: ManagementSession, _ name: String?, example: String) async throws(ManagementError) -> (
+        registry: RegistryOption, name: String
+    ) {
+        var option = RegistryOption()
+        option.group = group
+        switch (id.count, registry, name) {
+        case (0, let registry?, let name?):
+            option.registry = registry
+            return (option, name)
+        case (1, nil, nil):
+            guard let slash = id[0].firstIndex(of: "/"), slash != id[0].startIndex, id[0][slash...].count > 1 else {
+                throw .usage("'\(id[0])' is no whole name: write LOGIN_SERVER/\(example).")
+            }
+            let server = id[0][..<slash].lowercased()
+            let found = try await session.client.list("\(try session.subscriptionPath())/providers/Microsoft.ContainerRegistry/registries")
+                .first { $0[path: "properties", "loginServer"]?.stringValue?.lowercased() == server }
+            guard let registry = found?["name"]?.stringValue else {
+                throw ManagementError(
+                    "No registry of this subscription has the login server '\(server)'.",
+                    advice: "Run 'outport acr list -o table' to see those there are.")
+            }
+            option.registry = registry
+            return (option, String(id[0][id[0].index(after: slash)...]))
+        default: throw .usage("You must provide either a whole name, LOGIN_SERVER/\(example), or both -r REGISTRY and -n \(example).")
+        }
+    }
+}
+
+/// An artifact: `-r` and `-n REPOSITORY:TAG`, or its whole name.
+struct ManifestName: ParsableArguments {
+    @OptionGroup var place: ManifestPlace
+
+    @Option(name: [.customShort("n"), .long], help: "The name of the artifact: REPOSITORY:TAG or REPOSITORY@DIGEST.")
+    var name: String?
+
     /// A session with these actions on the artifact's repository.
     func open(_ session: ManagementSession, _ actions: String) async throws(ManagementError) -> (data: RegistryData, name: ImageName) {
+        let (registry, name) = try await place.resolve(session, name, example: "REPOSITORY:TAG")
         let image = try ImageName(name)
         return (
             try await RegistryData.open(
-                session, registry.registry, registry.group, credentials, scope: "repository:\(image.repository):\(actions)"), image
+                session, registry.registry, registry.group, place.credentials, scope: "repository:\(image.repository):\(actions)"), image
         )
     }
 }
 
-/// `-r` and `-n REPOSITORY`.
+/// A repository: `-r` and `-n REPOSITORY`, or its whole name.
 struct ManifestRepository: ParsableArguments {
-    @OptionGroup var registry: RegistryOption
+    @OptionGroup var place: ManifestPlace
 
     @Option(name: [.customShort("n"), .long], help: "The name of the repository.")
-    var name: String
+    var name: String?
 
-    @OptionGroup var credentials: RegistryCredentialOptions
+    /// A session with these actions on the repository.
+    func open(_ session: ManagementSession, _ actions: String) async throws(ManagementError) -> (data: RegistryData, name: String) {
+        let (registry, name) = try await place.resolve(session, name, example: "REPOSITORY")
+        return (
+            try await RegistryData.open(
+                session, registry.registry, registry.group, place.credentials, scope: "repository:\(name):\(actions)"), name
+        )
+    }
 }
 
 private let manifestTypes =
@@ -47,10 +96,8 @@ struct ManifestListMetadataCommand: ManagementCommand {
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        let data = try await RegistryData.open(
-            session, repository.registry.registry, repository.registry.group, repository.credentials,
-            scope: "repository:\(repository.name):metadata_read")
-        return .array(try await data.list(ImageName.path(repository.name) + "/_manifests", "manifests", page))
+        let (data, name) = try await repository.open(session, "metadata_read")
+        return .array(try await data.list(ImageName.path(name) + "/_manifests", "manifests", page))
     }
 }
 
@@ -70,13 +117,11 @@ struct ManifestListCommand: ManagementCommand {
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        let data = try await RegistryData.open(
-            session, repository.registry.registry, repository.registry.group, repository.credentials,
-            scope: "repository:\(repository.name):pull,metadata_read")
+        let (data, name) = try await repository.open(session, "pull,metadata_read")
         var manifests: [JSONValue] = []
-        for entry in try await data.list(ImageName.path(repository.name) + "/_manifests", "manifests", page) {
+        for entry in try await data.list(ImageName.path(name) + "/_manifests", "manifests", page) {
             guard let digest = entry["digest"]?.stringValue else { continue }
-            manifests.append(try await data.document(.get, "/v2/\(repository.name)/manifests/\(digest)", accept: manifestTypes))
+            manifests.append(try await data.document(.get, "/v2/\(name)/manifests/\(digest)", accept: manifestTypes))
         }
         return .array(manifests)
     }
@@ -87,12 +132,16 @@ struct ManifestShowCommand: ManagementCommand {
         commandName: "show", abstract: "Get a manifest.", discussion: "Example: outport acr manifest show -r myregistry -n app:v1")
 
     @OptionGroup var manifest: ManifestName
+    @Flag(help: "Output the raw manifest text with no formatting.") var raw = false
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         let (data, name) = try await manifest.open(session, "pull")
-        return try await data.document(
-            .get, "/v2/\(name.repository)/manifests/\(name.digest ?? name.tag ?? "latest")", accept: manifestTypes)
+        let path = "/v2/\(name.repository)/manifests/\(name.digest ?? name.tag ?? "latest")"
+        guard raw else { return try await data.document(.get, path, accept: manifestTypes) }
+        // Byte for byte: what is hashed is the digest.
+        session.console.write(String(decoding: try await data.send(.get, path, accept: manifestTypes).body, as: UTF8.self))
+        return nil
     }
 }
 
@@ -163,6 +212,7 @@ struct ManifestListReferrersCommand: ManagementCommand {
 
     @OptionGroup var manifest: ManifestName
     @Option(help: "Filter referrers based on artifact type.") var artifactType: String?
+    @Flag(help: "Recursively include referrer artifacts.") var recursive = false
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -174,7 +224,57 @@ struct ManifestListReferrersCommand: ManagementCommand {
             ).header("Docker-Content-Digest")
         }
         let filter = artifactType.map { "?artifactType=\(URLText.encoded($0))" } ?? ""
-        let index = try await data.document(.get, "/v2/\(name.repository)/referrers/\(digest ?? "")\(filter)")
-        return ["manifests": index["manifests"] ?? []]
+        let base = "/v2/\(name.repository)/referrers/"
+        var found = try await data.document(.get, base + (digest ?? "") + filter)["manifests"]?.arrayValue ?? []
+        if recursive {
+            // Referrers of referrers come behind them; one that refers to itself by a detour is met once.
+            var seen = Set(found.compactMap { $0["digest"]?.stringValue })
+            var next = 0
+            while next < found.count {
+                if let digest = found[next]["digest"]?.stringValue {
+                    found += (try await data.document(.get, base + digest)["manifests"]?.arrayValue ?? []).filter {
+                        $0["digest"]?.stringValue.map { seen.insert($0).inserted } == true
+                    }
+                }
+                next += 1
+            }
+        }
+        return ["manifests": .array(found)]
     }
+}
+
+/// `outport acr manifest metadata list`, an older name.
+struct MetadataListCommand: ManagementCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "Deprecated: use acr manifest list-metadata.",
+        discussion: "Example: outport acr manifest metadata list -r myregistry -n app")
+
+    @OptionGroup var command: ManifestListMetadataCommand
+    var global: GlobalOptions { command.global }
+
+    func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? { try await command.perform(in: session) }
+}
+
+/// `outport acr manifest metadata show`, an older name.
+struct MetadataShowCommand: ManagementCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Deprecated: use acr manifest show-metadata.",
+        discussion: "Example: outport acr manifest metadata show -r myregistry -n app:v1")
+
+    @OptionGroup var command: ManifestShowMetadataCommand
+    var global: GlobalOptions { command.global }
+
+    func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? { try await command.perform(in: session) }
+}
+
+/// `outport acr manifest metadata update`, an older name.
+struct MetadataUpdateCommand: ManagementCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "update", abstract: "Deprecated: use acr manifest update-metadata.",
+        discussion: "Example: outport acr manifest metadata update -r myregistry -n app:v1 --write-enabled false")
+
+    @OptionGroup var command: ManifestUpdateMetadataCommand
+    var global: GlobalOptions { command.global }
+
+    func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? { try await command.perform(in: session) }
 }

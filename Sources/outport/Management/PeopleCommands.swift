@@ -44,6 +44,12 @@ struct UserCreateCommand: ManagementCommand {
     @Option(help: "Mail alias. Default to user principal name.")
     var mailNickname: String?
 
+    @Option(defaultAsFlag: ThreeState.yes, parsing: .next, help: "Refused with true: nobody is asked for a new password at sign-in here.")
+    var forceChangePasswordNextSignIn: ThreeState?
+
+    @Option(help: "Refused: the directory is not synchronised with another one.")
+    var immutableId: String?
+
     @Flag(help: "May do everything.")
     var directoryAdministrator = false
 
@@ -54,9 +60,11 @@ struct UserCreateCommand: ManagementCommand {
             "userPrincipalName": .string(userPrincipalName), "displayName": .string(displayName), "accountEnabled": true,
             "mailNickname": .string(mailNickname ?? String(userPrincipalName.prefix { $0 != "@" })),
             "passwordProfile": [
-                "password": .string(try PasswordPrompt.password(password, session)), "forceChangePasswordNextSignIn": false,
+                "password": .string(try PasswordPrompt.password(password, session)),
+                "forceChangePasswordNextSignIn": .bool(forceChangePasswordNextSignIn?.value ?? false),
             ],
         ]
+        if let immutableId { body["onPremisesImmutableId"] = .string(immutableId) }
         if directoryAdministrator { body["directoryAdministrator"] = true }
         return try await session.directory().post("/v1.0/users", body)
     }
@@ -113,10 +121,18 @@ struct UserUpdateCommand: ManagementCommand {
     var displayName: String?
     @Option(help: "Whether the user may sign in.")
     var accountEnabled: ThreeState?
+    @Option(help: "Mail alias.")
+    var mailNickname: String?
+    @Option(defaultAsFlag: ThreeState.yes, parsing: .next, help: "Refused with true: nobody is asked for a new password at sign-in here.")
+    var forceChangePasswordNextSignIn: ThreeState?
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         var body: JSONValue = [:]
         if let password { body["passwordProfile"] = ["password": .string(password)] }
+        if let forceChangePasswordNextSignIn {
+            body[path: "passwordProfile", "forceChangePasswordNextSignIn"] = .bool(forceChangePasswordNextSignIn.value)
+        }
+        if let mailNickname { body["mailNickname"] = .string(mailNickname) }
         if let displayName { body["displayName"] = .string(displayName) }
         if let accountEnabled { body["accountEnabled"] = .bool(accountEnabled.value) }
         guard body != [:] else { throw .usage("Nothing is to be changed.", advice: "Add --password, --display-name or --account-enabled.") }

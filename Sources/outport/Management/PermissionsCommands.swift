@@ -14,6 +14,7 @@ struct PermissionsShowCommand: ManagementCommand {
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         let item = try await session.client.get(try await connectedRegistry.path(session).connectedRegistry)
+        try PermissionChange.refuseIdentity(item, "show")
         return ResourceShape.scopeMap.shape(try await ConnectedRegistries.scopeMap(of: item, session).body)
     }
 }
@@ -25,6 +26,13 @@ struct PermissionChange: ParsableArguments {
 
     @Option(parsing: .upToNextOption, help: "Repositories to be removed from the connected registry and its descendants.")
     var remove: [String] = []
+
+    static func refuseIdentity(_ item: JSONValue, _ verb: String) throws(ManagementError) {
+        guard ConnectedRegistries.hasIdentity(item) else { return }
+        throw .usage(
+            "'connected-registry permissions \(verb)' is not supported for a connected registry using ManagedIdentity authentication.",
+            advice: "Look at the managed identity's role assignments: they are its permissions.")
+    }
 
     func apply(to name: ConnectedRegistryName, _ session: ManagementSession) async throws(ManagementError) {
         if add.isEmpty, remove.isEmpty { throw ManagementError("No repository permissions to update.") }
@@ -39,6 +47,7 @@ struct PermissionChange: ParsableArguments {
         guard let target = tree.named(name.name) else {
             throw ManagementError("Connected registry '\(name.name)' doesn't exist.")
         }
+        try Self.refuseIdentity(target, "update")
         let mode = ConnectedRegistries.mode(target) ?? .readOnly
         // Removing takes every action away, whatever the mode: a repository is either synchronised or not.
         let removed = ScopeMapActions.actions(on: remove, .readWrite)

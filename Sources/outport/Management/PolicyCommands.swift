@@ -80,11 +80,11 @@ struct ArmAuthenticationShowCommand: ManagementCommand {
         commandName: "show", abstract: "Show whether tokens of the resource manager open the registry.",
         discussion: "Example: outport acr config authentication-as-arm show -r myregistry")
 
-    @OptionGroup var registry: RegistryOption
+    @OptionGroup var registry: PolicyRegistry
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        try await Policy.show("azureADAuthenticationAsArmPolicy", of: registry, session)
+        try await Policy.show("azureADAuthenticationAsArmPolicy", of: registry.option, session)
     }
 }
 
@@ -93,7 +93,7 @@ struct ArmAuthenticationUpdateCommand: ManagementCommand {
         commandName: "update", abstract: "Update whether tokens of the resource manager open the registry.",
         discussion: "Example: outport acr config authentication-as-arm update -r myregistry --status disabled")
 
-    @OptionGroup var registry: RegistryOption
+    @OptionGroup var registry: PolicyRegistry
 
     @Option(help: "Indicates whether authentication-as-arm is enabled.")
     var status: PolicyStatus
@@ -101,7 +101,7 @@ struct ArmAuthenticationUpdateCommand: ManagementCommand {
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        try await Policy.update("azureADAuthenticationAsArmPolicy", ["status": .string(status.rawValue)], of: registry, session)
+        try await Policy.update("azureADAuthenticationAsArmPolicy", ["status": .string(status.rawValue)], of: registry.option, session)
     }
 }
 
@@ -123,11 +123,11 @@ struct ContentTrustShowCommand: ManagementCommand {
         commandName: "show", abstract: "Show the configured content-trust policy.",
         discussion: "Example: outport acr config content-trust show -r myregistry")
 
-    @OptionGroup var registry: RegistryOption
+    @OptionGroup var registry: PolicyRegistry
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        try await Policy.show("trustPolicy", of: registry, session)
+        try await Policy.show("trustPolicy", of: registry.option, session)
     }
 }
 
@@ -136,7 +136,7 @@ struct ContentTrustUpdateCommand: ManagementCommand {
         commandName: "update", abstract: "Update the content-trust policy, which can only be disabled.",
         discussion: "Example: outport acr config content-trust update -r myregistry --status disabled --yes")
 
-    @OptionGroup var registry: RegistryOption
+    @OptionGroup var registry: PolicyRegistry
 
     @Option(help: "Indicates whether content-trust is enabled. The server has none, so only 'disabled' is taken.")
     var status: PolicyStatus
@@ -146,6 +146,6 @@ struct ContentTrustUpdateCommand: ManagementCommand {
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         try session.confirm("Are you sure you want to update content trust?", consent)
-        return try await Policy.update("trustPolicy", ["status": .string(status.rawValue)], of: registry, session)
+        return try await Policy.update("trustPolicy", ["status": .string(status.rawValue)], of: registry.option, session)
     }
 }

@@ -16,6 +16,9 @@ struct RegistryCredentialOptions: ParsableArguments {
 
     @Option(name: [.customShort("p"), .long], help: "The password used to log into a container registry.")
     var password: String?
+
+    @Option(help: "Accepted; the names of this server's registries have no such suffix.")
+    var suffix: String?
 }
 
 /// A registry's data plane with a token for one scope.
@@ -38,19 +41,20 @@ struct RegistryData: Sendable {
         switch (credentials.username, credentials.password) {
         case (let user?, let password?): fields += [("grant_type", "password"), ("username", user), ("password", password)]
         case (nil, nil):
-            var profile = session.profile
-            (profile.audience, profile.token) = ("https://containerregistry.azure.net", nil)
-            let client = ManagementClient(profile: profile, transport: session.transport, now: session.now)
-            let access = try await client.accessToken().value
-            let refresh = try await self.form(
-                session, "https://\(server)/oauth2/exchange",
-                [("grant_type", "access_token"), ("service", server), ("tenant", session.profile.tenantID), ("access_token", access)],
-                "refresh_token")
-            fields += [("grant_type", "refresh_token"), ("refresh_token", refresh)]
+            fields += [("grant_type", "refresh_token"), ("refresh_token", try await self.refreshToken(session, server))]
         default: throw .usage("--username and --password go together.")
         }
         let token = try await self.form(session, "https://\(server)/oauth2/token", fields, "access_token")
         return RegistryData(session: session, loginServer: server, token: token)
+    }
+
+    /// What the sign-in is exchanged for at a registry.
+    static func refreshToken(_ session: ManagementSession, _ server: String) async throws(ManagementError) -> String {
+        let access = try await session.accessToken(for: "https://containerregistry.azure.net").value
+        return try await self.form(
+            session, "https://\(server)/oauth2/exchange",
+            [("grant_type", "access_token"), ("service", server), ("tenant", session.profile.tenantID), ("access_token", access)],
+            "refresh_token")
     }
 
     private static func form(

@@ -52,6 +52,9 @@ struct ReplicationCreateCommand: ManagementCommand {
     @Option(help: "Allow routing to this replication via the registry global endpoint.")
     var globalEndpointRouting: ThreeState?
 
+    @Option(help: "Whether zone redundancy is enabled: the server is in one place, so only Disabled is taken.")
+    var zoneRedundancy: EnabledOrDisabled?
+
     @Option(parsing: .upToNextOption, help: "Space-separated tags: key[=value] [key[=value] ...].")
     var tags: [String] = []
 
@@ -61,6 +64,7 @@ struct ReplicationCreateCommand: ManagementCommand {
         let path = try await Replications.path(registry, session)
         let place = location.lowercased().replacing(" ", with: "")
         var body: JSONValue = ["location": .string(location), "properties": [:]]
+        if let zoneRedundancy { body[path: "properties", "zoneRedundancy"] = .string(zoneRedundancy.rawValue) }
         if let globalEndpointRouting { body[path: "properties", "regionEndpointEnabled"] = .bool(globalEndpointRouting.value) }
         if !tags.isEmpty { body["tags"] = ResourceText.tags(tags) }
         return Replications.shape.shape(try await session.client.put("\(path)/\(URLText.segment(name ?? place))", body))
@@ -109,13 +113,16 @@ struct ReplicationUpdateCommand: ManagementCommand {
     @Option(parsing: .upToNextOption, help: "Space-separated tags: key[=value] [key[=value] ...].")
     var tags: [String] = []
 
+    @OptionGroup var changes: GenericUpdate
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         var body: JSONValue = ["properties": [:]]
         if let globalEndpointRouting { body[path: "properties", "regionEndpointEnabled"] = .bool(globalEndpointRouting.value) }
         if !tags.isEmpty { body["tags"] = ResourceText.tags(tags) }
-        return Replications.shape.shape(try await session.client.patch(try await replication.path(session), body))
+        let path = try await replication.path(session)
+        try await changes.apply(to: &body, in: path, session)
+        return Replications.shape.shape(try await session.client.patch(path, body))
     }
 }
 

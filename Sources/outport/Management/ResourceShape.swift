@@ -20,6 +20,9 @@ struct ResourceShape: Sendable {
 
     func shape(_ resources: [JSONValue]) -> JSONValue { .array(resources.map(shape)) }
 
+    /// With properties where they are.
+    func whole(_ resource: JSONValue) -> JSONValue { Self.addingGroups(to: Self.filled(resource, skeleton)) }
+
     private static func filled(_ value: JSONValue, _ skeleton: JSONValue) -> JSONValue {
         switch (value, skeleton) {
         case (.object(var members), .object(let expected)):

@@ -22,7 +22,8 @@ struct RoleCommand: AsyncParsableCommand {
 
     struct Definition: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "definition", abstract: "Manage role definitions.", subcommands: [RoleDefinitionListCommand.self])
+            commandName: "definition", abstract: "Manage role definitions.",
+            subcommands: [RoleDefinitionListCommand.self, RoleDefinitionShowCommand.self])
     }
 }
 
@@ -129,16 +130,18 @@ struct RoleAssignments: Sendable {
     ])
 
     /// With the names of roles and, where the directory tells them, of principals.
-    func named(_ assignments: [JSONValue], _ scope: String) async throws(ManagementError) -> JSONValue {
+    func named(
+        _ assignments: [JSONValue], _ scope: String, principals asksPrincipals: Bool = true, roles asksRoles: Bool = true
+    ) async throws(ManagementError) -> JSONValue {
         guard !assignments.isEmpty else { return [] }
         var roles: [String: JSONValue] = [:]
-        for definition in try await definitions(scope) {
+        for definition in asksRoles ? try await definitions(scope) : [] {
             roles[definition["name"]?.stringValue ?? ""] = definition[path: "properties", "roleName"]
         }
         var names: [String: JSONValue] = [:]
         let ids = Set(assignments.compactMap { $0[path: "properties", "principalId"]?.stringValue }).sorted()
         // Whoever may not ask the directory sees ids.
-        for object in (try? await DirectoryLookup(session).objects(ids)) ?? [] {
+        for object in asksPrincipals ? (try? await DirectoryLookup(session).objects(ids)) ?? [] : [] {
             names[object["id"]?.stringValue ?? ""] = object["userPrincipalName"] ?? object["appId"] ?? object["displayName"]
         }
         return .array(
@@ -209,6 +212,9 @@ struct RoleAssignmentCreateCommand: ManagementCommand {
     @Option(help: "Not evaluated by this server, and therefore refused.")
     var condition: String?
 
+    @Option(help: "The version of the condition, with --condition.")
+    var conditionVersion: String?
+
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -240,6 +246,9 @@ struct RoleAssignmentListCommand: ManagementCommand {
     @Option(help: "A user name, application id or object id.")
     var assignee: String?
 
+    @Option(help: "An object id, for which the directory is not asked.")
+    var assigneeObjectId: String?
+
     @Option(help: "Role name or id.")
     var role: String?
 
@@ -257,6 +266,12 @@ struct RoleAssignmentListCommand: ManagementCommand {
     @Flag(help: "Include extra assignments to the groups of which the user is a member.")
     var includeGroups = false
 
+    @Option(defaultAsFlag: ThreeState.yes, parsing: .next, help: "Ask the directory for the names of principals.")
+    var fillPrincipalName: ThreeState?
+
+    @Option(defaultAsFlag: ThreeState.yes, parsing: .next, help: "Ask for the names of roles.")
+    var fillRoleDefinitionName: ThreeState?
+
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
@@ -265,12 +280,14 @@ struct RoleAssignmentListCommand: ManagementCommand {
             throw .usage("group or scope are not required when --all is used")
         }
         let scope = all ? nil : try roles.scope(scope, group.resourceGroup)
-        var principal: String?
+        var principal = assigneeObjectId
         if let assignee { principal = try await DirectoryLookup(session).assignee(assignee).id }
         let found = try await roles.search(
             scope: scope, assignee: principal, role: role, includesInherited: includeInherited, includesGroups: includeGroups)
-        if let scope { return try await roles.named(found, scope) }
-        return try await roles.named(found, try session.subscriptionPath())
+        let place = if let scope { scope } else { try session.subscriptionPath() }
+        return try await roles.named(
+            found, place, principals: fillPrincipalName?.value ?? true,
+            roles: fillRoleDefinitionName?.value ?? true)
     }
 }
 
@@ -288,6 +305,9 @@ struct RoleAssignmentDeleteCommand: ManagementCommand {
     @Option(help: "A user name, application id or object id.")
     var assignee: String?
 
+    @Option(help: "An object id, for which the directory is not asked.")
+    var assigneeObjectId: String?
+
     @Option(help: "Role name or id.")
     var role: String?
 
@@ -296,28 +316,31 @@ struct RoleAssignmentDeleteCommand: ManagementCommand {
 
     @OptionGroup var group: GroupOption
 
+    @Flag(help: "Include assignments applied on parent scopes.")
+    var includeInherited = false
+
     @OptionGroup var consent: YesOption
 
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         if !ids.isEmpty {
-            guard assignee == nil, role == nil, scope == nil, group.resourceGroup == nil else {
+            guard assignee == nil, assigneeObjectId == nil, role == nil, scope == nil, group.resourceGroup == nil else {
                 throw .usage("When assignment ids are used, other parameter values are not required")
             }
             for id in ids { try await session.client.delete(id) }
             return nil
         }
-        guard assignee != nil || role != nil || scope != nil || group.resourceGroup != nil else {
+        guard assignee != nil || assigneeObjectId != nil || role != nil || scope != nil || group.resourceGroup != nil else {
             throw .usage("Nothing says which assignments are meant.", advice: "Add --ids, or --assignee, --role and --scope.")
         }
         let roles = RoleAssignments(session)
-        var principal: String?
+        var principal = assigneeObjectId
         if let assignee { principal = try await DirectoryLookup(session).assignee(assignee).id }
         let found = try await roles.search(
-            scope: try roles.scope(scope, group.resourceGroup), assignee: principal, role: role, includesInherited: false,
+            scope: try roles.scope(scope, group.resourceGroup), assignee: principal, role: role, includesInherited: includeInherited,
             includesGroups: false)
-        if found.count > 1, assignee == nil {
+        if found.count > 1, principal == nil {
             try session.confirm("This will delete \(found.count) role assignments. Are you sure?", consent)
         }
         for id in found.compactMap({ $0["id"]?.stringValue }) { try await session.client.delete(id) }
@@ -337,6 +360,9 @@ struct RoleDefinitionListCommand: ManagementCommand {
     @Option(help: "Scope at which the roles apply.")
     var scope: String?
 
+    @Flag(help: "Return custom roles only, of which there are none.")
+    var customRoleOnly = false
+
     @OptionGroup var group: GroupOption
 
     @OptionGroup var global: GlobalOptions
@@ -345,6 +371,7 @@ struct RoleDefinitionListCommand: ManagementCommand {
         let roles = RoleAssignments(session)
         let isGUID = name.flatMap { UUID(uuidString: $0) } != nil
         var found = try await roles.definitions(try roles.scope(scope, group.resourceGroup), name: isGUID ? nil : name)
+        if customRoleOnly { found = found.filter { $0[path: "properties", "type"]?.stringValue == "CustomRole" } }
         if isGUID { found = found.filter { $0["name"]?.stringValue == name?.lowercased() } }
         return .array(
             found.map { item in
@@ -353,5 +380,40 @@ struct RoleDefinitionListCommand: ManagementCommand {
                 for key in ["id", "name", "type"] { flat[key] = item[key] }
                 return flat
             })
+    }
+}
+
+/// `outport role definition show`
+struct RoleDefinitionShowCommand: ManagementCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Show a role definition.",
+        discussion: "Example: outport role definition show --id ROLE_DEFINITION_ID")
+    static let table = TableLayout.roleDefinitions
+
+    @Option(name: [.customShort("n"), .long], help: "The role's GUID, with --scope.")
+    var name: String?
+
+    @Option(help: "The role's whole id.")
+    var id: String?
+
+    @Option(help: "Scope at which the role applies.")
+    var scope: String?
+
+    @OptionGroup var global: GlobalOptions
+
+    func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        guard (id == nil) != (name == nil) else { throw .usage("Give --id, or --name with --scope.") }
+        let path: String
+        if let id {
+            path = id
+        } else {
+            let place = try RoleAssignments(session).scope(scope, nil)
+            path = "\(place)/providers/Microsoft.Authorization/roleDefinitions/\(URLText.segment(name ?? ""))"
+        }
+        let item = try await session.client.get(path)
+        var flat = item["properties"] ?? [:]
+        flat["roleType"] = flat["type"]
+        for key in ["id", "name", "type"] { flat[key] = item[key] }
+        return flat
     }
 }

@@ -50,16 +50,33 @@ struct CreateForRBACCommand: ManagementCommand {
     @Option(help: "PEM file with a certificate to sign in with, instead of a password.")
     var cert: String?
 
+    @Flag(help: "Make a certificate and its key, in a file that is named, instead of a password.")
+    var createCert = false
+
+    @Option(defaultAsFlag: ThreeState.yes, parsing: .next, help: "Whether to make a password. With false it gets no credential at all.")
+    var createPassword: ThreeState?
+
+    @Flag(name: [.customLong("json-auth"), .customLong("sdk-auth")], help: "Output JSON that lists the addresses of the server, too.")
+    var jsonAuth = false
+
+    @Option(help: "Refused: there is no key vault here.")
+    var keyvault: String?
+
+    @Flag(help: .hidden)
+    var skipAssignment = false
+
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        try CertificateOptions.check(cert: cert, creates: createCert, keyvault: keyvault)
         guard (role == nil) == scopes.isEmpty else {
             throw .usage("Usage error: To create role assignments, specify both --role and --scopes.")
         }
         let lookup = try DirectoryLookup(session)
         let (start, end) = try CredentialPeriod.text(years: years, end: nil, now: session.now())
         let name = name ?? "outport-\(UTCTime.text(ofSeconds: session.now()).replacing(":", with: "-"))"
-        let keys = try cert.map { (path) throws(ManagementError) in try Self.keys(path, start, end) }
+        let file = createCert ? try CertificateOptions.make(name, end: end) : nil
+        let keys = try (file ?? cert).map { (path) throws(ManagementError) in try Self.keys(path, start, end) }
         let same = try await lookup.list("applications", ["displayName eq \(DirectoryLookup.quoted(name))"])
         var application: JSONValue
         if let found = same.first {
@@ -77,7 +94,7 @@ struct CreateForRBACCommand: ManagementCommand {
             try await lookup.client.post("/v1.0/applications/\(id)/removePassword", ["keyId": credential["keyId"] ?? .null])
         }
         var password: String?
-        if keys == nil {
+        if keys == nil, createPassword?.value != false {
             password = try await lookup.client.post(
                 "/v1.0/applications/\(id)/addPassword",
                 [
@@ -103,10 +120,22 @@ struct CreateForRBACCommand: ManagementCommand {
         if password != nil {
             session.warn("The output includes credentials that you must protect. They are shown once and end on \(end.prefix(10)).")
         }
-        return [
+        let profile = session.profile
+        if jsonAuth {
+            var result: JSONValue = [
+                "clientId": .string(appID), "clientSecret": .string(orNull: password), "tenantId": .string(profile.tenantID),
+                "subscriptionId": .string(orNull: session.subscription?.id), "resourceManagerEndpointUrl": .string(profile.server),
+                "activeDirectoryEndpointUrl": .string(profile.tokenEndpoint.replacing("/oauth2/token", with: "")),
+            ]
+            if let file { result["clientCertificate"] = .string(file) }
+            return result
+        }
+        var result: JSONValue = [
             "appId": .string(appID), "displayName": .string(name), "password": .string(orNull: password),
-            "tenant": .string(session.profile.tenantID),
+            "tenant": .string(profile.tenantID),
         ]
+        if let file { result["fileWithCertAndPrivateKey"] = .string(file) }
+        return result
     }
 
     static func keys(_ path: String, _ start: String, _ end: String) throws(ManagementError) -> JSONValue {
@@ -136,9 +165,13 @@ struct SPListCommand: ManagementCommand {
     @Flag(help: "List all entities.")
     var all = false
 
+    @Flag(help: "List those that whoever is signed in owns.")
+    var showMine = false
+
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        if showMine { return .array(try await DirectoryLookup(session).owned("servicePrincipals")) }
         var clauses = filter.map { [$0] } ?? []
         if let displayName { clauses.append("startswith(displayName,\(DirectoryLookup.quoted(displayName)))") }
         if let spn { clauses.append("servicePrincipalNames/any(c:c eq \(DirectoryLookup.quoted(spn)))") }
@@ -180,12 +213,21 @@ struct SPUpdateCommand: ManagementCommand {
         discussion: "Disabling ends everything it has been given.\n\nExample: outport ad sp update --id APP_ID --account-enabled false")
     @OptionGroup var object: ObjectIDOption
     @Option(help: "Whether it may sign in.")
-    var accountEnabled: ThreeState
+    var accountEnabled: ThreeState?
+    @OptionGroup var changes: GenericUpdate
     @OptionGroup var global: GlobalOptions
+    func validate() throws {
+        guard accountEnabled != nil || !changes.isEmpty else {
+            throw ValidationError("Nothing is to be changed: give --account-enabled, or --set accountEnabled=false.")
+        }
+    }
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         let lookup = try DirectoryLookup(session)
         let path = "/v1.0/servicePrincipals/\(try await lookup.servicePrincipal(object.id))"
-        _ = try await lookup.client.patch(path, ["accountEnabled": .bool(accountEnabled.value)])
+        var body: JSONValue = [:]
+        if let accountEnabled { body["accountEnabled"] = .bool(accountEnabled.value) }
+        if !changes.isEmpty { try changes.apply(to: &body, of: try await lookup.client.get(path), isFlat: true) }
+        _ = try await lookup.client.patch(path, body)
         return nil
     }
 }
@@ -228,14 +270,29 @@ struct SPCredentialResetCommand: ManagementCommand {
     @Option(help: "Date or time after which the credential ends.")
     var endDate: String?
 
+    @Option(help: "PEM file with a certificate to sign in with, instead of a password.")
+    var cert: String?
+
+    @Flag(help: "Make a certificate and its key, in a file that is named, instead of a password.")
+    var createCert = false
+
+    @Option(help: "Refused: there is no key vault here.")
+    var keyvault: String?
+
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        try CertificateOptions.check(cert: cert, creates: createCert, keyvault: keyvault)
         guard let wanted = id ?? name, id == nil || name == nil else { throw .usage("Give one of --id and --name.") }
         let lookup = try DirectoryLookup(session)
         let path = "/v1.0/servicePrincipals/\(try await lookup.servicePrincipal(wanted, allowsName: id == nil))"
         let (start, end) = try CredentialPeriod.text(years: years, end: endDate, now: session.now())
         let principal = try await lookup.client.get(path)
+        if createCert || cert != nil {
+            return try await Credentials.resetCertificate(
+                path, principal, file: createCert ? try CertificateOptions.make(wanted, end: end) : cert ?? "", isMade: createCert,
+                appends: append, (start, end), lookup, session)
+        }
         if !append {
             for credential in principal["passwordCredentials"]?.arrayValue ?? [] {
                 try await lookup.client.post(path + "/removePassword", ["keyId": credential["keyId"] ?? .null])
@@ -281,10 +338,13 @@ struct SPCredentialDeleteCommand: ManagementCommand {
     @OptionGroup var object: ObjectIDOption
     @Option(help: "The key ID.")
     var keyId: String
+    @Flag(help: "Delete a certificate.")
+    var cert = false
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         let lookup = try DirectoryLookup(session)
         let path = "/v1.0/servicePrincipals/\(try await lookup.servicePrincipal(object.id))"
+        if cert { return try await Credentials.deleteCertificate(path, keyId, lookup) }
         try await lookup.client.post(path + "/removePassword", ["keyId": .string(keyId)])
         return nil
     }
@@ -308,9 +368,17 @@ struct AppListCommand: ManagementCommand {
     @Flag(help: "List all entities.")
     var all = false
 
+    @Option(help: "Identifier of an application; they have none here, so nothing is found.")
+    var identifierUri: String?
+
+    @Flag(help: "List those that whoever is signed in owns.")
+    var showMine = false
+
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        if identifierUri != nil { return [] }
+        if showMine { return .array(try await DirectoryLookup(session).owned("applications")) }
         var clauses = filter.map { [$0] } ?? []
         if let displayName { clauses.append("startswith(displayName,\(DirectoryLookup.quoted(displayName)))") }
         if let appId { clauses.append("appId eq \(DirectoryLookup.quoted(appId))") }

@@ -98,9 +98,9 @@ struct ManifestListDeletedCommand: ManagementCommand {
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        .array(
-            try await DeletedContent.entries(
-                "_manifests", "manifests", of: repository.name, repository.registry, repository.credentials, session))
+        let (registry, name) = try await repository.place.resolve(session, repository.name, example: "REPOSITORY")
+        return .array(
+            try await DeletedContent.entries("_manifests", "manifests", of: name, registry, repository.place.credentials, session))
     }
 }
 
@@ -109,17 +109,17 @@ struct ManifestListDeletedTagsCommand: ManagementCommand {
         commandName: "list-deleted-tags", abstract: "List the soft-deleted tags in a repository.",
         discussion: "Example: outport acr manifest list-deleted-tags -r myregistry -n app:v1")
 
-    @OptionGroup var registry: RegistryOption
+    @OptionGroup var place: ManifestPlace
 
     @Option(name: [.customShort("n"), .long], help: "The name of the repository, or REPOSITORY:TAG.")
-    var name: String
+    var name: String?
 
-    @OptionGroup var credentials: RegistryCredentialOptions
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        let (registry, name) = try await place.resolve(session, name, example: "REPOSITORY[:TAG]")
         let image = try ImageName(name, defaultTag: nil)
-        let entries = try await DeletedContent.entries("_tags", "tags", of: image.repository, registry, credentials, session)
+        let entries = try await DeletedContent.entries("_tags", "tags", of: image.repository, registry, place.credentials, session)
         return .array(entries.filter { image.tag == nil || $0["tag"]?.stringValue == image.tag })
     }
 }
@@ -134,10 +134,10 @@ struct ManifestRestoreCommand: ManagementCommand {
             Example: outport acr manifest restore -r myregistry -n app:v1
             """)
 
-    @OptionGroup var registry: RegistryOption
+    @OptionGroup var place: ManifestPlace
 
     @Option(name: [.customShort("n"), .long], help: "The name of the artifact: REPOSITORY:TAG, or REPOSITORY with --digest.")
-    var name: String
+    var name: String?
 
     @Option(name: [.customShort("d"), .long], help: "The digest of the manifest.")
     var digest: String?
@@ -146,14 +146,14 @@ struct ManifestRestoreCommand: ManagementCommand {
     var force = false
 
     @OptionGroup var consent: YesOption
-    @OptionGroup var credentials: RegistryCredentialOptions
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        let (registry, name) = try await place.resolve(session, name, example: "REPOSITORY:TAG")
         let image = try ImageName(name, defaultTag: nil)
         guard image.digest == nil else { throw .usage("Write REPOSITORY:TAG, and the digest after --digest.") }
         let data = try await RegistryData.open(
-            session, registry.registry, registry.group, credentials,
+            session, registry.registry, registry.group, place.credentials,
             scope: "repository:\(image.repository):deleted_read,deleted_restore")
         var digest = self.digest
         if digest == nil {

@@ -33,6 +33,19 @@ enum UTCTime {
         return number(11, 2) < 24 && number(14, 2) < 60 && number(17, 2) < 60
     }
 
+    /// Seconds since 1970 of `2027-12-31T12:59:59Z`; `nil` where that is no such text.
+    static func seconds(_ text: String) -> Int? {
+        guard self.isValid(text) else { return nil }
+        let bytes = Array(text.utf8)
+        func number(_ start: Int, _ count: Int) -> Int { bytes[start..<start + count].reduce(0) { $0 * 10 + Int($1) - 48 } }
+        let month = number(5, 2)
+        let year = month <= 2 ? number(0, 4) - 1 : number(0, 4)
+        let (era, yearOfEra) = (year / 400, year % 400)
+        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + number(8, 2) - 1
+        let day = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+        return day * 86_400 + number(11, 2) * 3600 + number(14, 2) * 60 + number(17, 2)
+    }
+
     /// `2026-01-30T…` and some days, the time of day as it is; `text` where that is no date.
     static func text(_ text: String, plusDays days: Int) -> String {
         let parts = text.prefix(10).split(separator: "-").compactMap { Int($0) }

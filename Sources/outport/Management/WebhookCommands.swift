@@ -51,7 +51,9 @@ struct WebhookCreateCommand: ManagementCommand {
     @Option(help: "The service URI for the webhook to post notifications.")
     var uri: String
 
-    @Option(parsing: .upToNextOption, help: "Space-separated list of actions that trigger the webhook: push, delete.")
+    @Option(
+        parsing: .upToNextOption,
+        help: "Space-separated list of actions that trigger the webhook: push, delete, quarantine, chart_push, chart_delete.")
     var actions: [String]
 
     @Option(name: [.customShort("l"), .long], help: "Location. That of the registry by default.")
@@ -111,18 +113,23 @@ struct WebhookUpdateCommand: ManagementCommand {
     @Option(help: "The service URI for the webhook to post notifications.")
     var uri: String?
 
-    @Option(parsing: .upToNextOption, help: "Space-separated list of actions that trigger the webhook: push, delete.")
+    @Option(
+        parsing: .upToNextOption,
+        help: "Space-separated list of actions that trigger the webhook: push, delete, quarantine, chart_push, chart_delete.")
     var actions: [String] = []
 
     @OptionGroup var settings: WebhookSettings
+    @OptionGroup var changes: GenericUpdate
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
+        let path = try await webhook.path(session)
         var body: JSONValue = [:]
         if let uri { body[path: "properties", "serviceUri"] = .string(uri) }
         if !actions.isEmpty { body[path: "properties", "actions"] = .strings(actions) }
         settings.apply(to: &body)
-        return ResourceShape.webhook.shape(try await session.client.patch(try await webhook.path(session), body))
+        try await changes.apply(to: &body, in: path, session)
+        return ResourceShape.webhook.shape(try await session.client.patch(path, body))
     }
 }
 

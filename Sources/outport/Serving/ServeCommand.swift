@@ -242,6 +242,11 @@ private struct CachedContent: UpstreamContent {
         guard let entry = self.lookup.registry(named: registry.name) else { return false }
         return try await self.pullThrough.fetch(reference, in: name, of: entry, logger: logger)
     }
+
+    func refresh(_ tag: Tag, in name: RepositoryName, of registry: DataPlaneRegistry, asks: Bool, logger: Logger) async -> Bool {
+        guard let entry = self.lookup.registry(named: registry.name) else { return false }
+        return await self.pullThrough.refresh(tag, in: name, of: entry, asks: asks, logger: logger)
+    }
 }
 
 /// Hosts of the parent.
