@@ -13,6 +13,8 @@ package struct DataPlaneRegistry: Sendable {
     package let audience: String
     /// `nil` when clients may write; otherwise the sentence that refuses them.
     package let writeRefusal: String?
+    /// `nil` while content is served; otherwise the sentence that refuses it.
+    package let readRefusal: String?
     /// The id of its resource, at which roles are looked up; `nil` where there are no roles.
     package let scope: String?
     package let isAdminUserEnabled: Bool
@@ -30,8 +32,9 @@ package struct DataPlaneRegistry: Sendable {
     package init(
         id: RegistryID, name: String, audience: String, writeRefusal: String?, scope: String? = nil, isAdminUserEnabled: Bool = false,
         allowsAnonymousPull: Bool = false, quota: Int64? = nil, isRestricted: Bool = false, wantsRegistryTokens: Bool = false,
-        refusesWriting: (@Sendable (RepositoryName) -> String?)? = nil
+        refusesWriting: (@Sendable (RepositoryName) -> String?)? = nil, readRefusal: String? = nil
     ) {
+        self.readRefusal = readRefusal
         self.isRestricted = isRestricted
         self.wantsRegistryTokens = wantsRegistryTokens
         self.refusesWriting = refusesWriting

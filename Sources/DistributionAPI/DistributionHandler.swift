@@ -90,6 +90,7 @@ package struct DistributionHandler: RequestHandler {
         if isWrite, let refusal = registry.writeRefusal ?? route.repository.flatMap({ registry.refusesWriting?($0) }) {
             return try .refusal(.unsupported, refusal)
         }
+        if route != .base, let refusal = registry.readRefusal { return try .refusal(.denied, refusal) }
         if route == .catalog {
             guard caller.mayList else {
                 return try Self.challenge(

@@ -50,7 +50,7 @@ extension ConnectedRegistryStore {
                 .integer(registry.value), SQLValue(name))
             return try Self.find(name, in: registry, session)
         }
-        self.activity.signal()
+        self.settingsChanged()
         return result
     }
 }

@@ -42,6 +42,7 @@ package enum ConnectedRegistryMode: String, Sendable, Codable, CaseIterable {
 
 /// What an operator has set.
 package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
+    /// Client tokens that may be attached unless the server is told otherwise.
     package static let maximumClientTokens = 20
 
     package var mode: ConnectedRegistryMode
@@ -113,17 +114,17 @@ package struct ConnectedRegistryConfiguration: Sendable, Hashable, Codable {
     }
 
     /// - Throws: ``ConnectedRegistryError`` naming the field.
-    func validate() throws(ConnectedRegistryError) {
+    func validate(maximumClientTokens: Int = Self.maximumClientTokens) throws(ConnectedRegistryError) {
         do {
             // Also checks that a window is there exactly where the schedule is not continuous.
             _ = try SyncWindow(schedule: self.schedule, duration: self.syncWindow)
         } catch {
             throw .init(.invalidField, field: "properties.parent.syncProperties.syncWindow", error.description)
         }
-        guard self.clientTokens.count <= Self.maximumClientTokens else {
+        guard self.clientTokens.count <= maximumClientTokens else {
             throw .init(
                 .limitReached, field: "properties.clientTokenIds",
-                "\(self.clientTokens.count) client tokens are attached; the limit is \(Self.maximumClientTokens)")
+                "\(self.clientTokens.count) client tokens are attached; the limit is \(maximumClientTokens)")
         }
         guard Self.logLevels.contains(self.logLevel) else {
             throw .init(

@@ -69,7 +69,7 @@ extension ConnectedRegistryStore {
             }
         }
         self.parents.forget()
-        self.activity.signal()
+        self.settingsChanged()
     }
 
     private static func configuration(_ descendant: Descendant) throws -> ConnectedRegistryConfiguration {
@@ -136,6 +136,7 @@ extension ConnectedRegistryStore {
             }
             return changed
         }
+        self.settings?.signal()
         if changed { self.reports.signal() }
     }
 }

@@ -18,6 +18,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     let clock: WallClock
     /// Moves when settings change, so that children's long polls look again.
     let activity: Activity
+    /// Moves before ``activity`` does, and only when settings or leases may have changed; `nil` where nobody tells.
+    let settings: Activity?
     /// Moves when one of them has something to tell that an operator would want to see.
     package let reports = Activity()
     let parents = ParentNames()
@@ -25,8 +27,18 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     /// The connected registry whose children these are; `nil` at the root.
     package let owner: String?
 
-    /// - Parameter owner: the connected registry that is the parent here, where this is not the root.
-    package init(database: any Database, activity: Activity, owner: String? = nil, clock: WallClock = .system) {
+    private let maximumClientTokens: Int
+
+    /// - Parameters:
+    ///   - owner: the connected registry that is the parent here, where this is not the root.
+    ///   - maximumClientTokens: that may be attached to one connected registry.
+    ///   - settings: also moved whenever tokens or scope maps change, before `activity` is: long polls then look at settings only for that.
+    package init(
+        database: any Database, activity: Activity, owner: String? = nil, clock: WallClock = .system,
+        maximumClientTokens: Int = ConnectedRegistryConfiguration.maximumClientTokens, settings: Activity? = nil
+    ) {
+        self.settings = settings
+        self.maximumClientTokens = maximumClientTokens
         self.owner = owner
         self.database = database
         self.activity = activity
@@ -90,7 +102,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 "connected registry name '\(name.prefix(60))' is not valid: use 5 to 40 characters, a letter first, then letters, digits, '-' and '_'"
             )
         }
-        try configuration.validate()
+        try configuration.validate(maximumClientTokens: self.maximumClientTokens)
         let now = self.clock.milliseconds()
         let result = try await self.database.write { session -> (ConnectedRegistry, Bool) in
             let existing = try Self.find(name, in: registry, session)
@@ -106,7 +118,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             return (stored, existing == nil)
         }
         self.parents.forget()
-        self.activity.signal()
+        self.settingsChanged()
         return result
     }
 
@@ -195,7 +207,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 "DELETE FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
         }
         self.parents.forget()
-        self.activity.signal()
+        self.settingsChanged()
         return removed
     }
 
@@ -217,12 +229,15 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 .integer(registry.value), SQLValue(name))
             return try Self.find(name, in: registry, session)
         }
-        self.activity.signal()
+        self.settingsChanged()
         return result
     }
 
     /// Wakes children whose settings may have changed (tokens, scope maps).
-    package func settingsChanged() { self.activity.signal() }
+    package func settingsChanged() {
+        self.settings?.signal()
+        self.activity.signal()
+    }
 
     // MARK: Activation
 
@@ -232,11 +247,14 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     ///   disk, `DEACTIVATED` when this instance was deactivated.
     package func activate(
         _ name: String, instance: String, nonce: String?, version: String, loginServer: String?, caPin: String? = nil,
-        in registry: RegistryID
+        cursor: GatewayCursor? = nil, in registry: RegistryID
     ) async throws -> (connectedRegistry: ConnectedRegistry, nonce: String) {
         let now = self.clock.milliseconds()
         let offered = Secret.generate()
-        defer { self.reports.signal() }
+        defer {
+            self.settings?.signal()
+            self.reports.signal()
+        }
         return try await self.database.write { session in
             guard let current = try Self.find(name, in: registry, session),
                 let row = try session.row(
@@ -256,7 +274,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 confirmed = nil
             case instance:
                 // Without any nonce the parent has been restored: the first to come is believed, as at the beginning.
-                let isRestored = row.optionalText(0) == nil && row.optionalText(1) == nil
+                let isRestored = try row.optionalText(0) == nil && row.optionalText(1) == nil || Self.isAhead(cursor, session)
                 guard isRestored || nonce == row.optionalText(0) || (nonce != nil && nonce == row.optionalText(1)) else {
                     throw Self.copied(name)
                 }
@@ -294,7 +312,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             }
             return try Self.find(name, in: registry, session)
         }
-        self.activity.signal()
+        self.settingsChanged()
         return result
     }
 
@@ -319,6 +337,14 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         _ = try await self.database.write { try $0.execute("UPDATE connected_registry SET nonce = NULL, offered_nonce = NULL") }
     }
 
+    /// Whether somebody has seen changes that this log does not have yet: the database has been put back to an earlier time, and the nonces with it.
+    /// A copy of a folder is behind its original, never ahead.
+    private static func isAhead(_ cursor: GatewayCursor?, _ session: any SQLReader) throws -> Bool {
+        guard let cursor else { return false }
+        let head = try ChangeLog.head(in: session)
+        return cursor.log == head.log && cursor.sequence > head.sequence
+    }
+
     /// Records a heartbeat and offers the next nonce.
     ///
     /// The offered nonce counts once it comes back, so an answer that is lost locks nobody out.
@@ -338,7 +364,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                     SQLValue(name))
             else { throw Self.unknown(name) }
             guard current.instance == lease.instance, current.epoch == lease.epoch else { throw Self.deactivated(name) }
-            let isRestored = row.optionalText(0) == nil && row.optionalText(1) == nil
+            let isRestored = try row.optionalText(0) == nil && row.optionalText(1) == nil || Self.isAhead(status.cursor, session)
             guard isRestored || status.nonce == row.optionalText(1) || status.nonce == row.optionalText(0) else { throw Self.copied(name) }
             var report = current.report ?? ConnectedRegistry.Report(version: status.version, loginServer: nil, status: nil)
             report.version = status.version
@@ -354,9 +380,15 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         return offered
     }
 
+    /// Milliseconds for which a sign of life need not be recorded again.
+    private static let touchInterval: Int64 = 15_000
+
     /// Records a sign of life.
-    package func touch(_ name: String, in registry: RegistryID) async throws {
+    ///
+    /// - Parameter last: when one was last recorded.
+    package func touch(_ name: String, in registry: RegistryID, last: Int64? = nil) async throws {
         let now = self.clock.milliseconds()
+        if let last, (0..<Self.touchInterval).contains(now - last) { return }
         _ = try await self.database.write { session in
             try session.execute(
                 "UPDATE connected_registry SET last_activity = ? WHERE registry = ? AND name = ?", .integer(now), .integer(registry.value),

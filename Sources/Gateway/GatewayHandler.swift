@@ -151,7 +151,8 @@ package final class GatewayHandler: RequestHandler {
         case (.get, "changes", 0):
             // Taken before the token is looked at: a deactivation in between must wake the poll, too.
             let seen = self.registries.activity.count
-            return try await self.changes(request, try await self.admit(request, name, registry, [.messageRead]), seen)
+            let generation = self.connectedRegistries.settings?.count
+            return try await self.changes(request, try await self.admit(request, name, registry, [.messageRead]), seen, generation)
         case (.get, "state", 0): return try await self.state(request, try await self.admit(request, name, registry, [.messageRead]))
         case (.get, "state", _):
             let call = try await self.admit(request, name, registry, [.messageRead])
@@ -225,7 +226,7 @@ package final class GatewayHandler: RequestHandler {
         }
         let (connectedRegistry, nonce) = try await self.connectedRegistries.activate(
             call.connectedRegistry.name, instance: body.instanceId, nonce: body.nonce, version: body.version, loginServer: body.loginServer,
-            caPin: Self.pin(body.caPin), in: call.registry.id)
+            caPin: Self.pin(body.caPin), cursor: body.cursor, in: call.registry.id)
         request.logger.notice(
             "connected registry activated",
             metadata: ["name": .string(connectedRegistry.name), "epoch": .stringConvertible(connectedRegistry.epoch)])
@@ -238,7 +239,8 @@ package final class GatewayHandler: RequestHandler {
     private func settings(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let settings = try await self.settings(for: call)
         let etag = try Self.etag(settings)
-        try await self.connectedRegistries.touch(call.connectedRegistry.name, in: call.registry.id)
+        try await self.connectedRegistries.touch(
+            call.connectedRegistry.name, in: call.registry.id, last: call.connectedRegistry.lastActivity)
         if request.headers[.ifNoneMatch] == etag { return ServerResponse(.notModified, headers: [.eTag: etag]) }
         return try .json(.ok, settings, headers: [.eTag: etag])
     }
@@ -268,7 +270,13 @@ package final class GatewayHandler: RequestHandler {
     }
 
     /// Long poll: answers when there is something for this child, when its settings differ, or when the wait is over.
-    private func changes(_ request: ServerRequest, _ first: Call, _ count: UInt64) async throws -> ServerResponse {
+    ///
+    /// - Parameters:
+    ///   - count: of changes of any kind, from before the caller was looked at.
+    ///   - settings: of changes of settings; `nil` where that is not known.
+    private func changes(
+        _ request: ServerRequest, _ first: Call, _ count: UInt64, _ settings: UInt64?
+    ) async throws -> ServerResponse {
         guard let log = request.query("log"), let after = request.query("after").flatMap(Int64.init), after >= 0 else {
             throw Refusal(.invalid, 400, "changes needs log and after, the cursor to go on from")
         }
@@ -277,12 +285,13 @@ package final class GatewayHandler: RequestHandler {
         let known = request.query("settings")
         let deadline = Elapsing.now + .seconds(wait)
         var cursor = ChangeCursor(log: log, sequence: after)
-        try await self.connectedRegistries.touch(first.connectedRegistry.name, in: first.registry.id)
+        try await self.connectedRegistries.touch(
+            first.connectedRegistry.name, in: first.registry.id, last: first.connectedRegistry.lastActivity)
         var call = first
-        var seen = count
+        var (seen, generation) = (count, settings)
+        var etag = try Self.etag(try await self.settings(for: call))
         while true {
             var page = try await self.page(of: call, after: cursor, limit: limit)
-            let etag = try Self.etag(try await self.settings(for: call))
             let remaining = deadline - Elapsing.now
             // Replicas hold what tags and referrers reach. A child of an index comes with it, or, where the index was there first, by itself.
             func travelling() -> [Change] { page.changes.filter(\.travels) }
@@ -305,7 +314,12 @@ package final class GatewayHandler: RequestHandler {
             try Task.checkCancellation()
             // Token, lease and scope map may have changed while we waited.
             seen = self.registries.activity.count
+            let now = self.connectedRegistries.settings?.count
+            // A push wakes everybody: who has nothing of it is not looked at anew for that.
+            guard now == nil || now != generation else { continue }
+            generation = now
             call = try await self.admit(request, first.connectedRegistry.name, first.registry, [.messageRead])
+            etag = try Self.etag(try await self.settings(for: call))
         }
     }
 

@@ -24,8 +24,14 @@ package struct ActivateRequest: Codable, Sendable, Hashable {
     package var loginServer: String?
     package var caPin: String?
     package var gatewayAddress: String?
+    /// How far the log has been followed: one that is ahead of it tells the parent that it has been restored from a backup.
+    package var cursor: GatewayCursor?
 
-    package init(instanceId: String, nonce: String?, version: String, loginServer: String?, caPin: String?, gatewayAddress: String?) {
+    package init(
+        instanceId: String, nonce: String?, version: String, loginServer: String?, caPin: String?, gatewayAddress: String?,
+        cursor: GatewayCursor? = nil
+    ) {
+        self.cursor = cursor
         self.instanceId = instanceId
         self.nonce = nonce
         self.version = version

@@ -136,21 +136,14 @@ enum Outbox {
                 attempts = 0, due = 0, code = NULL, reason = NULL
             """, .integer(registry.value), SQLValue(name), .integer(key.kind), .text(key.name), .integer(sequence), SQLValue(old),
             SQLValue(new), .integer(now))
+        try OutboxLocks.noteChange(of: subject, in: name, key.kind == 1 ? [old, new] : [], registry: registry, session)
         // A manifest's row has no agreed value: whether the parent has it is asked when it is sent.
         guard key.kind != 0 else { return }
         try session.execute(
             """
             DELETE FROM outbox WHERE registry = ? AND repository = ? AND kind = ? AND name = ? AND expected IS target
-                AND sent_operation IS NULL
+                AND sent_operation IS NULL AND opened IS NULL
             """, .integer(registry.value), SQLValue(name), .integer(key.kind), .text(key.name))
-    }
-
-    /// Forgets locks of what is gone.
-    static func forgetLocks(of target: LockTarget, registry: RegistryID, _ session: any SQLWriter) throws {
-        let key = OutboxEntry.Subject.locks(target).key
-        try session.execute(
-            "DELETE FROM outbox WHERE registry = ? AND repository = ? AND kind = ? AND name = ?", .integer(registry.value),
-            SQLValue(target.repository), .integer(key.kind), .text(key.name))
     }
 
     static func isKept(for registry: RegistryID, _ session: any SQLReader) throws -> Bool {

@@ -81,5 +81,6 @@ package enum RegistrySchema {
         SoftDelete.migration,
         SiteEvents.migration,
         ProvisionalTags.migration,
+        OutboxLocks.migration,
     ]
 }

@@ -22,25 +22,29 @@ extension RegistryStore {
     /// Rows removed in one transaction, so that pushes do not wait long.
     private static let trimmedAtOnce: Int64 = 10_000
 
-    /// Removes the oldest rows of the log up to the first that is not older than `time`.
+    /// Rows that the log keeps at most unless it is told otherwise: whoever is further behind compares state, which is cheaper by then.
+    package static let defaultLogLimit: Int64 = 1_000_000
+
+    /// Removes the oldest rows of the log up to the first that is not older than `time`, and more where there are too many.
     ///
     /// Whoever comes with a cursor before what is left compares state instead.
     /// - Parameters:
     ///   - time: milliseconds since 1970.
-    ///   - reader: how far somebody has read who must miss nothing.
+    ///   - limit: rows that are kept at most.
+    ///   - reader: how far somebody has read who must miss nothing, whatever the limit.
     /// - Returns: how many rows went.
     @discardableResult
-    package func trimLog(before time: Int64, readTo reader: Int64? = nil) async throws -> Int {
+    package func trimLog(before time: Int64, keeping limit: Int64 = .max, readTo reader: Int64? = nil) async throws -> Int {
         var removed = 0
         while true {
             let count = try await self.database.write { session -> Int in
                 // A clock that was set back may have written an old time after a newer one: only what precedes all newer rows goes.
                 let row = try session.row(
                     """
-                    SELECT tail, min(tail + ?2, coalesce(?3, head),
-                        coalesce((SELECT sequence - 1 FROM change WHERE time >= ?1 ORDER BY sequence LIMIT 1), head))
+                    SELECT tail, min(tail + ?2, coalesce(?3, head), max(head - ?4,
+                        coalesce((SELECT sequence - 1 FROM change WHERE time >= ?1 ORDER BY sequence LIMIT 1), head)))
                     FROM change_log WHERE id = 1
-                    """, .integer(time), .integer(Self.trimmedAtOnce), SQLValue(reader))
+                    """, .integer(time), .integer(Self.trimmedAtOnce), SQLValue(reader), .integer(limit))
                 guard let row, row.integer(1) > row.integer(0) else { return 0 }
                 try session.execute("UPDATE change_log SET tail = ? WHERE id = 1", row[1])
                 return try session.execute("DELETE FROM change WHERE sequence <= ?", row[1])

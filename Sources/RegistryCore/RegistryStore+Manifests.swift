@@ -216,7 +216,7 @@ extension RegistryStore {
         try self.noteUntagged(row.text(0), repository: repository, now: now, session)
         let sequence = try ChangeLog.append(
             .tagDeleted, registry: registry, repository: name, tag: tag, origin: origin, time: now, in: session)
-        try Outbox.forgetLocks(of: .tag(name, tag), registry: registry, session)
+        try OutboxLocks.forget(.tag(name, tag), registry: registry, session)
         try Outbox.note(
             .tag(tag), in: name, from: row.text(0), to: nil, registry: registry, origin: origin, sequence: sequence, now: now, session)
         return true
@@ -264,7 +264,7 @@ extension RegistryStore {
             "DELETE FROM manifest_content WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM manifest WHERE digest = ?1)", SQLValue(digest))
         let sequence = try ChangeLog.append(
             .manifestDeleted, registry: registry, repository: name, digest: digest, origin: origin, time: now, in: session)
-        try Outbox.forgetLocks(of: .manifest(name, digest), registry: registry, session)
+        try OutboxLocks.forget(.manifest(name, digest), registry: registry, session)
         try Outbox.note(
             .manifest(digest), in: name, from: Outbox.present, to: nil, registry: registry, origin: origin, sequence: sequence, now: now,
             session)

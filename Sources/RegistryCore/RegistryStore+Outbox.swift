@@ -32,7 +32,7 @@ extension RegistryStore {
         }
     }
 
-    /// Entries to send now: tags first, in the order of their changes, then manifests that no tag brought along, deletions, locks.
+    /// Entries to send now: locks that must be opened for the rest, tags in the order of their changes, then manifests that no tag brought along, deletions, locks.
     ///
     /// - Parameter seconds: the time, since 1970.
     package func outbox(of registry: RegistryID, dueAt seconds: Int64, limit: Int) async throws -> [OutboxEntry] {
@@ -40,7 +40,8 @@ extension RegistryStore {
             try session.rows(
                 """
                 \(Outbox.select) WHERE registry = ? AND (due <= ? OR due > ?)
-                ORDER BY CASE kind WHEN 1 THEN 0 WHEN 0 THEN CASE WHEN target IS NULL THEN 2 ELSE 1 END ELSE 3 END, sequence LIMIT ?
+                ORDER BY CASE WHEN \(OutboxLocks.isOpening) THEN -1 WHEN kind = 1 THEN 0
+                    WHEN kind = 0 THEN CASE WHEN target IS NULL THEN 2 ELSE 1 END ELSE 3 END, sequence LIMIT ?
                 """, .integer(registry.value), .integer(seconds), .integer(seconds + Self.longestRefusal), .integer(Int64(limit))
             ).compactMap(Outbox.decode)
         }
@@ -98,7 +99,7 @@ extension RegistryStore {
         return try await self.database.write { session in
             let changed = try session.execute(
                 """
-                UPDATE outbox SET sent_operation = ?, sent_target = target
+                UPDATE outbox SET sent_operation = ?, sent_target = \(OutboxLocks.proposed)
                 WHERE registry = ? AND repository = ? AND kind = ? AND name = ? AND target IS ? AND sent_operation IS NULL
                 """, .text(operation), .integer(registry.value), SQLValue(entry.repository), .integer(key.kind), .text(key.name),
                 SQLValue(entry.target))
@@ -126,8 +127,11 @@ extension RegistryStore {
         let sent = entry.sent == nil ? entry.target : entry.sent?.target
         try await self.database.write { session in
             try Self.confirm(entry.subject, in: entry.repository, at: confirmed, of: registry, session)
+            if case .locks = entry.subject {
+                try OutboxLocks.noteAgreed(sent, of: entry, key.name, registry: registry, session)
+            }
             try session.execute(
-                "DELETE FROM outbox WHERE registry = ? AND repository = ? AND kind = ? AND name = ? AND target IS ?",
+                "DELETE FROM outbox WHERE registry = ? AND repository = ? AND kind = ? AND name = ? AND target IS ? AND opened IS NULL",
                 .integer(registry.value), SQLValue(entry.repository), .integer(key.kind), .text(key.name), SQLValue(sent))
             _ = try session.execute(
                 """

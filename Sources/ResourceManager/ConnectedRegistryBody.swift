@@ -128,7 +128,7 @@ struct ConnectedRegistryBody: Sendable {
         return try field.choice(["Enabled", "Disabled"]).map { $0 == "Enabled" }
     }
 
-    private static func value<Value>(_ field: BodyField, _ parse: (String) throws -> Value) throws -> Value? {
+    static func value<Value>(_ field: BodyField, _ parse: (String) throws -> Value) throws -> Value? {
         guard let text = try field.string() else { return nil }
         do {
             return try parse(text)

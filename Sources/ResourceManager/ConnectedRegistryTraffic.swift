@@ -5,9 +5,10 @@ internal import GatewayProtocol
 internal import HTTPServing
 internal import JSON
 internal import Persistence
+internal import Schedule
 
 extension ConnectedRegistryBody {
-    /// `byteBudget` with `hour`, `day`, `month` (null ends a limit), `syncPriorities` and `onDemand`.
+    /// `byteBudget` with `hour`, `day`, `month` (null ends a limit), `syncPriorities`, `onDemand` and `serveAfterRemoval` (null for ever).
     static func applyTraffic(_ properties: BodyField, to configuration: inout ConnectedRegistryConfiguration) throws {
         let field = try properties["byteBudget"]
         var budget = configuration.budget ?? ByteBudget()
@@ -24,6 +25,12 @@ extension ConnectedRegistryBody {
             configuration.priorities = patterns.isEmpty ? nil : patterns
         }
         if let isOn = try properties["onDemand"].bool(lenient: true) { configuration.onDemand = isOn ? true : nil }
+        let limit = try properties["serveAfterRemoval"]
+        if limit.isNull {
+            configuration.serveAfterRemoval = nil
+        } else if let duration = try self.value(limit, { try ISODuration(parsing: $0) }) {
+            configuration.serveAfterRemoval = duration
+        }
     }
 }
 

@@ -63,6 +63,7 @@ extension ResourceOperations {
         properties["byteBudget"] = Self.budget(connected)
         properties["syncPriorities"] = .strings(configuration.priorities ?? [])
         properties["onDemand"] = .bool(configuration.onDemand == true)
+        properties["serveAfterRemoval"] = .string(orNull: configuration.serveAfterRemoval?.description)
         properties["nextSyncWindow"] = self.window(configuration)
         properties["syncHistory"] = .array(
             (connected.report?.history ?? []).map { result in

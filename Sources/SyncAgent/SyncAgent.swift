@@ -47,6 +47,8 @@ package final class SyncAgent: Sendable {
     private let outbox: OutboxSender
     /// When content was last found to differ although the log had been followed.
     private let lastDrift = Mutex<ContinuousClock.Instant?>(nil)
+    /// The last heartbeat that arrived, and whether it had nothing but good to tell.
+    private let lastReport = Mutex<(time: ContinuousClock.Instant, isWell: Bool)?>(nil)
     /// The reports of descendants that the last heartbeat knew of.
     private let lastReports = Mutex<UInt64>(0)
     /// The shortest time between two heartbeats that only speak for descendants.
@@ -157,11 +159,13 @@ package final class SyncAgent: Sendable {
             do {
                 event = try await self.perform(action, trouble: machine.trouble)
                 if event == .activated { wasActive = true }
+                if machine.isConnected { await self.noteLetIn() }
             } catch is CancellationError {
                 return nil
             } catch {
                 if Task.isCancelled { return nil }
                 let error = SyncError(error)
+                await self.noteLockedOut(error)
                 if error.code == .budget {
                     self.logger.info("the budget is spent", metadata: ["reason": .string(error.message)])
                     await self.failSync(state: "Pending")
@@ -181,6 +185,18 @@ package final class SyncAgent: Sendable {
             }
         }
         return nil
+    }
+
+    /// Remembers since when the parent does not let us in; reads may be served for a limited time only from then on.
+    private func noteLockedOut(_ error: SyncError) async {
+        guard [.unauthorized, .deactivated, .notFound, .alreadyActivated].contains(error.code) else { return }
+        let now = self.clock.seconds
+        try? await self.memory.update { $0.lockedOut = $0.lockedOut ?? now }
+    }
+
+    private func noteLetIn() async {
+        guard await self.memory.memory.lockedOut != nil else { return }
+        try? await self.memory.update { $0.lockedOut = nil }
     }
 
     /// Tells the parent that this instance ends; best effort.
@@ -251,7 +267,7 @@ package final class SyncAgent: Sendable {
         let answer = try await self.gateway.activate(
             ActivateRequest(
                 instanceId: memory.instance, nonce: memory.nonce, version: self.version, loginServer: self.loginServer, caPin: self.caPin,
-                gatewayAddress: self.loginServer))
+                gatewayAddress: self.loginServer, cursor: memory.cursor))
         try await self.memory.update {
             $0.stopped = nil
             $0.epoch = answer.epoch
@@ -291,7 +307,10 @@ package final class SyncAgent: Sendable {
             $0.settings = settings
             $0.settingsTag = tag
             // Without a cursor state is compared, also when this process ends before it has been.
-            if selectionChanged { $0.cursor = nil }
+            if selectionChanged {
+                $0.cursor = nil
+                $0.comparison = isResyncDue ? nil : "SyncTokenUpdate"
+            }
             if let renewed { $0.trust = renewed }
         }
         if let renewed { self.transport.setTrust(.authorities([renewed])) }
@@ -370,7 +389,8 @@ package final class SyncAgent: Sendable {
         let memory = await self.memory.memory
         guard let cursor = memory.cursor else { throw SyncError(.compareState, "there is no cursor yet") }
         // No longer than the window is open, and until something is to be tried again.
-        let wait = min(30, Int(try await self.skipped.rest() ?? 30), self.gate.rest ?? 30)
+        let longest = Self.longestWait
+        let wait = min(longest, Int(try await self.skipped.rest() ?? Int64(longest)), self.gate.rest ?? longest)
         guard
             let page = try await self.nextPage(
                 after: cursor, wait: wait, settings: memory.settingsTag, watchesOutbox: memory.isReadWrite)
@@ -386,15 +406,31 @@ package final class SyncAgent: Sendable {
         let settingsDiffer = page.settings != memory.settingsTag
         // Rows of a selection that is not ours any more may be missing from the page: it is asked for again under the new one.
         if !settingsDiffer {
-            try await self.memory.update { $0.cursor = page.next }
+            if page.next != cursor { try await self.memory.update { $0.cursor = page.next } }
             if memory.isReadWrite {
                 try await self.store.forgetConfirmed(
                     before: ChangeCursor(log: page.next.log, sequence: page.next.sequence), of: self.registry)
             }
             if try await self.hasDrifted(from: page) { throw SyncError(.compareState, "the content differs although the log was followed") }
         }
-        try await self.finishSync()
+        // A poll that brought nothing is a sign of life itself; what it would tell has been told.
+        let isQuiet = page.changes.isEmpty && !isRetryDue && !settingsDiffer && memory.result?.state == "Succeeded"
+        if !isQuiet || self.isReportDue { try await self.finishSync() }
         return settingsDiffer
+    }
+
+    /// Seconds that a long poll waits: with the time in which an answer that was lost is noticed it is less than that after which a
+    /// connected registry counts as offline.
+    private static let longestWait = 45
+    /// How long nothing is told that has been told.
+    private static let longestSilence = Duration.seconds(240)
+
+    /// Whether the parent should hear of us although nothing has happened: for a while it has not, or what it heard last was not that all is well.
+    private var isReportDue: Bool {
+        self.lastReport.withLock { last in
+            guard let last, last.isWell else { return true }
+            return Elapsing.now - last.time >= Self.longestSilence
+        }
     }
 
     /// Applies a page in the order of the log; of each tag only the last word counts.
@@ -522,7 +558,7 @@ package final class SyncAgent: Sendable {
         let memory = await self.memory.memory
         let began = self.clock.milliseconds()
         let resync = memory.settings?.resync
-        let recovery = resync != memory.resynced ? "ManualResync" : "RecoveryService"
+        let recovery = resync != memory.resynced ? "ManualResync" : memory.comparison ?? "RecoveryService"
         try await self.beginSync(trigger: memory.result?.lastSuccess == nil ? "InitialSync" : recovery)
         try await self.skipped.forgetAll()
         // What the budget does not allow keeps nothing else waiting: tags that move without a byte, deletions, locks.
@@ -545,6 +581,7 @@ package final class SyncAgent: Sendable {
         try await self.memory.update {
             $0.cursor = cursor
             $0.resynced = resync
+            $0.comparison = nil
         }
         try await self.store.forgetProvisional(seenBefore: began, in: self.registry)
         try await self.finishSync()
@@ -641,6 +678,8 @@ package final class SyncAgent: Sendable {
                     bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft, budget: budget.isEmpty ? nil : budget,
                     plan: plan))
             self.lastReports.withLock { $0 = reports }
+            let isWell = phase == .idle && details.isEmpty && root != nil
+            self.lastReport.withLock { $0 = (Elapsing.now, isWell) }
             self.toldPlans.withLock { told in
                 for one in descendants ?? [] { told[one.name] = one.status?.plan?.order ?? told[one.name] }
             }

@@ -5,6 +5,7 @@ package import OCI
 package import Persistence
 internal import RegistryClient
 internal import RegistryCore
+internal import Schedule
 
 #if canImport(FoundationEssentials)
 internal import FoundationEssentials
@@ -36,6 +37,16 @@ package struct SyncMemory: Sendable, Equatable {
     package var stopped: String?
     /// The last order to tell what the next synchronisation would move that was carried out.
     package var planned: Int64?
+    /// Since when the parent does not let us in any more: deleted, deactivated, or its sync token disabled; seconds since 1970.
+    package var lockedOut: Int64?
+    /// Why whole state is to be compared, as `registrySyncResult` names it, where that is known beforehand.
+    package var comparison: String?
+
+    /// Until when reads are served although the parent does not let us in any more, in seconds since 1970; `nil` for ever.
+    package var servesUntil: Int64? {
+        guard let lockedOut, let text = self.settings?.serveAfterRemoval, let limit = try? ISODuration(parsing: text) else { return nil }
+        return lockedOut + Int64(limit.seconds)
+    }
 
     /// Whether clients may write.
     package var isReadWrite: Bool { self.settings?.mode == "ReadWrite" }
@@ -64,7 +75,8 @@ package actor SyncMemoryStore {
             try session.row(
                 """
                 SELECT connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log, sequence,
-                    bytes_received, result, resynced, bytes_sent, stopped, planned FROM sync_state WHERE id = 1
+                    bytes_received, result, resynced, bytes_sent, stopped, planned, locked_out, comparison
+                FROM sync_state WHERE id = 1
                 """
             ).map(Self.decode)
         }
@@ -118,17 +130,19 @@ package actor SyncMemoryStore {
             _ = try session.execute(
                 """
                 INSERT INTO sync_state (id, connected_registry, parent, pin, instance, epoch, nonce, registry, trust, settings, settings_tag, log,
-                    sequence, bytes_received, result, resynced, bytes_sent, stopped, planned)
-                VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    sequence, bytes_received, result, resynced, bytes_sent, stopped, planned, locked_out, comparison)
+                VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, pin = excluded.pin, epoch = excluded.epoch, nonce = excluded.nonce,
                     registry = excluded.registry, trust = excluded.trust, settings = excluded.settings, settings_tag = excluded.settings_tag,
                     log = excluded.log, sequence = excluded.sequence, bytes_received = excluded.bytes_received, result = excluded.result, resynced = excluded.resynced,
-                    bytes_sent = excluded.bytes_sent, stopped = excluded.stopped, planned = excluded.planned
+                    bytes_sent = excluded.bytes_sent, stopped = excluded.stopped, planned = excluded.planned,
+                    locked_out = excluded.locked_out, comparison = excluded.comparison
                 """, SQLValue(memory.connectedRegistry), SQLValue(memory.parent), SQLValue(memory.pin), SQLValue(memory.instance),
                 SQLValue(memory.epoch),
                 SQLValue(memory.nonce), SQLValue(memory.registry), SQLValue(memory.trust), SQLValue(settings), SQLValue(memory.settingsTag),
                 SQLValue(memory.cursor?.log), SQLValue(memory.cursor?.sequence), .integer(memory.bytesReceived), SQLValue(result),
-                SQLValue(memory.resynced), .integer(memory.bytesSent), SQLValue(memory.stopped), SQLValue(memory.planned))
+                SQLValue(memory.resynced), .integer(memory.bytesSent), SQLValue(memory.stopped), SQLValue(memory.planned),
+                SQLValue(memory.lockedOut), SQLValue(memory.comparison))
         }
     }
 
@@ -146,6 +160,7 @@ package actor SyncMemoryStore {
             settingsTag: row.optionalText(9),
             cursor: row.optionalText(10).map { GatewayCursor(log: $0, sequence: row.integer(11)) }, bytesReceived: row.integer(12),
             result: try row.optionalText(13).map { try decoder.decode(SyncResult.self, from: Data($0.utf8)) },
-            resynced: row.optionalInteger(14), bytesSent: row.integer(15), stopped: row.optionalText(16), planned: row.optionalInteger(17))
+            resynced: row.optionalInteger(14), bytesSent: row.integer(15), stopped: row.optionalText(16), planned: row.optionalInteger(17),
+            lockedOut: row.optionalInteger(18), comparison: row.optionalText(19))
     }
 }

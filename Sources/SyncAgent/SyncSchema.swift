@@ -45,5 +45,13 @@ package enum SyncSchema {
                 // The last order to tell what the next synchronisation would move that was carried out.
                 "ALTER TABLE sync_state ADD COLUMN planned INTEGER",
             ]),
+        Migration(
+            "sync-6",
+            [
+                // Since when the parent does not let us in any more; seconds since 1970.
+                "ALTER TABLE sync_state ADD COLUMN locked_out INTEGER",
+                // Why whole state is to be compared, where that is known beforehand.
+                "ALTER TABLE sync_state ADD COLUMN comparison TEXT",
+            ]),
     ]
 }

@@ -51,10 +51,18 @@ import Testing
                 "connected-registry", "create", "-n", "office", "--repository", "app", "-s", "0 3 * * *", "-w", "PT1H", "--yes", "--query",
                 "nextSyncWindow.opens", "-o", "tsv")
             #expect(opens.contains("T03:00:00"), "\(opens)")
+            // With a limit it serves for that long once it has been removed; the token is its own until then.
+            try await parent.acr(
+                "connected-registry", "update", "-n", "factory", "--add-client-tokens", "builder", "--serve-after-removal", "PT5S")
+            try await eventually("the token is back") { try await atChild.flaw("app", "v1", digest: image.digest) == nil }
             // Nothing of it is left at the parent.
             try await parent.acr("connected-registry", "delete", "-n", "factory", "--cleanup", "--yes")
             try await eventually("the site says why it stopped") { child.output.contains("CONNECTED_REGISTRY_NOT_FOUND") }
             #expect(child.running?.hasEnded == false)
+            try await eventually("it serves nothing any more") {
+                let answer = try await atChild.manifest("GET", "app", "v1")
+                return answer.status == 403 && answer.errorCode == "DENIED" && answer.text.contains("as its operator has set")
+            }
             for collection in ["token", "scope-map"] {
                 let names = try await parent.acr(collection, "list", "--query", "[].name", "-o", "tsv")
                 #expect(!names.split(whereSeparator: \.isWhitespace).contains("factory"), "\(names)")

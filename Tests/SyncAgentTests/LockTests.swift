@@ -152,4 +152,96 @@ import Testing
         #expect(try await self.locks(two, at: parent) == [.list])
         #expect(try await self.locks(two, at: child) == [.list])
     }
+
+    @Test("C7 C19 unlocked, moved and locked again between two synchronisations: the move and the lock arrive, upward and downward")
+    func opened() async throws {
+        let family = try await Family(mode: .readWrite)
+        let (parent, child) = (family.parent.site, family.child)
+        let (one, two, three) = (TestImage("one"), TestImage("two"), TestImage("three"))
+        let other = repository("other")
+        try await parent.push(one, tags: [tag("up"), tag("down"), tag("gone")], to: self.app)
+        try await parent.push(one, tags: [tag("v1")], to: other)
+        let tags = ["up", "down", "gone"].map { LockTarget.tag(self.app, tag($0)) }
+        for target in tags { try await self.lock([.write, .list], target, at: parent) }
+        try await self.lock([.write, .delete], .repository(other), at: parent)
+        try await family.introduce()
+        // Here: a tag, one that is deleted, and a whole repository.
+        try await self.unlock([.write], tags[0], at: child)
+        try await child.push(two, tags: [tag("up")], to: self.app)
+        try await self.lock([.write], tags[0], at: child)
+        try await self.unlock([.write], tags[2], at: child)
+        try await child.store.delete(tag("gone"), from: self.app, of: child.registry, origin: "test")
+        try await self.unlock([.write, .delete], .repository(other), at: child)
+        try await child.push(three, tags: [tag("v2")], to: other)
+        try await self.lock([.write, .delete], .repository(other), at: child)
+        // There.
+        try await self.unlock([.write], tags[1], at: parent)
+        try await parent.push(two, tags: [tag("down")], to: self.app)
+        try await self.lock([.write], tags[1], at: parent)
+        try await family.following { () async throws in
+            #expect(try await eventually { try await family.unsent == 0 })
+            #expect(try await eventually { try await family.parentState?.inStep ?? false })
+        }
+        for site in [parent, child] {
+            #expect(try await site.store.resolve(tag("up"), in: self.app, of: site.registry) == two.manifest.digest)
+            #expect(try await site.store.resolve(tag("down"), in: self.app, of: site.registry) == two.manifest.digest)
+            #expect(try await site.store.resolve(tag("gone"), in: self.app, of: site.registry) == nil)
+            #expect(try await site.store.resolve(tag("v2"), in: other, of: site.registry) == three.manifest.digest)
+            #expect(try await self.locks(tags[0], at: site) == [.write, .list])
+            #expect(try await self.locks(tags[1], at: site) == [.write, .list])
+            #expect(try await self.locks(.repository(other), at: site) == [.write, .delete])
+        }
+        #expect(try await child.store.outboxRefusals(of: child.registry, limit: 10).isEmpty)
+    }
+
+    @Test("C7 C19 a link that is cut at any request of that, or loses any answer, changes nothing of what arrives", arguments: 0..<8)
+    func openedThroughCuts(request: Int) async throws {
+        let family = try await Family(mode: .readWrite)
+        let (parent, child) = (family.parent.site, family.child)
+        let (one, two) = (TestImage("one"), TestImage("two"))
+        let target = LockTarget.tag(self.app, tag("v1"))
+        try await parent.push(one, tags: [tag("v1")], to: self.app)
+        try await self.lock([.write], target, at: parent)
+        for losesAnswer in [false, true] {
+            try await family.introduce()
+            try await self.unlock([.write], target, at: child)
+            let image = losesAnswer ? one : two
+            try await child.push(image, tags: [tag("v1")], to: self.app)
+            try await self.lock([.write], target, at: child)
+            let memory = try await family.memory()
+            try await family.following(family.agent(memory: memory)) { () async throws in
+                // Activation, settings and a heartbeat come first.
+                family.transport.cut(afterRequests: 4 + request, losesAnswer: losesAnswer)
+                _ = try await eventually { () async throws in
+                    if !family.transport.isOnline { family.transport.heal() }
+                    return try await family.unsent == 0
+                }
+                family.transport.heal()
+                #expect(try await eventually { try await family.parentState?.inStep ?? false })
+            }
+            for site in [parent, child] {
+                #expect(try await site.store.resolve(tag("v1"), in: self.app, of: site.registry) == image.manifest.digest)
+                #expect(try await self.locks(target, at: site) == [.write])
+            }
+        }
+    }
+
+    @Test("C8 C19 a lock that was set at the parent meanwhile refuses what was moved here, and is not opened for it")
+    func lockedMeanwhile() async throws {
+        let family = try await Family(mode: .readWrite)
+        let (parent, child) = (family.parent.site, family.child)
+        let (one, two) = (TestImage("one"), TestImage("two"))
+        let target = LockTarget.tag(self.app, tag("v1"))
+        try await parent.push(one, tags: [tag("v1")], to: self.app)
+        try await family.introduce()
+        try await child.push(two, tags: [tag("v1")], to: self.app)
+        try await self.lock([.write], target, at: parent)
+        try await family.following { () async throws in
+            #expect(
+                try await eventually { try await !child.store.outboxRefusals(of: child.registry, limit: 1).isEmpty })
+            #expect(try await eventually { try await self.locks(target, at: child) == [.write] })
+        }
+        #expect(try await family.atParent(tag("v1"), in: self.app) == one.manifest.digest)
+        #expect(try await self.locks(target, at: parent) == [.write])
+    }
 }

@@ -13,7 +13,7 @@ enum PrintedForms {
     /// Members that Azure's resources do not have: shown where they say something, so that columns stay those of `az` elsewhere.
     static let own: Set<String> = [
         "readOnly", "storageQuota", "inStepSince", "nextSyncWindow", "syncHistory", "bytesLeft", "bytesSent", "pendingChanges",
-        "byteBudget", "syncPriorities", "onDemand",
+        "byteBudget", "syncPriorities", "onDemand", "serveAfterRemoval",
     ]
 
     static func of(_ value: JSONValue) -> JSONValue {

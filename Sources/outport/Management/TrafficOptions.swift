@@ -17,7 +17,7 @@ struct BudgetOption: ExpressibleByArgument {
     }
 }
 
-/// `--budget`, `--priorities` and `--on-demand`.
+/// `--budget`, `--priorities`, `--on-demand` and `--serve-after-removal`.
 struct TrafficOptions: ParsableArguments {
     @Option(
         parsing: .upToNextOption,
@@ -34,6 +34,13 @@ struct TrafficOptions: ParsableArguments {
         help: "Fetch what clients pull before it has been synchronised while they wait. It is off by default.")
     var onDemand: ThreeState?
 
+    @Option(
+        help: """
+            How long reads are served once the connected registry has been deleted, deactivated or locked out, as an ISO 8601 duration. \
+            'none', the default, is for ever.
+            """)
+    var serveAfterRemoval: String?
+
     /// Adds what was given to the properties of a body.
     func add(to properties: inout JSONValue) {
         if !budget.isEmpty {
@@ -42,6 +49,9 @@ struct TrafficOptions: ParsableArguments {
             properties["byteBudget"] = limits
         }
         if let onDemand { properties["onDemand"] = .bool(onDemand.value) }
+        if let serveAfterRemoval {
+            properties["serveAfterRemoval"] = serveAfterRemoval.lowercased() == "none" ? .null : .string(serveAfterRemoval)
+        }
         if !priorities.isEmpty { properties["syncPriorities"] = .strings(priorities.filter { !$0.isEmpty }) }
     }
 }

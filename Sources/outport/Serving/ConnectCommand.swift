@@ -90,7 +90,8 @@ struct ConnectCommand: AsyncParsableCommand {
                 authority: self.authority, logger: logger)
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: "")
         // Connected registries below this one speak to it as it speaks to its own parent.
-        let children = ConnectedRegistryStore(database: node.database, activity: node.activity, owner: connection.connectedRegistry)
+        let children = ConnectedRegistryStore(
+            database: node.database, activity: node.activity, owner: connection.connectedRegistry, settings: node.settings)
         let access = AccessController(identities: node.identities, directory: nil, tokens: tokens, leases: children)
         let directory = ReplicaDirectory(registry: registry, connection: connection, names: names, memory: memory)
         let gateway = GatewayHandler(
@@ -217,12 +218,14 @@ private struct ReplicaDirectory: RegistryDirectory {
             DataPlaneRegistry(
                 id: self.registry, name: name, audience: Self.audience(name),
                 writeRefusal: self.writeRefusal(memory),
+                // What may end at any moment is not answered from memory.
+                isRestricted: memory.settings?.serveAfterRemoval != nil,
                 refusesWriting: { repository in
                     selection.contains { $0.matches(repository) }
                         ? nil
                         : "repository \(repository) is not among those that connected registry '\(name)' synchronises, so the parent would never get it; "
                             + "add it there with 'outport acr connected-registry permissions update --name \(name) --add \(repository)'"
-                }),
+                }, readRefusal: self.readRefusal(memory)),
             self.names.canonical(host)
         )
     }
@@ -238,6 +241,15 @@ private struct ReplicaDirectory: RegistryDirectory {
     }
 
     private static func audience(_ name: String) -> String { "connected-registry/\(name.lowercased())" }
+
+    /// Why clients may not read; `nil` when they may.
+    private func readRefusal(_ memory: SyncMemory) -> String? {
+        guard let until = memory.servesUntil, WallClock.system.seconds >= until else { return nil }
+        let reason = memory.stopped.map { ": \($0)" } ?? ", since its sync token is refused: enable it there"
+        return
+            "connected registry '\(self.connection.connectedRegistry)' serves nothing any more: that ended at "
+            + "\(Timestamp.text(milliseconds: until * 1000)), \(memory.settings?.serveAfterRemoval ?? "") after its parent had locked it out, as its operator has set\(reason)"
+    }
 
     /// Why clients may not write; `nil` when they may.
     private func writeRefusal(_ memory: SyncMemory) -> String? {

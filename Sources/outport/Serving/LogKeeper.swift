@@ -16,6 +16,8 @@ struct LogKeeper: Service {
     let connectedRegistries: ConnectedRegistryStore?
     /// Reads along, and must miss nothing.
     var webhooks: WebhookStore?
+    /// Rows of the log at most.
+    var limit = RegistryStore.defaultLogLimit
     let logger: Logger
 
     func run() async throws {
@@ -24,7 +26,8 @@ struct LogKeeper: Service {
                 do {
                     let seconds = try await self.connectedRegistries?.longestMessageTTL() ?? Int64(MessageTTL.default.seconds)
                     let removed = try await self.store.trimLog(
-                        before: self.store.clock.milliseconds() - seconds * 1000, readTo: try await self.webhooks?.cursor())
+                        before: self.store.clock.milliseconds() - seconds * 1000, keeping: self.limit,
+                        readTo: try await self.webhooks?.cursor())
                     try await self.store.trimProposals()
                     if removed > 0 { self.logger.info("change log trimmed", metadata: ["rows": .stringConvertible(removed)]) }
                 } catch {

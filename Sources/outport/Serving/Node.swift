@@ -26,6 +26,8 @@ struct Node: Sendable {
     let pool: NIOThreadPool
     let database: SQLiteDatabase
     let activity: Activity
+    /// Moves before `activity`, when tokens or scope maps have changed.
+    let settings: Activity
     let store: RegistryStore
     let uploads: Uploads
     let identities: IdentityStore
@@ -39,11 +41,15 @@ struct Node: Sendable {
             path: self.folder.databasePath,
             migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + ResourceSchema.migrations
                 + SyncSchema.migrations + WebhookSchema.migrations)
-        let activity = Activity()
+        let (activity, settings) = (Activity(), Activity())
         self.activity = activity
+        self.settings = settings
         self.store = RegistryStore(database: self.database, blobs: FileBlobStore(folder: self.folder, pool: self.pool), activity: activity)
         self.uploads = Uploads(store: self.store)
-        self.identities = IdentityStore(database: self.database) { activity.signal() }
+        self.identities = IdentityStore(database: self.database) {
+            settings.signal()
+            activity.signal()
+        }
     }
 
     /// Keeps the certificate to serve with: a given one, or one of the own CA, which is made when there is none.

@@ -57,7 +57,26 @@ struct ServeCommand: AsyncParsableCommand {
             """, valueName: "folder"))
     var secrets: String?
 
+    @Option(help: "Client tokens that may be attached to one connected registry: 20, unless this says otherwise, up to 1000.")
+    var clientTokenLimit: Int?
+
+    @Option(
+        help: """
+            Changes of content that are kept for connected registries that are away, 1000 at least: a million, unless this says otherwise. \
+            One that is further behind compares its whole state instead.
+            """)
+    var changeLogLimit: Int?
+
     @OptionGroup var fetch: FetchOptions
+
+    /// A number of an option, the environment or the file.
+    private static func number(_ given: Int?, _ layer: String?, _ option: String, _ range: ClosedRange<Int>) throws -> Int? {
+        guard given != nil || layer != nil else { return nil }
+        guard let number = given ?? layer.flatMap({ Int($0) }), range.contains(number) else {
+            throw ValidationError("\(option) takes a number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
 
     func run() async throws {
         let layers = try await self.server.layers()
@@ -68,6 +87,12 @@ struct ServeCommand: AsyncParsableCommand {
         }
         let names = try self.names(listen, management: management, layers)
         let isPlain = self.server.isPlain(layers)
+        let clientTokens =
+            try Self.number(self.clientTokenLimit, layers.string(forKey: "client-token-limit"), "--client-token-limit", 1...1000)
+            ?? ConnectedRegistryConfiguration.maximumClientTokens
+        let logLimit = try Self.number(
+            self.changeLogLimit, layers.string(forKey: "change-log-limit"), "--change-log-limit", 1000...1_000_000_000
+        ).map { Int64($0) }
         let node = try await Node(data: self.server.data ?? layers.string(forKey: "data") ?? "outport-data")
         let certificates =
             isPlain
@@ -87,7 +112,8 @@ struct ServeCommand: AsyncParsableCommand {
         }
 
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: installation.tenantID)
-        let connectedRegistries = ConnectedRegistryStore(database: node.database, activity: node.activity)
+        let connectedRegistries = ConnectedRegistryStore(
+            database: node.database, activity: node.activity, maximumClientTokens: clientTokens, settings: node.settings)
         let lookup = RegistryLookup(names: names) {
             certificates?.cover(names.certificateNames(registries: $0.map { ($0.name, $0.region) }))
         }
@@ -150,7 +176,9 @@ struct ServeCommand: AsyncParsableCommand {
         ) {
             .init(schedule: daily, policy: lookup.garbagePolicy)
         }
-        let keeper = LogKeeper(store: node.store, connectedRegistries: connectedRegistries, webhooks: webhooks, logger: logger)
+        let keeper = LogKeeper(
+            store: node.store, connectedRegistries: connectedRegistries, webhooks: webhooks,
+            limit: logLimit ?? RegistryStore.defaultLogLimit, logger: logger)
         let sender = WebhookSender(
             store: webhooks, changes: node.activity, transport: outside.transport, version: outportVersion, logger: logger
         ) { id in lookup.all.first { $0.id == id }?.loginServer }
