@@ -41,6 +41,7 @@ package struct ResourceError: Error, Sendable, CustomStringConvertible {
         case skuTooSmall = "SkuNotSupported"
         case dataEndpointRequired = "DataEndpointRequired"
         case singleRegistry = "SuffixRequired"
+        case preconditionFailed = "PreconditionFailed"
         case missingRegistration = "MissingSubscriptionRegistration"
         case busy = "ServerBusy"
         case noSpace = "InsufficientStorage"

@@ -97,12 +97,37 @@ package final class ResourceManagerHandler: RequestHandler {
         }
         let call = Call(request: request, caller: caller, parameters: parameters, body: try await Self.body(of: request))
         if request.method == .put { try await self.operations.requireRegistration(segments) }
+        let conditions = Conditions(request.headers)
         switch request.method {
-        case .get, .head: return try await route.run(self.operations, call)
+        case .get, .head:
+            let answer = try await route.run(self.operations, call)
+            return try ListPage.page(answer, request, base: self.metadata.base(for: request)).tagged(conditions, isRead: true)
+        // What is to be compared first must not change between.
+        case _ where !conditions.isEmpty && [.put, .patch, .delete].contains(request.method):
+            return try await self.gate.withLock { [operations] in
+                try conditions.check(try await self.currentTag(segments, call))
+                return try await route.run(operations, call).tagged(conditions, isRead: false)
+            }
         case _ where !route.isExclusive: return try await route.run(self.operations, call)
-        case _ where route.isShared: return try await self.gate.shared { [operations] in try await route.run(operations, call) }
-        default: return try await self.gate.withLock { [operations] in try await route.run(operations, call) }
+        case _ where route.isShared:
+            return try await self.gate.shared { [operations] in try await route.run(operations, call) }.tagged(conditions, isRead: false)
+        default:
+            return try await self.gate.withLock { [operations] in try await route.run(operations, call) }.tagged(conditions, isRead: false)
         }
+    }
+
+    /// The tag of what is at a path; `nil` for nothing.
+    private func currentTag(_ segments: [String], _ call: Call) async throws -> String? {
+        let (route, parameters) = try Self.route(.get, segments)
+        if let action = route.action {
+            let scope = "/" + segments.prefix(route.scopeLength).joined(separator: "/").lowercased()
+            try self.policy.require(action, at: scope, filtered: route.isFiltered, for: call.caller)
+        }
+        do {
+            return try await route.run(
+                self.operations, Call(request: call.request, caller: call.caller, parameters: parameters, body: nil)
+            ).resourceTag
+        } catch let error as ResourceError where error.status == .notFound { return nil }
     }
 
     private static func route(_ method: HTTPRequest.Method, _ segments: [String]) throws -> (Route, [String: String]) {

@@ -55,6 +55,22 @@ import Testing
         updated = acr.registries.begin_update(group, "fromsdk", {"properties": {"policies": {"retentionPolicy": {"status": "enabled", "days": 3}}}}).result()
         out["retention"] = [updated.policies.retention_policy.status, updated.policies.retention_policy.days]
         out["usages"] = sorted(u.name for u in acr.registries.list_usages(group, "fromsdk").value)
+        names = [o.name for o in acr.operations.list()]
+        out["operations"] = ["Microsoft.ContainerRegistry/registries/importImage/action" in names, len(names) == len(set(names))]
+        out["private"] = [len(list(acr.private_endpoint_connections.list(group, "fromsdk"))),
+                          len(list(acr.registries.list_private_link_resources(group, "fromsdk")))]
+        rule = acr.cache_rules.begin_create(group, "fromsdk", "rule1", {"properties": {"sourceRepository": "docker.io/library/x", "targetRepository": "x"}}).result()
+        out["rule"] = [rule.source_repository, acr.cache_rules.get(group, "fromsdk", "rule1").target_repository]
+        acr.cache_rules.begin_delete(group, "fromsdk", "rule1").result()
+        site_token = acr.tokens.begin_create(group, "fromsdk", "sitetoken", {"properties": {"scopeMapId": maps[0].id, "status": "enabled"}}).result()
+        acr.registries.begin_update(group, "fromsdk", {"properties": {"dataEndpointEnabled": True}}).result()
+        site = acr.connected_registries.begin_create(group, "fromsdk", "factory", {"properties": {"mode": "ReadOnly", "parent": {"syncProperties": {"tokenId": site_token.id, "messageTtl": "P3D"}}}}).result()
+        acr.connected_registries.begin_update(group, "fromsdk", "factory", {"properties": {"logging": {"logLevel": "Debug"}}}).result()
+        shown = acr.connected_registries.get(group, "fromsdk", "factory")
+        out["site"] = [site.provisioning_state, shown.logging.log_level, shown.parent.sync_properties.message_ttl.days, shown.connection_state]
+        acr.connected_registries.begin_deactivate(group, "fromsdk", "factory").result()
+        acr.connected_registries.begin_delete(group, "fromsdk", "factory").result()
+        out["credentials"] = len(acr.registries.regenerate_credential(group, "fromsdk", {"name": "password"}).passwords) if acr.registries.begin_update(group, "fromsdk", {"properties": {"adminUserEnabled": True}}).result().admin_user_enabled else 0
         out["empty"] = [len(list(x.list(group, "fromsdk"))) for x in (acr.replications, acr.cache_rules, acr.credential_sets)]
         # Ids in any letter case, unknown versions of the interface, double slashes.
         session = requests.Session()
@@ -106,6 +122,11 @@ import Testing
             #expect(seen["events"] == ["ping"])
             #expect(seen["retention"] == ["enabled", 3])
             #expect(seen["usages"] == ["ScopeMaps", "Size", "Tokens", "Webhooks"])
+            #expect(seen["operations"] == [true, true])
+            #expect(seen["private"] == [0, 0])
+            #expect(seen["rule"] == ["docker.io/library/x", "x"])
+            #expect(seen["site"] == ["Succeeded", "Debug", 3, "Offline"], "\(seen["site"] ?? .null)")
+            #expect(seen["credentials"] == 2)
             #expect(seen["empty"] == [1, 0, 0])
             #expect(seen["loose"] == [true, 200])
             #expect(seen["unknown"] == [404, "InvalidResourceNamespace"])

@@ -116,6 +116,13 @@ final class World: Sendable {
     var group: String { self.subscription + "/resourceGroups/Edge" }
     func registry(_ name: String = "harbour") -> String { "\(self.group)/providers/Microsoft.ContainerRegistry/registries/\(name)" }
 
+    /// The administrator's token, with one more header.
+    func headers(_ name: HTTPField.Name?, _ value: String) -> HTTPFields {
+        var fields: HTTPFields = [.authorization: "Bearer \(self.token.withLock { $0 })"]
+        if let name { fields[name] = value }
+        return fields
+    }
+
     /// Sends a request with the administrator's token.
     func send(_ method: HTTPRequest.Method, _ path: String, _ body: JSONValue? = nil) async throws -> Answer {
         try await self.send(method, path, text: body?.serialized() ?? "")

@@ -54,7 +54,6 @@ enum GroupedResources {
 
     static let identityShape = ResourceShape(skeleton: [
         "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "clientId": nil, "principalId": nil, "tenantId": nil,
-        "systemData": nil,
     ])
     static let clusterShape = ResourceShape(skeleton: ["id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "identity": nil])
 }

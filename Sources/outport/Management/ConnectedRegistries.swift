@@ -67,9 +67,9 @@ enum SyncAuthentication: String, Choice {
         switch (self, identity.map { !$0.allSatisfy(\.isWhitespace) }) {
         case (.identity, true?), (.token, nil): return
         case (.identity, _):
-            throw .usage(
+            throw ManagementError(
                 "argument error: --identity <user-assigned-managed-identity-resource-id> is required when --auth-type ManagedIdentity.")
-        case (.token, _): throw .usage("argument error: --identity is only applicable with --auth-type ManagedIdentity.")
+        case (.token, _): throw ManagementError("argument error: --identity is only applicable with --auth-type ManagedIdentity.")
         }
     }
 

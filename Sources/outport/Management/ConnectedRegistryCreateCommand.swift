@@ -72,9 +72,11 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
         try authType.check(identity)
         if authType == .identity {
             guard syncToken == nil, repository.isEmpty else {
-                throw .usage("argument error: --sync-token and --repository are not applicable when --auth-type ManagedIdentity.")
+                throw ManagementError("argument error: --sync-token and --repository are not applicable when --auth-type ManagedIdentity.")
             }
-            guard parent == nil else { throw .usage("argument error: --parent is not applicable when --auth-type ManagedIdentity.") }
+            guard parent == nil else {
+                throw ManagementError("argument error: --parent is not applicable when --auth-type ManagedIdentity.")
+            }
         } else if (syncToken == nil) == repository.isEmpty {
             throw ManagementError("argument error: either --sync-token or --repository must be provided, but not both.")
         }
@@ -151,7 +153,7 @@ struct ConnectedRegistryCreateCommand: ManagementCommand {
         }
         let tree = ConnectedRegistryTree(try await session.client.list(collection))
         guard !ConnectedRegistries.hasIdentity(found) else {
-            throw .usage(
+            throw ManagementError(
                 "A connected registry using ManagedIdentity authentication cannot have children.",
                 advice: "Choose a SyncToken parent with --parent or omit --parent.")
         }

@@ -97,16 +97,20 @@ struct ConnectedRegistryUpdateCommand: ManagementCommand {
     /// There is one way to change: from a sync token to an identity, while it is away.
     private func checkIdentity(of current: JSONValue) throws(ManagementError) {
         guard authType != nil || identity != nil else { return }
-        guard let authType else { throw .usage("argument error: --auth-type is required when --identity is provided during update.") }
-        guard authType == .identity else { throw .usage("argument error: only migration to --auth-type ManagedIdentity is supported.") }
+        guard let authType else {
+            throw ManagementError("argument error: --auth-type is required when --identity is provided during update.")
+        }
+        guard authType == .identity else {
+            throw ManagementError("argument error: only migration to --auth-type ManagedIdentity is supported.")
+        }
         try authType.check(identity)
         guard !ConnectedRegistries.hasIdentity(current) else {
-            throw .usage(
+            throw ManagementError(
                 "Connected registry is already using 'ManagedIdentity' authentication. Same-mode credential rotation is not supported.")
         }
         let state = ConnectedRegistries.property(current, "connectionState")?.stringValue ?? ""
         guard state == "Offline" else {
-            throw .usage(
+            throw ManagementError(
                 "Connected registry must be in 'Offline' state to migrate authentication mode. Current state is '\(state)'.",
                 advice: "Deactivate it first with 'outport acr connected-registry deactivate' and wait until it is Offline.")
         }

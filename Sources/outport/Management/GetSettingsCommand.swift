@@ -42,7 +42,7 @@ enum ConnectedRegistrySettings {
         let item = try await session.client.get(path)
         if ConnectedRegistries.hasIdentity(item) {
             guard slot == nil else {
-                throw .usage(
+                throw ManagementError(
                     "argument error: --generate-password is not applicable for a connected registry configured with ManagedIdentity "
                         + "authentication.")
             }

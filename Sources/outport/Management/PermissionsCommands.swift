@@ -29,7 +29,7 @@ struct PermissionChange: ParsableArguments {
 
     static func refuseIdentity(_ item: JSONValue, _ verb: String) throws(ManagementError) {
         guard ConnectedRegistries.hasIdentity(item) else { return }
-        throw .usage(
+        throw ManagementError(
             "'connected-registry permissions \(verb)' is not supported for a connected registry using ManagedIdentity authentication.",
             advice: "Look at the managed identity's role assignments: they are its permissions.")
     }

@@ -69,7 +69,8 @@ struct ResourceShape: Sendable {
     }
 
     private static let registryShape = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "sku": ["name": nil, "tier": nil], "identity": nil,
+        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "sku": ["name": nil, "tier": nil],
+        "identity": ["principalId": nil, "tenantId": nil, "userAssignedIdentities": nil],
         "systemData": nil, "loginServer": nil, "creationDate": nil, "provisioningState": nil, "status": nil,
         "adminUserEnabled": nil, "networkRuleSet": ["virtualNetworkRules": nil],
         "policies": ["retentionPolicy": ["lastUpdatedTime": nil], "softDeletePolicy": ["lastUpdatedTime": nil]],
@@ -95,7 +96,8 @@ struct ResourceShape: Sendable {
     static let passwords = ResourceShape(skeleton: ["username": nil, "passwords": [password]])
 
     static let connectedRegistry = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "systemData": nil, "identity": nil, "provisioningState": nil, "mode": nil, "version": nil,
+        "id": nil, "name": nil, "type": nil, "systemData": nil, "identity": ["principalId": nil, "tenantId": nil],
+        "provisioningState": nil, "mode": nil, "version": nil,
         "connectionState": nil, "lastActivityTime": nil, "activation": ["status": nil],
         "parent": [
             "id": nil,

@@ -147,6 +147,11 @@ struct RoleAssignments: Sendable {
         return .array(
             assignments.map { item in
                 var item = Self.shape.shape(item)
+                // As az lists them: what is not said is not there, and times are Python's.
+                if case .object(let members) = item { item = .object(members.filter { !$0.value.isNull }) }
+                for key in ["createdOn", "updatedOn"] {
+                    if let text = item[key]?.stringValue, let time = PrintedForms.time(text) { item[key] = .string(time) }
+                }
                 item["principalName"] = names[item["principalId"]?.stringValue ?? ""] ?? ""
                 item["roleDefinitionName"] = roles[item["roleDefinitionId"]?.stringValue?.split(separator: "/").last.map(String.init) ?? ""]
                 return item
