@@ -2,7 +2,7 @@
 // kernel (MSG_TRUNC), and TLS responses are followed by their record headers without decrypting them, so that one core
 // of client can keep one core of any server busy.
 //
-//     load get  --port P [--tls] [--head] --path /v2/… [--path …] --connections N --seconds S [--warm-up S]
+//     load get  --port P [--tls] [--head] [--range FIRST-LAST] --path /v2/… [--path …] --connections N --seconds S [--warm-up S]
 //     load push --port P [--tls] --repository NAME (--file F | --size BYTES [--images]) --connections N
 //               (--seconds S | --count N) --seed N
 //     both:     [--header 'Name: value'] [--cpu N]
@@ -67,7 +67,7 @@ typedef struct {
 } connection_t;
 
 static struct {
-    bool push, tls, head, images;
+    bool push, tls, head, ranged, images;
     int port, connections, cpu, path_count;
     double seconds, warm_up;
     uint64_t size, count, seed;
@@ -324,7 +324,7 @@ static const char *header_value(connection_t *c, size_t head, const char *name, 
 }
 
 static bool status_is_right(connection_t *c) {
-    const char *wanted = c->step == STEP_GET ? "200" : c->step == STEP_POST ? "202" : "201";
+    const char *wanted = c->step == STEP_GET ? (options.ranged ? "206" : "200") : c->step == STEP_POST ? "202" : "201";
     return !memcmp(c->in, "HTTP/1.1 ", 9) && !memcmp(c->in + 9, wanted, 3);
 }
 
@@ -518,9 +518,10 @@ static void report(double elapsed, double cpu) {
 }
 
 static void parse_options(int count, char **arguments) {
-    enum { PORT = 1, TLS, HEAD, PATH, CONNECTIONS, SECONDS, WARM_UP, REPOSITORY, FILE_, SIZE, IMAGES, COUNT, SEED, HEADER, CPU };
+    enum { PORT = 1, TLS, HEAD, RANGE, PATH, CONNECTIONS, SECONDS, WARM_UP, REPOSITORY, FILE_, SIZE, IMAGES, COUNT, SEED, HEADER, CPU };
     static const struct option known[] = {
-        {"port", 1, 0, PORT}, {"tls", 0, 0, TLS}, {"head", 0, 0, HEAD}, {"path", 1, 0, PATH}, {"connections", 1, 0, CONNECTIONS},
+        {"port", 1, 0, PORT}, {"tls", 0, 0, TLS}, {"head", 0, 0, HEAD}, {"range", 1, 0, RANGE},
+        {"path", 1, 0, PATH}, {"connections", 1, 0, CONNECTIONS},
         {"seconds", 1, 0, SECONDS}, {"warm-up", 1, 0, WARM_UP}, {"repository", 1, 0, REPOSITORY}, {"file", 1, 0, FILE_},
         {"size", 1, 0, SIZE}, {"images", 0, 0, IMAGES}, {"count", 1, 0, COUNT}, {"seed", 1, 0, SEED}, {"header", 1, 0, HEADER},
         {"cpu", 1, 0, CPU}, {0}};
@@ -534,6 +535,11 @@ static void parse_options(int count, char **arguments) {
         case PORT: options.port = atoi(optarg); break;
         case TLS: options.tls = true; break;
         case HEAD: options.head = true; break;
+        case RANGE:
+            if (used + strlen(optarg) + sizeof "Range: bytes=\r\n" > sizeof options.headers) die("headers are too long");
+            sprintf(options.headers + used, "Range: bytes=%s\r\n", optarg);
+            options.ranged = true;
+            break;
         case PATH: if (options.path_count == MAX_PATHS) die("too many paths"); options.paths[options.path_count++] = optarg; break;
         case CONNECTIONS: options.connections = atoi(optarg); break;
         case SECONDS: options.seconds = atof(optarg); break;

@@ -35,6 +35,8 @@ def metrics(data: Data):
         Metric("manifest", "manifest GET 1.5 KB × 64", "rate", ["get", "--connections", "64", *manifest]),
         Metric("head", "manifest HEAD × 64", "rate", ["get", "--head", "--connections", "64", *manifest]),
         Metric("blob", "blob GET 1 MiB × 64", "bytes", ["get", "--connections", "64", *mib]),
+        Metric("range", "range 64 KiB of 64 MiB × 16", "bytes",
+               ["get", "--connections", "16", "--path", data.path_of(data.large), "--range", f"{1 << 20}-{(1 << 20) + 64 * KIB - 1}"]),
         Metric("huge", f"blob GET {huge_name} × 1", "bytes", ["get", "--connections", "1", "--path", huge]),
         Metric("push-large", "push 64 MiB × 1", "bytes", ["push", "--repository", PUSH_REPOSITORY, "--file", data.large.path], push=True),
         Metric("push-huge", f"push {huge_name} × 1", "bytes", ["push", "--repository", PUSH_REPOSITORY, "--file", data.huge.path],

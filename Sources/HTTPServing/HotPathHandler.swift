@@ -37,6 +37,8 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private static let manyTransfers = 96
     /// Bytes the kernel is asked to send at a time: progress is seen once for each, and a connection without any is closed.
     private static let regionSize: Int64 = 4 << 20
+    /// Bytes up to which reading and sending them with the head, in one call, costs less than having the kernel send them.
+    private static let smallRange = 128 << 10
     /// How long a response may make no progress: 4 MiB in this time is 14 KiB/s.
     private static let stalledResponse = TimeAmount.seconds(300)
     /// How long a request that has arrived whole may go without an answer (long polls, imports).
@@ -48,6 +50,8 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
         var next: Int64
         let end: Int64
         let promise: EventLoopPromise<Void>?
+        /// The kernel sends it by itself.
+        let isKernels: Bool
         /// A read on the pool or a write by the kernel is under way; it calls back.
         var isWaiting = false
     }
@@ -317,7 +321,9 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func send(_ body: FileBody, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>?) {
-        self.transfer = Transfer(file: body.file, next: body.range.lowerBound, end: body.range.upperBound, promise: promise)
+        self.transfer = Transfer(
+            file: body.file, next: body.range.lowerBound, end: body.range.upperBound, promise: promise,
+            isKernels: self.isPlain && body.range.count > Self.smallRange)
         let size = self.transfers.begin() > Self.manyTransfers ? Self.frugalReadSize : Self.readSize
         if !self.isPlain, size != self.readSize {
             self.readSize = size
@@ -328,7 +334,7 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Goes on with the file while the socket takes it.
     private func pump(_ context: ChannelHandlerContext) {
-        if self.isPlain { self.sendByKernel(context) } else { self.sendByReading(context) }
+        if self.transfer?.isKernels == true { self.sendByKernel(context) } else { self.sendByReading(context) }
     }
 
     private func sendByKernel(_ context: ChannelHandlerContext) {
@@ -426,7 +432,7 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         if context.channel.isWritable { self.lastActivity = .now() }
-        if !self.isPlain { self.sendByReading(context) }
+        if self.transfer?.isKernels == false { self.sendByReading(context) }
         context.fireChannelWritabilityChanged()
     }
 }
