@@ -146,7 +146,7 @@ let package = Package(
             name: "Simulation",
             dependencies: [
                 "Gateway", "GatewayProtocol", "HTTPServing", "Identity", "OCI", "Persistence", "RegistryClient", "RegistryCore",
-                "SyncAgent",
+                "Schedule", "SyncAgent",
                 "TestSupport", hummingbirdCore, httpTypes, logging, nioCore,
             ], path: "Tests/Support/Simulation", swiftSettings: settings),
         .executableTarget(
@@ -167,7 +167,7 @@ let package = Package(
         tests("Persistence", ["TestSupport"]),
         tests("RegistryCore", ["TestSupport", grdb, nioCore]),
         tests("Identity", ["TestSupport"]),
-        tests("HTTPServing", ["TestSupport", "DistributionAPI", nioPosix, nioSSL, serviceLifecycle, logging]),
+        tests("HTTPServing", ["TestSupport", "DistributionAPI", "RegistryClient", nioPosix, nioSSL, serviceLifecycle, logging]),
         tests("DistributionAPI", ["JSON", "TestSupport"]),
         tests("Gateway", ["TestSupport"]),
         tests("Kubernetes", ["ClusterProtocol", "HTTPServing", "JSON", "RegistryClient", "TestSupport", logging, nioCore]),

@@ -34,13 +34,13 @@ package enum TrustPolicy: Sendable, Hashable {
 
     /// Judges a chain.
     ///
+    /// - Parameter now: the time of the local clock.
     /// - Returns: `nil` when it is acceptable, otherwise a sentence.
-    func refusal(chain: [NIOSSLCertificate], host: String) async -> String? {
+    func refusal(chain: [NIOSSLCertificate], host: String, now: Date = Date()) async -> String? {
         if self == .fetchOnly { return nil }
         do {
             let certificates = try chain.map { try Certificate(derEncoded: $0.toDERBytes()) }
             guard let leaf = certificates.first else { return "the server showed no certificate" }
-            let now = Date()
             let roots: CertificateStore
             let time: Date
             switch self {

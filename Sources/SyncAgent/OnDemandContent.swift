@@ -216,23 +216,23 @@ package final class OnDemandContent: MissingContent {
     // MARK: Manifests
 
     package func manifest(_ reference: Reference, in name: RepositoryName) async throws -> MissingContentAnswer<StoredManifest> {
-        try await self.answer(reference, in: name, here: { $0 }) { try await self.fetch(reference, in: name) }
+        try await self.answer(reference, in: name, here: { $0 }, asking: { try await self.fetch(reference, in: name) })
     }
 
     package func probe(_ reference: Reference, in name: RepositoryName) async throws -> MissingContentAnswer<AnnouncedManifest> {
         try await self.answer(
             reference, in: name,
-            here: { AnnouncedManifest(digest: $0.digest, size: Int64($0.bytes.count), mediaType: $0.mediaType) }
-        ) {
-            guard let found = try await self.probeParent(reference, in: name) else { return .absent }
-            return .found(AnnouncedManifest(digest: found.digest, size: found.size, mediaType: found.mediaType))
-        }
+            here: { AnnouncedManifest(digest: $0.digest, size: Int64($0.bytes.count), mediaType: $0.mediaType) },
+            asking: {
+                guard let found = try await self.probeParent(reference, in: name) else { return .absent }
+                return .found(AnnouncedManifest(digest: found.digest, size: found.size, mediaType: found.mediaType))
+            })
     }
 
     /// Asks the parent; where that cannot be done, what a tag named when somebody last asked for it is the answer.
     private func answer<Value: Sendable>(
         _ reference: Reference, in name: RepositoryName, here: (StoredManifest) -> Value,
-        _ body: () async throws -> MissingContentAnswer<Value>
+        asking body: () async throws -> MissingContentAnswer<Value>
     ) async throws -> MissingContentAnswer<Value> {
         if case .tag(let tag) = reference, ConflictTag.isReserved(tag.description) { return .notOffered }
         // What clients have deleted here is not there, whatever the parent has.

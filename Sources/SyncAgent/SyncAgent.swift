@@ -314,6 +314,8 @@ package final class SyncAgent: Sendable {
             if let renewed { $0.trust = renewed }
         }
         if let renewed { self.transport.setTrust(.authorities([renewed])) }
+        // Who may read, and for how long, may be another matter now.
+        self.store.forgetAnswers()
         self.onSettings(settings)
         if self.budget.setLimits(settings.budget) { try await self.skipped.wakeUnaffordable() }
         self.logger.info(

@@ -7,6 +7,7 @@ internal import NIOCore
 internal import OCI
 internal import Persistence
 internal import RegistryClient
+internal import Schedule
 internal import SyncAgent
 internal import Synchronization
 internal import TestSupport
@@ -31,6 +32,8 @@ final class Link: TrustingTransport {
     }
 
     private static let partSize = 16_384
+    private static let window = try? SyncWindow(
+        schedule: CronSchedule(parsing: Scenario.Member.schedule), duration: ISODuration(parsing: Scenario.Member.window))
     let child: Machine
     private let parent: Machine
     private let scheduler: Scheduler
@@ -124,6 +127,13 @@ final class Link: TrustingTransport {
 
     fileprivate func count(_ bytes: Int, of blob: String?, isDamaged: Bool) {
         let hour = self.child.clock.milliseconds / 3_600_000
+        // What was on its way when the window closed may arrive for a moment.
+        if self.child.member?.hasWindow == true, let window = Self.window {
+            let now = Int(self.child.clock.milliseconds / 1000)
+            if !window.isOpen(at: now), !window.isOpen(at: now - 15) {
+                self.scheduler.fail("\(bytes) bytes of content came to \(self.child.name) outside of its window")
+            }
+        }
         self.state.withLock { state in
             state.received[hour, default: 0] += Int64(bytes)
             guard let blob else { return }

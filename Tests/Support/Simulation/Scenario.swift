@@ -14,6 +14,11 @@ struct Scenario: Sendable {
         let clockOffset: Int64
         let budget: ByteBudget?
         let writes: Bool
+        /// Whether content moves in every second hour of its clock only.
+        let hasWindow: Bool
+
+        static let schedule = "0 */2 * * *"
+        static let window = "PT1H"
     }
 
     /// Chances in a thousand, of one request or one part of a body.
@@ -36,22 +41,32 @@ struct Scenario: Sendable {
     /// Milliseconds for which there is trouble and people write.
     let duration: Int
     let writesAtRoot: Bool
+    /// Whether people lock and unlock as well.
+    let locks: Bool
 
     init(_ scheduler: Scheduler) {
         func pick<Value>(_ values: [Value]) -> Value { values[scheduler.random(below: values.count)] }
         let year: Int64 = 365 * 86_400_000
-        func member(_ name: String, _ parent: String?, _ mode: ConnectedRegistryMode, budget: Bool = false) -> Member {
+        func member(_ name: String, _ parent: String?, _ mode: ConnectedRegistryMode, budget: Bool = false, window: Bool = false) -> Member
+        {
             Member(
                 name: name, parent: parent, mode: mode, clockOffset: pick([0, 0, 0, -20 * year, 73 * year, -3_600_000]),
-                budget: budget ? ByteBudget(hour: 2 << 20) : nil, writes: mode == .readWrite)
+                budget: budget ? ByteBudget(hour: 2 << 20) : nil, writes: mode == .readWrite, hasWindow: window)
         }
-        switch scheduler.random(below: 6) {
+        switch scheduler.random(below: 9) {
         case 0: self.members = [member("alpha", nil, .readOnly, budget: true)]
         case 1: self.members = [member("alpha", nil, .readWrite)]
         case 2: self.members = [member("alpha", nil, .readWrite), member("bravo", nil, .readWrite)]
         case 3: self.members = [member("alpha", nil, .readWrite), member("bravo", "alpha", .readWrite)]
         case 4: self.members = [member("alpha", nil, .readWrite), member("bravo", "alpha", .readOnly)]
-        default: self.members = [member("alpha", nil, .readOnly), member("bravo", "alpha", .readOnly)]
+        case 5: self.members = [member("alpha", nil, .readOnly), member("bravo", "alpha", .readOnly)]
+        case 6:
+            self.members = [
+                member("alpha", nil, .readWrite), member("bravo", "alpha", .readWrite), member("charlie", "bravo", .readWrite),
+                member("delta", "charlie", pick([.readOnly, .readWrite])),
+            ]
+        case 7: self.members = [member("alpha", nil, .readOnly, budget: true, window: true)]
+        default: self.members = [member("alpha", nil, .readWrite, window: true), member("bravo", nil, .readWrite)]
         }
         var luck = Luck()
         luck.lost = pick([0, 10, 50])
@@ -65,10 +80,13 @@ struct Scenario: Sendable {
         self.luck = luck
         self.duration = pick([8000, 20_000, 40_000])
         self.writesAtRoot = scheduler.chance(850)
+        self.locks = scheduler.chance(400)
     }
 
     var text: String {
-        let family = self.members.map { "\($0.name)<\($0.parent ?? "root") \($0.mode.rawValue)\($0.budget == nil ? "" : " budget")" }
-        return "\(family.joined(separator: ", ")); \(self.luck); \(self.duration / 1000) s"
+        let family = self.members.map {
+            "\($0.name)<\($0.parent ?? "root") \($0.mode.rawValue)\($0.budget == nil ? "" : " budget")\($0.hasWindow ? " window" : "")"
+        }
+        return "\(family.joined(separator: ", ")); \(self.luck); \(self.duration / 1000) s\(self.locks ? "; locks" : "")"
     }
 }

@@ -70,8 +70,14 @@ final class World: Sendable {
     private func setUp() async throws {
         let plane = try await self.root.start(nil).plane
         for member in self.scenario.members {
-            let password = try await plane.connectedRegistry(member.name, mode: member.mode, parent: member.parent)
-            let below = self.scenario.members.filter { $0.name == member.name || $0.parent == member.name }.map(\.name)
+            let schedule = member.hasWindow ? Scenario.Member.schedule : "* * * * *"
+            let window = member.hasWindow ? Scenario.Member.window : nil
+            let password = try await plane.connectedRegistry(
+                member.name, mode: member.mode, parent: member.parent, schedule: schedule, window: window)
+            // Parents come before their children.
+            let below = self.scenario.members.reduce(into: [member.name]) { names, other in
+                if let parent = other.parent, names.contains(parent) { names.append(other.name) }
+            }
             let permissions = RepositoryPermission.allCases.filter {
                 member.mode == .readWrite || $0 == .contentRead || $0 == .metadataRead
             }
@@ -82,7 +88,8 @@ final class World: Sendable {
                 ScopeMap(name: "map-\(member.name)", text: nil, actions: try actions.map { try ScopeMapAction($0) }, created: 0),
                 in: plane.site.registry)
             if let budget = member.budget {
-                try await plane.configure(member.name, mode: member.mode, parent: member.parent, budget: budget)
+                try await plane.configure(
+                    member.name, mode: member.mode, parent: member.parent, schedule: schedule, window: window, budget: budget)
             }
             let connection = try ConnectionString(
                 parsing: "ConnectedRegistryName=\(member.name);SyncTokenName=\(member.name)-sync;SyncTokenPassword=\(password);"
@@ -196,7 +203,7 @@ final class World: Sendable {
     private func writeOnce(at machine: Machine, _ site: Site) async throws {
         func pick<Value>(_ values: [Value]) -> Value { values[self.scheduler.random(below: values.count)] }
         let (name, tag) = (pick(Self.repositories), pick(Self.tags))
-        switch self.scheduler.random(below: 10) {
+        switch self.scheduler.random(below: self.scenario.locks ? 14 : 10) {
         case 0..<6:
             // Few enough that images share them.
             let layers = (0..<self.scheduler.random(below: 3) + 1).map { _ in pick(Self.layers) }
@@ -215,11 +222,44 @@ final class World: Sendable {
             try await site.store.delete(tag, from: name, of: site.registry, origin: "test")
             self.ledger.replace(old, tag, name)
             self.scheduler.note("\(machine.name) deletes \(name):\(tag)")
+        case 10, 11:
+            guard let digest = try await site.store.resolve(tag, in: name, of: site.registry) else { return }
+            let target = pick([LockTarget.tag(name, tag), .manifest(name, digest), .repository(name)])
+            let isOpening = self.scheduler.chance(600)
+            try await self.lock(target, isOpening ? [] : pick([[.write], [.delete], [.write, .delete]]), at: machine, site)
+        case 12, 13:
+            // Unlocked for one change, and locked again.
+            let target = LockTarget.tag(name, tag)
+            guard try await site.store.locks(of: name, in: site.registry).contains(where: { $0.target == target }) else { return }
+            try await self.lock(target, [], at: machine, site)
+            let image = TestImage("\(machine.name)-\(self.ledger.imageNumber)", layers: [pick(Self.layers)])
+            for blob in image.blobs { self.ledger.note(blob.digest, size: blob.bytes.count) }
+            try await site.push(image, to: name)
+            try await self.set(tag, to: image.manifest, in: name, at: machine, site)
+            try await self.lock(target, [.write], at: machine, site)
         default:
             guard let digest = try await site.store.resolve(tag, in: name, of: site.registry) else { return }
             try await site.store.delete(digest, from: name, of: site.registry, origin: "test")
             self.ledger.delete(digest)
             self.scheduler.note("\(machine.name) deletes \(name)@\(digest)")
+        }
+    }
+
+    private func lock(_ target: LockTarget, _ locks: ImageLocks, at machine: Machine, _ site: Site) async throws {
+        var change = LockChange()
+        change.set = locks
+        change.cleared = ImageLocks([.write, .delete]).subtracting(locks)
+        try await site.store.setLocks(change, of: target, in: site.registry, origin: "test")
+        self.scheduler.note("\(machine.name) locks \(target): \(locks.rawValue)")
+    }
+
+    /// What is locked at the root goes on refusing what was done elsewhere: in peace somebody opens it.
+    private func unlockRoot() async throws {
+        guard let site = self.root.running?.site else { return }
+        for name in Self.repositories {
+            for lock in try await site.store.locks(of: name, in: site.registry) {
+                try await self.lock(lock.target, [], at: self.root, site)
+            }
         }
     }
 
@@ -250,6 +290,7 @@ final class World: Sendable {
                 self.scheduler.fail("the family does not come to agree: \(try await self.differences())")
                 return
             }
+            if self.scenario.locks { try await self.unlockRoot() }
             try await self.scheduler.sleep(milliseconds: pause)
             pause = min(60_000, pause * 2)
         }
