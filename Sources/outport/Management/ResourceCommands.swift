@@ -75,13 +75,15 @@ struct ResourceCommand: AsyncParsableCommand {
 
     private static let sku: JSONValue = ["capacity": nil, "family": nil, "model": nil, "name": nil, "size": nil, "tier": nil]
 
+    private static let identity: JSONValue = ["principalId": nil, "tenantId": nil, "type": nil, "userAssignedIdentities": nil]
+
     private static let one = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "extendedLocation": nil, "identity": nil, "kind": nil,
+        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "extendedLocation": nil, "identity": identity, "kind": nil,
         "managedBy": nil, "plan": nil, "properties": nil, "sku": sku,
     ])
 
     private static let listed = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "extendedLocation": nil, "identity": nil, "kind": nil,
+        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "extendedLocation": nil, "identity": identity, "kind": nil,
         "managedBy": nil, "plan": nil, "properties": nil, "sku": sku, "changedTime": nil, "createdTime": nil, "provisioningState": nil,
     ])
 
