@@ -35,7 +35,7 @@ import Testing
             try await family.child.push(late, tags: [tag("late")], to: self.app)
             #expect(try await eventually { try await family.atParent(tag("late"), in: self.app) == late.manifest.digest })
             #expect(try await eventually { try await family.parentState?.inStep ?? false })
-            #expect(try await eventually { try await family.parentState?.report?.status.outboxPending == 0 })
+            #expect(try await eventually { try await family.parentState?.report?.status?.outboxPending == 0 })
         }
         #expect(try await family.atParent(tag("v1"), in: self.app) == one.manifest.digest)
         #expect(try await family.atParent(tag("v1"), in: repository("copy")) == one.manifest.digest)
