@@ -1,0 +1,104 @@
+// What the agent tells its parent: heartbeats, and how a synchronisation goes.
+
+internal import GatewayProtocol
+internal import Persistence
+
+extension SyncAgent {
+    func beginSync(trigger: String) async throws {
+        let now = self.clock.milliseconds()
+        try await self.memory.update {
+            let earlier = $0.result
+            // Another attempt at the same synchronisation keeps its beginning.
+            let started = earlier.flatMap { $0.ended == nil || $0.state == "Failed" ? $0.started : nil } ?? now
+            $0.result = SyncResult(trigger: trigger, state: "Syncing", started: started, ended: nil, lastSuccess: earlier?.lastSuccess)
+        }
+    }
+
+    /// Everything up to the cursor is here.
+    func finishSync() async throws {
+        let now = self.clock.milliseconds()
+        let received = self.engine.takeReceived()
+        try await self.memory.update {
+            let earlier = $0.result
+            $0.result = SyncResult(
+                trigger: earlier?.trigger ?? "InitialSync", state: "Succeeded", started: earlier?.started ?? now,
+                ended: earlier?.state == "Succeeded" ? earlier?.ended ?? now : now, lastSuccess: now)
+            $0.bytesReceived += received
+        }
+        try await self.report(.idle, trouble: nil)
+    }
+
+    /// Records that a synchronisation under way has failed; what it received is counted all the same.
+    func failSync(state: String = "Failed") async {
+        let now = self.clock.milliseconds()
+        let received = self.engine.takeReceived()
+        let sent = self.uploads.takeSent()
+        try? await self.memory.update {
+            $0.bytesReceived += received
+            $0.bytesSent += sent
+            guard var result = $0.result, result.state == "Syncing" else { return }
+            result.state = state
+            result.ended = state == "Pending" ? nil : now
+            $0.result = result
+        }
+    }
+
+    /// Runs `work`; when it takes longer than a moment the parent is told that we are syncing.
+    func withProgressReport(_ work: @escaping @Sendable () async throws -> Void) async throws {
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                try await work()
+                return true
+            }
+            group.addTask {
+                try await Elapsing.sleep(for: .milliseconds(300))
+                while !Task.isCancelled {
+                    try? await self.report(.syncing, trouble: nil)
+                    try await Elapsing.sleep(for: .seconds(20))
+                }
+                return false
+            }
+            defer { group.cancelAll() }
+            while let isWork = try await group.next() {
+                if isWork { return }
+            }
+        }
+    }
+
+    /// One heartbeat at a time: each carries the nonce of the answer before it.
+    func report(_ phase: StatusReport.Phase, trouble: SyncError?, plan: SyncPlan? = nil) async throws {
+        try await self.reporting.withLock {
+            let memory = await self.memory.memory
+            guard let nonce = memory.nonce else { return }
+            let space = try? self.folder.space()
+            let details =
+                (trouble.map {
+                    [StatusDetail(type: "Error", code: $0.code.rawValue, description: $0.message, timestamp: self.clock.milliseconds())]
+                } ?? self.budgetDetails(memory)) + ((try? await self.skipped.details()) ?? [])
+                + (memory.isReadWrite ? (try? await self.outbox.details()) ?? [] : [])
+            let pending = memory.isReadWrite ? try? await self.store.outboxCount(of: self.registry).pending : nil
+            // A disk that takes no more keeps the root from being told, not the heartbeat.
+            let root = phase == .idle ? try? await self.root() : nil
+            let reports = self.descendants?.reports.count ?? 0
+            // A plan is told once: it may be long.
+            let told = self.toldPlans.withLock { $0 }
+            let descendants = try await self.descendants?.statuses().map { $0.withPlan(unless: told[$0.name]) }
+            let budget = try await self.budget.uses()
+            let answer = try await self.gateway.report(
+                StatusReport(
+                    nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
+                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
+                    resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil,
+                    descendants: descendants?.isEmpty == true ? nil : descendants,
+                    bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft, budget: budget.isEmpty ? nil : budget,
+                    plan: plan))
+            self.lastReports.withLock { $0 = reports }
+            let isWell = phase == .idle && details.isEmpty && root != nil
+            self.lastReport.withLock { $0 = (Elapsing.now, isWell) }
+            self.toldPlans.withLock { told in
+                for one in descendants ?? [] { told[one.name] = one.status?.plan?.order ?? told[one.name] }
+            }
+            try await self.memory.update { $0.nonce = answer.nonce }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+// Whom the agent trusts, how it is let in, and what the parent has set for it.
+
+internal import GatewayProtocol
+internal import Identity
+internal import Persistence
+internal import RegistryClient
+internal import Schedule
+
+extension SyncAgent {
+    // MARK: Trust and activation
+
+    /// Finds out whom to trust: a remembered authority, one that matches the pin, or the system's.
+    func establishTrust() async throws {
+        guard self.connection.parent.isSecure else { return }
+        guard let pin = self.connection.pin else {
+            self.transport.setTrust(.system)
+            return
+        }
+        if let known = await self.memory.memory.trust, try TrustPolicy.pin(ofPEM: known) == pin {
+            self.transport.setTrust(.authorities([known]))
+            return
+        }
+        let fetched = try await self.gateway.trust(over: try self.makeUntrusted())
+        guard let actual = try? TrustPolicy.pin(ofPEM: fetched), actual == pin else {
+            throw SyncError(
+                .parentUntrusted,
+                "the authority that \(self.connection.parent) shows is not the one pinned in the connection string: someone may stand between, or the parent was set up anew; get a new connection string"
+            )
+        }
+        try await self.memory.update { $0.trust = fetched }
+        self.transport.setTrust(.authorities([fetched]))
+    }
+
+    func activate() async throws {
+        let memory = await self.memory.memory
+        // Activation needs a token without a lease when there is none yet, or when the parent does not know ours.
+        await self.gateway.setLease(instance: memory.instance, epoch: nil)
+        let answer = try await self.gateway.activate(
+            ActivateRequest(
+                instanceId: memory.instance, nonce: memory.nonce, version: self.version, loginServer: self.loginServer, caPin: self.caPin,
+                gatewayAddress: self.loginServer, cursor: memory.cursor))
+        try await self.memory.update {
+            $0.stopped = nil
+            $0.epoch = answer.epoch
+            $0.nonce = answer.nonce
+            $0.registry = answer.registry
+        }
+        await self.gateway.setLease(instance: memory.instance, epoch: answer.epoch)
+        // The heartbeat confirms the new nonce: from here on a copy of this folder is told apart.
+        try await self.report(.idle, trouble: nil)
+        self.logger.notice(
+            "activated", metadata: ["connectedRegistry": .string(answer.connectedRegistry), "epoch": .stringConvertible(answer.epoch)])
+    }
+
+    // MARK: Settings
+
+    func fetchSettings() async throws -> SyncMachine.Event {
+        let memory = await self.memory.memory
+        guard let (settings, tag) = try await self.gateway.settings(tag: memory.settings == nil ? nil : memory.settingsTag) else {
+            try await self.planIfOrdered()
+            return .settingsApplied(try Self.window(memory.settings), selectionChanged: false)
+        }
+        let window = try Self.window(settings)
+        let credentials = SettingsCredentials(settings, of: self.connection.connectedRegistry)
+        try await self.identities.replace(
+            tokens: credentials.tokens, scopeMaps: credentials.scopeMaps, carried: credentials.carried, in: self.registry)
+        try await self.descendants?.apply(settings.descendants ?? [])
+        let pin = self.connection.pin
+        // The authority may have been renewed; the key is the same, or it is not ours.
+        let renewed = settings.trustRoots.first { pin != nil && (try? TrustPolicy.pin(ofPEM: $0)) == pin }
+        let isResyncDue = memory.settings != nil && settings.resync != nil && settings.resync != memory.settings?.resync
+        // Before the first client may write: whatever is acknowledged from here on is told to the parent.
+        if settings.mode == "ReadWrite" { try await self.store.keepOutbox(of: self.registry) }
+        // What was refused may be welcome under what has been changed there.
+        try await self.store.retryOutbox(of: self.registry)
+        let selectionChanged = isResyncDue || Set(settings.repositories) != Set(memory.settings?.repositories ?? [])
+        try await self.memory.update {
+            $0.settings = settings
+            $0.settingsTag = tag
+            // Without a cursor state is compared, also when this process ends before it has been.
+            if selectionChanged {
+                $0.cursor = nil
+                $0.comparison = isResyncDue ? nil : "SyncTokenUpdate"
+            }
+            if let renewed { $0.trust = renewed }
+        }
+        if let renewed { self.transport.setTrust(.authorities([renewed])) }
+        // Who may read, and for how long, may be another matter now.
+        self.store.forgetAnswers()
+        self.onSettings(settings)
+        if self.budget.setLimits(settings.budget) { try await self.skipped.wakeUnaffordable() }
+        self.logger.info(
+            "settings applied",
+            metadata: [
+                "repositories": .stringConvertible(settings.repositories.count),
+                "clientTokens": .stringConvertible(settings.clientTokens.count),
+            ])
+        try await self.planIfOrdered()
+        return .settingsApplied(window, selectionChanged: selectionChanged)
+    }
+
+    /// Content moves until the window closes.
+    func openGate() async throws { try await Self.open(self.gate, self.memory, self.clock) }
+
+    static func open(_ gate: TransferGate, _ memory: SyncMemoryStore, _ clock: WallClock) async throws {
+        let window = try Self.window(await memory.memory.settings)
+        gate.open(until: window.closes(after: Int(clock.seconds)))
+    }
+
+    static func window(_ settings: GatewaySettings?) throws -> SyncWindow {
+        guard let settings else { return .always }
+        return try SyncWindow(
+            schedule: CronSchedule(parsing: settings.schedule), duration: try settings.syncWindow.map { try ISODuration(parsing: $0) })
+    }
+}
