@@ -249,6 +249,5 @@ extension SyncAgent {
             $0.comparison = nil
         }
         try await self.store.forgetProvisional(seenBefore: began, in: self.registry)
-        try await self.finishSync()
     }
 }

@@ -84,6 +84,8 @@ extension SyncAgent {
             let told = self.toldPlans.withLock { $0 }
             let descendants = try await self.descendants?.statuses().map { $0.withPlan(unless: told[$0.name]) }
             let budget = try await self.budget.uses()
+            // Where no answer comes back it may have arrived all the same: what the parent believes is then not known.
+            self.lastReport.withLock { $0 = nil }
             let answer = try await self.gateway.report(
                 StatusReport(
                     nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,

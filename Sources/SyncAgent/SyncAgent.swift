@@ -215,6 +215,8 @@ package final class SyncAgent: Sendable {
             try await self.openGate()
             try await self.sendOutbox()
             try await self.withProgressReport { try await self.compareState() }
+            // After the last word on the way: one that says "syncing" must not be the one that stays.
+            try await self.finishSync()
             return .compared
         case .follow:
             try await self.openGate()
