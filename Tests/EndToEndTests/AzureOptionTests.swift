@@ -124,8 +124,14 @@ import Testing
         "acr check-health": (["--username", "-u", "--password", "-p", "--suffix", "--resource-group", "-g"], "to check as somebody else"),
         "acr config soft-delete show": (["--resource-group", "-g"], "as everywhere"),
         "acr config soft-delete update": (["--resource-group", "-g"], "as everywhere"),
-        "acr connected-registry create": (["--budget", "--priorities"], "how much may move, and what first"),
-        "acr connected-registry update": (["--budget", "--priorities"], "how much may move, and what first"),
+        "acr connected-registry create": (
+            ["--budget", "--on-demand", "--priorities", "--serve-after-removal"],
+            "how much may move, and what first; pulls before it has moved; how long is served once it ends"
+        ),
+        "acr connected-registry update": (
+            ["--budget", "--on-demand", "--priorities", "--serve-after-removal"],
+            "how much may move, and what first; pulls before it has moved; how long is served once it ends"
+        ),
         "acr manifest": (["--resource-group", "-g"], "as everywhere"),
         "acr repository list-deleted": (["--resource-group", "-g"], "as everywhere"),
         "acr token create": (["--days"], "an older name of --expiration-in-days"),
