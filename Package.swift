@@ -175,7 +175,7 @@ let package = Package(
         tests("Schedule"),
         tests("JSON"),
         tests("Import", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "TestSupport", logging, nioCore]),
-        tests("ResourceManager", ["ClusterProtocol", "JSON", crypto, jwtKit, x509]),
+        tests("ResourceManager", ["ClusterProtocol", "JSON", "TestSupport", crypto, jwtKit, x509]),
         tests("Webhooks", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "JSON", "TestSupport", logging, nioCore]),
         tests("JMESPath", ["JSON"]),
         tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),

@@ -30,8 +30,15 @@ package final class PullThrough: Sendable {
         var absent: [Key: Int64] = [:]
         /// When the source was last asked whether a tag has moved.
         var asked: [Key: Int64] = [:]
-        var refreshing: [Key: Task<Void, Never>] = [:]
+        var refreshing: [Key: Refresh] = [:]
         var isStopped = false
+    }
+
+    /// A look at the source under way.
+    private struct Refresh: Sendable {
+        let task: Task<Void, Never>
+        /// Moves when it has ended: waiting for it can be given up, waiting for a task cannot.
+        let ended: Activity
     }
 
     private let resources: ResourceStore
@@ -39,8 +46,15 @@ package final class PullThrough: Sendable {
     private let secrets: SecretFolder?
     private let clock: WallClock
     private let state = Mutex(State())
+    private let patience: Duration
 
-    package init(resources: ResourceStore, importer: ImageImporter, secrets: SecretFolder?, clock: WallClock = .system) {
+    /// - Parameter patience: how long a pull waits to hear whether its tag has moved; what is here is served then, and the next pull finds
+    ///   what came.
+    package init(
+        resources: ResourceStore, importer: ImageImporter, secrets: SecretFolder?, clock: WallClock = .system,
+        patience: Duration = .seconds(10)
+    ) {
+        self.patience = patience
         self.resources = resources
         self.importer = importer
         self.secrets = secrets
@@ -54,9 +68,9 @@ package final class PullThrough: Sendable {
             return (Array(state.running.values), Array(state.refreshing.values))
         }
         for task in running { task.cancel() }
-        for task in refreshing { task.cancel() }
+        for refresh in refreshing { refresh.task.cancel() }
         for task in running { _ = try? await task.value }
-        for task in refreshing { await task.value }
+        for refresh in refreshing { await refresh.task.value }
     }
 
     /// Brings a manifest here that a rule promises.
@@ -143,8 +157,6 @@ package final class PullThrough: Sendable {
 
     /// Milliseconds for which a tag is served without asking whether it has moved.
     private static let freshness: Int64 = 30_000
-    /// How long a pull waits for what the source says; what is here is served then, and the next pull finds what came.
-    private static let patience = Duration.seconds(10)
     private static let maximumAsked = 100_000
 
     /// Asks the source whether a tag that a rule has set names something else by now, and fetches that.
@@ -157,14 +169,18 @@ package final class PullThrough: Sendable {
         guard asks else { return true }
         let key = Key(registry: entry.id, name: name, reference: tag.description)
         let now = self.clock.milliseconds()
-        let task: Task<Void, Never>? = self.state.withLock { state in
-            if let task = state.refreshing[key] { return task }
+        let refresh: Refresh? = self.state.withLock { state in
+            if let refresh = state.refreshing[key] { return refresh }
             if let since = state.asked[key], (0..<Self.freshness).contains(now - since) { return nil }
             guard !state.isStopped, state.running.count + state.refreshing.count < Self.maximum else { return nil }
             if state.asked.count >= Self.maximumAsked { state.asked.removeAll() }
             state.asked[key] = now
+            let ended = Activity()
             let task = Task {
-                defer { self.state.withLock { _ = $0.refreshing.removeValue(forKey: key) } }
+                defer {
+                    self.state.withLock { _ = $0.refreshing.removeValue(forKey: key) }
+                    ended.signal()
+                }
                 do {
                     try await self.update(tag, in: name, of: entry, by: rule, from: source, logger)
                 } catch {
@@ -173,16 +189,11 @@ package final class PullThrough: Sendable {
                         metadata: ["rule": .string(rule.id.name), "reference": "\(name):\(tag)", "reason": .string("\(error)")])
                 }
             }
-            state.refreshing[key] = task
-            return task
+            let refresh = Refresh(task: task, ended: ended)
+            state.refreshing[key] = refresh
+            return refresh
         }
-        guard let task else { return true }
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await task.value }
-            group.addTask { try? await Task.sleep(for: Self.patience) }
-            await group.next()
-            group.cancelAll()
-        }
+        await refresh?.ended.wait(beyond: 0, atMost: self.patience)
         return true
     }
 

@@ -11,6 +11,7 @@ import Persistence
 import RegistryClient
 import RegistryCore
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import ResourceManager
@@ -163,6 +164,7 @@ import Foundation
         private let log = Mutex<[String]>([])
         private let content: Mutex<[String: (type: String, bytes: [UInt8])]>
         private let authorization: String?
+        private let obstacle = Mutex<Gate?>(nil)
 
         init(_ content: [String: (type: String, bytes: [UInt8])], authorization: String? = nil) {
             self.content = Mutex(content)
@@ -174,8 +176,12 @@ import Foundation
 
         var asked: [String] { self.log.withLock { $0 } }
 
+        /// Answers nothing until the gate is open.
+        func hold(_ gate: Gate) { self.obstacle.withLock { $0 = gate } }
+
         func send(_ request: ClientRequest) async throws -> ClientResponse {
             self.log.withLock { $0.append("\(request.endpoint.host)\(request.target)") }
+            await self.obstacle.withLock { $0 }?.wait()
             var (status, headers, body) = (404, [(name: String, value: String)](), Array(#"{"errors":[{"code":"X","message":"no"}]}"#.utf8))
             if let authorization, !request.headers.contains(where: { $0.name == "Authorization" && $0.value == authorization }) {
                 (status, headers) = (401, [("WWW-Authenticate", "Basic realm=\"source\"")])
@@ -334,6 +340,30 @@ import Foundation
         #expect(try await now() == own.index)
         // Elsewhere there is nothing to follow.
         #expect(try await !look("other/app"))
+    }
+
+    @Test("A3 a source that does not answer keeps no pull waiting for long; the tag moves when the answer comes")
+    func slowSource() async throws {
+        let world = try await World().withRegistry()
+        _ = try await world.send(.put, world.registry() + "/cacheRules/hubrule", self.rule("docker.io/library/*", "hub/*"))
+        let (first, second) = (Image("library/app"), Image("library/app", message: "second"))
+        let source = Source(first.paths)
+        let pull = PullThrough(
+            resources: world.services.resources, importer: ImageImporter(store: world.services.registries, transport: source),
+            secrets: nil, clock: world.clock.wall, patience: .milliseconds(1))
+        let entry = try #require(world.lookup.registry(named: "harbour"))
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let (store, hub, latest) = (world.services.registries, try self.name("hub/app"), try OCI.Tag("latest"))
+        #expect(try await pull.fetch(.tag(latest), in: hub, of: entry, logger: logger))
+        let gate = Gate()
+        source.become(second.paths)
+        source.hold(gate)
+        // Returns although nothing has been answered: the gate is opened behind it.
+        #expect(await pull.refresh(latest, in: hub, of: entry, asks: true, logger: logger))
+        #expect(try await store.resolve(latest, in: hub, of: entry.id) == first.index)
+        gate.open()
+        #expect(try await eventually { try await store.resolve(latest, in: hub, of: entry.id) == second.index })
+        await pull.stop()
     }
 
     @Test("A3 a rule signs in with the secrets of its own registry for its own source; without them the refusal says where they go")
