@@ -33,12 +33,7 @@ extension ExtensionInstaller {
                 )
             }
             try await self.api.delete(.service, trial, in: self.place.namespace)
-            _ = try await self.api.create(
-                [
-                    "apiVersion": "v1", "kind": "Service",
-                    "metadata": ["name": .string(trial), "namespace": .string(self.place.namespace)],
-                    "spec": ["type": "ClusterIP", "clusterIP": .string(address), "ports": [["name": "trial", "port": 443]]],
-                ], .service, in: self.place.namespace)
+            try await self.tryAddress(address, trial)
             try await self.api.delete(.service, trial, in: self.place.namespace)
         } catch let error as ExtensionError {
             throw error
@@ -46,6 +41,27 @@ extension ExtensionInstaller {
             throw Self.addressError(error, address) ?? Self.translate(error)
         } catch {
             throw ExtensionError(.refused, "\(error)")
+        }
+    }
+
+    /// Asks for the address with a service that is taken away again; waits for the trial before this one, or that of another pod of the
+    /// agent, which may still be on its way out.
+    private func tryAddress(_ address: String, _ trial: String) async throws {
+        let service: JSONValue = [
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": ["name": .string(trial), "namespace": .string(self.place.namespace)],
+            "spec": ["type": "ClusterIP", "clusterIP": .string(address), "ports": [["name": "trial", "port": 443]]],
+        ]
+        var attempts = 40
+        while true {
+            do throws(KubernetesError) {
+                _ = try await self.api.create(service, .service, in: self.place.namespace)
+                return
+            } catch {
+                guard error.code == .conflict, attempts > 0 else { throw error }
+            }
+            attempts -= 1
+            try await Task.sleep(for: .milliseconds(250))
         }
     }
 

@@ -56,6 +56,14 @@ enum Base64 {
         #expect(cluster.object(.service, "outport-address-trial", in: "outport-agent") == nil)
     }
 
+    @Test("K2 an address is tried although the trial before is still being deleted") func lingeringTrial() async throws {
+        let cluster = FakeCluster()
+        cluster.linger(ObjectKind.service.path("outport-address-trial", in: "outport-agent"), times: 2)
+        _ = try await self.installer(cluster).install(self.wanted())
+        #expect(cluster.object(.service, "connected-registry")?[path: "spec", "clusterIP"] == "10.96.0.50")
+        #expect(cluster.object(.service, "outport-address-trial", in: "outport-agent") == nil)
+    }
+
     @Test("K2 storage classes: the default one, a named one, none, one that is not there") func classes() async throws {
         let found = try await self.installer(FakeCluster()).install(self.wanted())
         #expect(found.settings == ["pvc.storageClassName": "standard", "pvc.storageRequest": "250Gi"])

@@ -15,6 +15,8 @@ final class FakeCluster: ClusterAPI {
         var objects: [String: JSONValue] = [:]
         var calls: [Call] = []
         var forbidden: Set<String> = []
+        /// How often an object that has been deleted still stands in the way.
+        var lingering: [String: Int] = [:]
     }
 
     private let state = Mutex(State())
@@ -43,6 +45,7 @@ final class FakeCluster: ClusterAPI {
     }
 
     func remove(_ path: String) { self.state.withLock { $0.objects[path] = nil } }
+    func linger(_ path: String, times: Int) { self.state.withLock { $0.lingering[path] = times } }
     func forbid(_ path: String) { _ = self.state.withLock { $0.forbidden.insert(path) } }
     func object(_ kind: ObjectKind, _ name: String, in namespace: String = "connected-registry") -> JSONValue? {
         self.state.withLock { $0.objects[kind.path(name, in: namespace)] }
@@ -96,6 +99,10 @@ final class FakeCluster: ClusterAPI {
             case "PATCH", "POST":
                 guard var object = body else { return .failure(KubernetesError(.invalid, tried: tried, "no body")) }
                 let key = method == "POST" ? "\(plain)/\(object[path: "metadata", "name"]?.stringValue ?? "")" : plain
+                if method == "POST", let times = state.lingering[key], times > 0 {
+                    state.lingering[key] = times - 1
+                    return .failure(KubernetesError(.conflict, tried: tried, "object is being deleted: it already exists"))
+                }
                 if let refusal = Self.refusal(of: object, at: key, state.objects) {
                     return .failure(KubernetesError(.invalid, tried: tried, refusal))
                 }
