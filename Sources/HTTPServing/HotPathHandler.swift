@@ -365,7 +365,8 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func sendByReading(_ context: ChannelHandlerContext) {
         while var transfer = self.transfer, !transfer.isWaiting, context.channel.isWritable {
             let count = Int(min(Int64(self.readSize), transfer.end - transfer.next))
-            self.buffer.clear(minimumCapacity: self.readSize)
+            // No more than is sent: many connections that are sent little hold little.
+            self.buffer.clear(minimumCapacity: count)
             let got = self.buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { target in
                 max(0, outport_read_cached(transfer.file.descriptor, target.baseAddress, count, transfer.next))
             }
