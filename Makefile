@@ -35,8 +35,8 @@ release:
 test:
 	@Scripts/install-clients build test
 	swift build --build-tests
-	SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=8 timeout 20m swift test --skip-build --disable-xctest --skip EndToEndTests
-	timeout 30m swift test --skip-build --disable-xctest --filter EndToEndTests
+	SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=8 Scripts/run-tests 20m --skip EndToEndTests
+	Scripts/run-tests 30m --filter EndToEndTests
 
 test-kubernetes: build
 	@Scripts/install-clients kubernetes
