@@ -70,7 +70,7 @@ struct RegistryChannel: ServerChildChannel {
             try channel.syncOptions?.setOption(.writeBufferWaterMark, value: .init(low: 128 << 10, high: 256 << 10))
             // Layers arrive in larger reads than NIO would make of its own accord; a read for small requests stays small.
             try channel.syncOptions?.setOption(
-                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 2048, maximum: 128 << 10))
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 2048, maximum: 256 << 10))
             // A peer whose link died says nothing: the kernel asks.
             try channel.syncOptions?.setOption(.socketOption(.so_keepalive), value: 1)
             guard let tls = self.tls else { return nil }

@@ -39,6 +39,8 @@ package protocol StagedBlob: Sendable {
     func append(_ segment: ByteBuffer) async throws
     /// The same, but a large segment may still be under way when this returns: the next one need not wait for the disk.
     func feed(_ segment: ByteBuffer) async throws
+    /// An empty buffer for the next segment: one that was fed and is done with, or a new one.
+    func emptySegment() -> ByteBuffer
     /// Waits until nothing is under way.
     ///
     /// - Throws: what the disk refused; ``size`` and the digest are then those of what it took.
@@ -49,6 +51,7 @@ package protocol StagedBlob: Sendable {
 
 extension StagedBlob {
     package func feed(_ segment: ByteBuffer) async throws { try await self.append(segment) }
+    package func emptySegment() -> ByteBuffer { .forSegment() }
     package func settle() async throws {}
 }
 

@@ -101,9 +101,19 @@ extension ByteBuffer {
     /// An empty buffer for one segment of large content, which a store can write around the page cache without copying it once more.
     package static func forSegment() -> ByteBuffer {
         var buffer = ByteBufferAllocator().buffer(capacity: DirectFile.segmentSize + DirectFile.alignment)
-        let padding = buffer.withUnsafeMutableWritableBytes { -Int(bitPattern: $0.baseAddress) & (DirectFile.alignment - 1) }
-        buffer.moveWriterIndex(forwardBy: padding)
-        buffer.moveReaderIndex(forwardBy: padding)
+        buffer.alignForSegment()
         return buffer
+    }
+
+    /// Empties a buffer that ``forSegment()`` has made, for the next segment. Its memory is kept where nobody else holds it.
+    mutating func clearForSegment() {
+        self.clear(minimumCapacity: DirectFile.segmentSize + DirectFile.alignment)
+        self.alignForSegment()
+    }
+
+    private mutating func alignForSegment() {
+        let padding = self.withUnsafeMutableWritableBytes { -Int(bitPattern: $0.baseAddress) & (DirectFile.alignment - 1) }
+        self.moveWriterIndex(forwardBy: padding)
+        self.moveReaderIndex(forwardBy: padding)
     }
 }

@@ -283,6 +283,12 @@ package final class FileBlobStore: BlobStore {
             }
         }
 
+        func emptySegment() -> ByteBuffer {
+            guard var segment = self.state.withLock({ $0.lanes })?.spare() else { return .forSegment() }
+            segment.clearForSegment()
+            return segment
+        }
+
         private func lanes(_ pool: NIOThreadPool) -> SegmentLanes {
             self.state.withLock { state in
                 if let lanes = state.lanes { return lanes }

@@ -15,6 +15,9 @@ final class SegmentLanes: Sendable {
     /// Bytes that all contents together may have under way; one segment of each is always let in.
     private static let totalLimit: Int64 = 32 << 20
 
+    /// Segments of one content that are kept to be filled again, for as long as it is under way.
+    private static let spares = 2
+
     /// How many contents are under way in one store.
     final class Count: Sendable {
         private let value = Atomic<Int64>(0)
@@ -52,6 +55,8 @@ final class SegmentLanes: Sendable {
         var hasher: Digest.Hasher
         /// The digest at the beginning of each segment that is hashed and not written: what is left to go on from where the disk refuses one.
         var earlier: [Int64: Digest.Hasher] = [:]
+        /// Segments that are written and hashed: memory that is there already costs a fresh segment's page faults nothing.
+        var spare: [ByteBuffer] = []
         var failure: (any Error)?
         var waiter: (needed: Need, continuation: CheckedContinuation<Void, Never>)?
 
@@ -120,6 +125,9 @@ final class SegmentLanes: Sendable {
         }
     }
 
+    /// A segment to fill anew, whatever is in it; `nil` when all are under way.
+    func spare() -> ByteBuffer? { self.state.withLock { $0.spare.popLast() } }
+
     /// Waits until nothing is under way.
     func end() async -> End {
         await self.wait(for: .quiet)
@@ -183,7 +191,9 @@ final class SegmentLanes: Sendable {
     private func done(_ segment: ByteBuffer, in lane: Lane, _ body: (inout State) -> Void) {
         self.change { state in
             body(&state)
-            state.lanes[lane]?.offset += Int64(segment.readableBytes)
+            let end = (state.lanes[lane]?.offset ?? 0) + Int64(segment.readableBytes)
+            state.lanes[lane]?.offset = end
+            if state.spare.count < Self.spares, state.lanes.values.allSatisfy({ $0.offset >= end }) { state.spare.append(segment) }
         }
     }
 

@@ -128,7 +128,7 @@ package final class NIOTransport: Transport {
                                 context: context, serverHostname: isName ? endpoint.host : nil, customVerificationCallback: callback))
                     }
                     try pipeline.addHTTPClientHandlers(leftOverBytesStrategy: .dropBytes)
-                    try pipeline.addHandler(ResponseHandler(server: "\(endpoint)", refusal: refusal))
+                    try pipeline.addHandler(ResponseHandler(server: "\(endpoint)", refusal: refusal, isSecure: endpoint.isSecure))
                 }
             }
         if let receiveBuffer { bootstrap = bootstrap.channelOption(.socketOption(.so_rcvbuf), value: receiveBuffer) }

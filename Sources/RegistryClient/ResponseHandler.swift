@@ -36,6 +36,7 @@ final class ResponseHandler: ChannelDuplexHandler {
 
     private let server: String
     private let refusal: Refusal
+    private let isSecure: Bool
     private var state = State.idle
     private var timer: Scheduled<Void>?
     private var mayRead = true
@@ -43,9 +44,10 @@ final class ResponseHandler: ChannelDuplexHandler {
     private var number = 0
     private var context: ChannelHandlerContext?
 
-    init(server: String, refusal: Refusal) {
+    init(server: String, refusal: Refusal, isSecure: Bool) {
         self.server = server
         self.refusal = refusal
+        self.isSecure = isSecure
     }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
@@ -97,7 +99,9 @@ final class ResponseHandler: ChannelDuplexHandler {
                     body: ClientResponseBody(producer.sequence)))
         case (.body(let buffer), .receiving(_, let source, _)):
             self.startTimer(Self.pauseLimit, context, "stopped sending")
-            if case .stopProducing = source.yield(buffer) {
+            // TLS decrypts into one buffer again and again. Whoever reads later must not share it: the next record would first copy all
+            // of it, room for more included.
+            if case .stopProducing = source.yield(self.isSecure ? ByteBuffer(buffer: buffer) : buffer) {
                 self.mayRead = false
                 // A reader that is slow is not a server that is silent.
                 self.timer?.cancel()

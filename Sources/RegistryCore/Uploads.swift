@@ -291,7 +291,7 @@ package final class Uploads: Sendable {
             if segment.readableBytes == 0, length == Int64(buffer.readableBytes) { return buffer }
             while buffer.readableBytes > 0 {
                 // One allocation for each segment, not one for each doubling.
-                if segment.readableBytes == 0 { segment = Self.segment(for: length) }
+                if segment.readableBytes == 0 { segment = Self.segment(for: length, of: upload) }
                 let room = Self.segmentSize - segment.readableBytes
                 guard var part = buffer.readSlice(length: min(room, buffer.readableBytes)) else { break }
                 segment.writeBuffer(&part)
@@ -303,7 +303,8 @@ package final class Uploads: Sendable {
         return segment
     }
 
-    private static func segment(for length: Int64?) -> ByteBuffer {
-        if let length, length < Self.segmentSize { ByteBufferAllocator().buffer(capacity: Int(max(0, length))) } else { .forSegment() }
+    private static func segment(for length: Int64?, of upload: Upload) -> ByteBuffer {
+        if let length, length < Self.segmentSize { return ByteBufferAllocator().buffer(capacity: Int(max(0, length))) }
+        return if case .staged(let staged) = upload { staged.emptySegment() } else { .forSegment() }
     }
 }

@@ -89,6 +89,25 @@ struct SegmentLanesTests {
         #expect(end.size == 2 << 20 && written.load(ordering: .relaxed) == 2 << 20)
     }
 
+    @Test("R7 segments that are filled anew carry nothing over") func filledAnew() async throws {
+        let scratch = ScratchFolder()
+        let store = FileBlobStore(folder: try DataFolder(scratch.path), pool: .singleton, directFrom: 1 << 20)
+        let name = try #require(StagingName.upload(String(repeating: "b", count: 32), repository: RepositoryName("app"), registry: 1))
+        let staged = try await store.stage(name)
+        var all: [UInt8] = []
+        for index in 0..<40 {
+            var segment = staged.emptySegment()
+            #expect(segment.readableBytes == 0)
+            #expect(segment.withUnsafeMutableWritableBytes { Int(bitPattern: $0.baseAddress) % 4096 } == 0)
+            segment.writeRepeatingByte(UInt8(index + 1), count: 1 << 20)
+            all += segment.readableBytesView
+            try await staged.feed(segment)
+            if index % 10 == 9 { try await staged.settle() }
+        }
+        let blob = try await store.commit(staged, as: Digest.of(all), size: Int64(all.count))
+        #expect(try await store.open(blob).read(at: 0, count: all.count) == ByteBuffer(bytes: all))
+    }
+
     @Test("R7 a large content is whole after it was closed and taken up again")
     func resumed() async throws {
         let scratch = ScratchFolder()
