@@ -28,6 +28,7 @@ let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioHTTPTypesHTTP1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
 let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -167,7 +168,8 @@ let package = Package(
         tests("Persistence", ["TestSupport"]),
         tests("RegistryCore", ["TestSupport", grdb, nioCore]),
         tests("Identity", ["TestSupport"]),
-        tests("HTTPServing", ["TestSupport", "DistributionAPI", "RegistryClient", nioPosix, nioSSL, serviceLifecycle, logging]),
+        tests(
+            "HTTPServing", ["TestSupport", "DistributionAPI", "RegistryClient", nioEmbedded, nioPosix, nioSSL, serviceLifecycle, logging]),
         tests("DistributionAPI", ["JSON", "TestSupport"]),
         tests("Gateway", ["TestSupport"]),
         tests("Kubernetes", ["ClusterProtocol", "HTTPServing", "JSON", "RegistryClient", "TestSupport", logging, nioCore]),

@@ -6,7 +6,7 @@ package import Logging
 package import NIOCore
 package import NIOPosix
 internal import OCI
-internal import Persistence
+package import Persistence
 internal import ServiceLifecycle
 
 #if canImport(Glibc)
@@ -37,6 +37,7 @@ package struct HTTPListener: Service {
     private let eventLoopGroup: any EventLoopGroup
     private let pool: NIOThreadPool
     private let logger: Logger
+    private let segments: SegmentPool?
     private let headTimeout: TimeAmount
     private let onRunning: @Sendable (Int) async -> Void
 
@@ -45,12 +46,13 @@ package struct HTTPListener: Service {
     ///   - handlers: asked in order; the first answer counts.
     ///   - hot: asked before them, on the event loop, for reads that it can answer at once.
     ///   - pool: threads for reads that must wait for the disk.
+    ///   - segments: what large request bodies are gathered in.
     ///   - headTimeout: how long a handshake or the head of a request may take; ten seconds unless a test says otherwise.
     ///   - onRunning: called with the port once connections are accepted.
     package init(
         address: HostAndPort, tls: TLSContextSource?, handlers: [any RequestHandler], hot: (any HotResponder)?,
         eventLoopGroup: any EventLoopGroup, pool: NIOThreadPool,
-        logger: Logger, headTimeout: TimeAmount? = nil,
+        logger: Logger, segments: SegmentPool? = nil, headTimeout: TimeAmount? = nil,
         onRunning: @escaping @Sendable (Int) async -> Void
     ) {
         self.address = address
@@ -61,6 +63,7 @@ package struct HTTPListener: Service {
         self.eventLoopGroup = eventLoopGroup
         self.pool = pool
         self.logger = logger
+        self.segments = segments
         self.headTimeout = headTimeout ?? RegistryChannel.headTimeout
         self.onRunning = onRunning
     }
@@ -72,7 +75,7 @@ package struct HTTPListener: Service {
         let transfers = TransferCount()
         let channel = RegistryChannel(
             tls: self.tls,
-            headTimeout: self.headTimeout,
+            headTimeout: self.headTimeout, segments: self.segments,
             makeHotPath: { deadline in
                 HotPathHandler(
                     isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: RegistryChannel.idleTimeout,

@@ -155,11 +155,7 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
             self.coldInFlight += 1
             self.coldRequestEnded = false
             context.fireChannelRead(self.wrapInboundOut(part))
-        case .body(let bytes):
-            guard self.answer == nil else { return }
-            // TLS decrypts into one buffer again and again. Whoever reads later must not share it: the next record would first copy
-            // all of it, room for more included.
-            context.fireChannelRead(self.wrapInboundOut(self.isPlain ? part : .body(ByteBuffer(buffer: bytes))))
+        case .body: if self.answer == nil { context.fireChannelRead(self.wrapInboundOut(part)) }
         case .end:
             guard let (answer, request, started) = self.answer else {
                 self.coldRequestEnded = true

@@ -9,6 +9,7 @@ internal import NIOHTTPTypes
 internal import NIOHTTPTypesHTTP1
 internal import NIOSSL
 internal import NIOTLS
+internal import Persistence
 
 /// What a connection speaks.
 enum HTTPVersion: Sendable {
@@ -43,14 +44,16 @@ struct RegistryChannel: ServerChildChannel {
     private let tls: TLSContextSource?
     private let headTimeout: TimeAmount
     private let makeHotPath: @Sendable (HeadDeadline) -> HotPathHandler
+    private let segments: SegmentPool?
 
     init(
-        tls: TLSContextSource?, headTimeout: TimeAmount = RegistryChannel.headTimeout,
+        tls: TLSContextSource?, headTimeout: TimeAmount = RegistryChannel.headTimeout, segments: SegmentPool?,
         makeHotPath: @escaping @Sendable (HeadDeadline) -> HotPathHandler, responder: @escaping Responder
     ) {
         self.tls = tls
         self.headTimeout = headTimeout
         self.makeHotPath = makeHotPath
+        self.segments = segments
         self.http1 = HTTP1Channel(
             responder: { request, writer, channel in try await responder(request, writer, channel, .one) },
             configuration: .init(
@@ -101,6 +104,9 @@ struct RegistryChannel: ServerChildChannel {
         }.flatMapThrowing { value in
             let codec = try channel.pipeline.syncOperations.handler(type: HTTP1ToHTTPServerCodec.self)
             try channel.pipeline.syncOperations.addHandler(self.makeHotPath(bound.value), position: .before(codec))
+            if self.tls != nil {
+                try channel.pipeline.syncOperations.addHandler(BodyGatherer(segments: self.segments), position: .before(codec))
+            }
             return .one(value)
         }
     }

@@ -15,7 +15,8 @@ package final class FileBlobStore: BlobStore {
     private let directFrom: Int64
     private let folders = Mutex<Set<String>>([])
     private let lost = LostNames()
-    private let underWay = SegmentLanes.Count()
+    /// What large content that arrives is gathered in.
+    package let segments = SegmentPool()
 
     /// - Parameters:
     ///   - folder: the data folder.
@@ -52,7 +53,7 @@ package final class FileBlobStore: BlobStore {
             self.lost.forget(name)
             return Staged(
                 name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool, directFrom: self.directFrom,
-                lost: self.lost, underWay: self.underWay)
+                lost: self.lost, segments: self.segments)
         }
     }
 
@@ -73,7 +74,7 @@ package final class FileBlobStore: BlobStore {
             let (size, hasher) = try Self.hash(file, .sha256)
             return Staged(
                 name: name, file: file, size: size, hasher: hasher, pool: self.pool, directFrom: self.directFrom, lost: self.lost,
-                underWay: self.underWay)
+                segments: self.segments)
         }
     }
 
@@ -236,7 +237,7 @@ package final class FileBlobStore: BlobStore {
         private let pool: BlockingWork
         private let writer: ContentWriter
         private let lost: LostNames
-        private let underWay: SegmentLanes.Count
+        private let segments: SegmentPool
         private let state: Mutex<State>
 
         private struct State {
@@ -250,11 +251,11 @@ package final class FileBlobStore: BlobStore {
 
         init(
             name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: BlockingWork, directFrom: Int64, lost: LostNames,
-            underWay: SegmentLanes.Count
+            segments: SegmentPool
         ) {
             self.name = name
             self.lost = lost
-            self.underWay = underWay
+            self.segments = segments
             self.file = file
             self.pool = pool
             self.writer = ContentWriter(file, directFrom: directFrom)
@@ -283,17 +284,13 @@ package final class FileBlobStore: BlobStore {
             }
         }
 
-        func emptySegment() -> ByteBuffer {
-            guard var segment = self.state.withLock({ $0.lanes })?.spare() else { return .forSegment() }
-            segment.clearForSegment()
-            return segment
-        }
+        func emptySegment() -> ByteBuffer { self.segments.take() }
 
         private func lanes(_ pool: NIOThreadPool) -> SegmentLanes {
             self.state.withLock { state in
                 if let lanes = state.lanes { return lanes }
                 let lanes = SegmentLanes(
-                    pool: pool, count: self.underWay, size: state.size, hasher: state.hasher, write: self.writer.write)
+                    pool: pool, segments: self.segments, size: state.size, hasher: state.hasher, write: self.writer.write)
                 state.lanes = lanes
                 return lanes
             }

@@ -10,22 +10,6 @@ internal import Synchronization
 /// One thread writes and one hashes for as long as there is something to do, so that a segment costs no change of threads and neither
 /// the sender, the disk nor the digest waits for the others. Calls come one after another.
 final class SegmentLanes: Sendable {
-    /// Bytes of one content that may be under way, where little else is.
-    private static let limit: Int64 = 4 << 20
-    /// Bytes that all contents together may have under way; one segment of each is always let in.
-    private static let totalLimit: Int64 = 32 << 20
-
-    /// Segments of one content that are kept to be filled again, for as long as it is under way.
-    private static let spares = 2
-
-    /// How many contents are under way in one store.
-    final class Count: Sendable {
-        private let value = Atomic<Int64>(0)
-
-        func add(_ number: Int64) { self.value.add(number, ordering: .relaxed) }
-        var limit: Int64 { min(SegmentLanes.limit, SegmentLanes.totalLimit / max(1, self.value.load(ordering: .relaxed))) }
-    }
-
     /// What has come of a content once nothing of it is under way.
     struct End {
         /// Bytes that are written, all of them in the digest and no others.
@@ -55,8 +39,6 @@ final class SegmentLanes: Sendable {
         var hasher: Digest.Hasher
         /// The digest at the beginning of each segment that is hashed and not written: what is left to go on from where the disk refuses one.
         var earlier: [Int64: Digest.Hasher] = [:]
-        /// Segments that are written and hashed: memory that is there already costs a fresh segment's page faults nothing.
-        var spare: [ByteBuffer] = []
         var failure: (any Error)?
         var waiter: (needed: Need, continuation: CheckedContinuation<Void, Never>)?
 
@@ -77,7 +59,7 @@ final class SegmentLanes: Sendable {
     }
 
     private let pool: NIOThreadPool
-    private let count: Count
+    private let segments: SegmentPool
     private let write: @Sendable (ByteBuffer, Int64) throws -> Void
     private let state: Mutex<State>
 
@@ -85,18 +67,18 @@ final class SegmentLanes: Sendable {
     ///   - size: bytes that are there already, with `hasher` their digest.
     ///   - write: writes bytes at an offset. What it leaves behind where it fails lies beyond ``End/size``.
     init(
-        pool: NIOThreadPool, count: Count, size: Int64, hasher: Digest.Hasher,
+        pool: NIOThreadPool, segments: SegmentPool, size: Int64, hasher: Digest.Hasher,
         write: @escaping @Sendable (ByteBuffer, Int64) throws -> Void
     ) {
         self.pool = pool
-        self.count = count
+        self.segments = segments
         self.write = write
         let lanes = Dictionary(uniqueKeysWithValues: Lane.allCases.map { ($0, Progress(offset: size)) })
         self.state = Mutex(State(lanes: lanes, accepted: size, hasher: hasher))
-        count.add(1)
+        segments.add(1)
     }
 
-    deinit { self.count.add(-1) }
+    deinit { self.segments.add(-1) }
 
     /// Where the next segment begins.
     var accepted: Int64 { self.state.withLock { $0.accepted } }
@@ -125,9 +107,6 @@ final class SegmentLanes: Sendable {
         }
     }
 
-    /// A segment to fill anew, whatever is in it; `nil` when all are under way.
-    func spare() -> ByteBuffer? { self.state.withLock { $0.spare.popLast() } }
-
     /// Waits until nothing is under way.
     func end() async -> End {
         await self.wait(for: .quiet)
@@ -144,7 +123,7 @@ final class SegmentLanes: Sendable {
     private func wait(for need: Need) async {
         await withCheckedContinuation { continuation in
             let isThere = self.state.withLock { state in
-                if state.has(need, limit: self.count.limit) { return true }
+                if state.has(need, limit: self.segments.limit) { return true }
                 state.waiter = (need, continuation)
                 return false
             }
@@ -189,12 +168,13 @@ final class SegmentLanes: Sendable {
     }
 
     private func done(_ segment: ByteBuffer, in lane: Lane, _ body: (inout State) -> Void) {
-        self.change { state in
+        let isDone = self.change { state in
             body(&state)
             let end = (state.lanes[lane]?.offset ?? 0) + Int64(segment.readableBytes)
             state.lanes[lane]?.offset = end
-            if state.spare.count < Self.spares, state.lanes.values.allSatisfy({ $0.offset >= end }) { state.spare.append(segment) }
+            return state.lanes.values.allSatisfy { $0.offset >= end }
         }
+        if isDone { self.segments.giveBack(segment) }
     }
 
     private func give(up lane: Lane, because error: any Error) {
@@ -208,7 +188,7 @@ final class SegmentLanes: Sendable {
     private func change<Value>(_ body: (inout State) -> Value) -> Value {
         let (value, continuation) = self.state.withLock { state in
             let value = body(&state)
-            guard let waiter = state.waiter, state.has(waiter.needed, limit: self.count.limit) else {
+            guard let waiter = state.waiter, state.has(waiter.needed, limit: self.segments.limit) else {
                 return (value, CheckedContinuation<Void, Never>?.none)
             }
             state.waiter = nil

@@ -289,6 +289,11 @@ package final class Uploads: Sendable {
                 throw error
             }
             if segment.readableBytes == 0, length == Int64(buffer.readableBytes) { return buffer }
+            // A whole segment is one already.
+            if segment.readableBytes == 0, buffer.readableBytes == Self.segmentSize {
+                try await self.staged(&upload, staging).feed(buffer)
+                continue
+            }
             while buffer.readableBytes > 0 {
                 // One allocation for each segment, not one for each doubling.
                 if segment.readableBytes == 0 { segment = Self.segment(for: length, of: upload) }

@@ -5,6 +5,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import OCI
+import Persistence
 import ServiceLifecycle
 import TestSupport
 import Testing
@@ -35,7 +36,8 @@ private struct Served: Sendable {
         let (ports, tell) = AsyncStream.makeStream(of: Int.self)
         let listener = HTTPListener(
             address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: nil), hot: nil,
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger, headTimeout: headTimeout
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger, segments: SegmentPool(),
+            headTimeout: headTimeout
         ) { tell.yield($0) }
         let services = ServiceGroup(services: [listener], logger: logger)
         try await withThrowingTaskGroup(of: Void.self) { group in

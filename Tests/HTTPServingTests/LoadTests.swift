@@ -35,7 +35,7 @@ import Foundation
         let (ports, tell) = AsyncStream.makeStream(of: Int.self)
         let listener = HTTPListener(
             address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: hot), hot: hot,
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger, segments: SegmentPool()
         ) { tell.yield($0) }
         let services = ServiceGroup(services: [listener], logger: logger)
 

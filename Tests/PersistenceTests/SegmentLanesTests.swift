@@ -35,7 +35,7 @@ struct SegmentLanesTests {
     @Test("R7 what is written side by side with its digest arrives in order", arguments: [0, 1, 4097, 700_000])
     func order(segment: Int) async throws {
         let disk = Disk(capacity: .max)
-        let lanes = SegmentLanes(pool: .singleton, count: .init(), size: 0, hasher: .init(.sha256), write: disk.write)
+        let lanes = SegmentLanes(pool: .singleton, segments: .init(), size: 0, hasher: .init(.sha256), write: disk.write)
         var all: [UInt8] = []
         for index in 0..<40 {
             let bytes = [UInt8](repeating: UInt8(index), count: segment)
@@ -51,7 +51,7 @@ struct SegmentLanesTests {
     func refused(at index: Int) async throws {
         let size = 300_000
         let disk = Disk(capacity: index * size)
-        let lanes = SegmentLanes(pool: .singleton, count: .init(), size: 0, hasher: .init(.sha256), write: disk.write)
+        let lanes = SegmentLanes(pool: .singleton, segments: .init(), size: 0, hasher: .init(.sha256), write: disk.write)
         do {
             for number in 0..<12 { try await lanes.append(ByteBuffer(repeating: UInt8(number), count: size)) }
         } catch let error as PersistenceError {
@@ -67,14 +67,14 @@ struct SegmentLanesTests {
     func bound() async throws {
         let gate = DispatchSemaphore(value: 0)
         let written = Atomic<Int64>(0)
-        let count = SegmentLanes.Count()
-        count.add(31)
-        let lanes = SegmentLanes(pool: .singleton, count: count, size: 0, hasher: .init(.sha256)) { segment, _ in
+        let segments = SegmentPool()
+        segments.add(31)
+        let lanes = SegmentLanes(pool: .singleton, segments: segments, size: 0, hasher: .init(.sha256)) { segment, _ in
             gate.wait()
             written.add(Int64(segment.readableBytes), ordering: .relaxed)
             gate.signal()
         }
-        #expect(count.limit == 1 << 20)
+        #expect(segments.limit == 1 << 20)
         let segment = ByteBuffer(repeating: 7, count: 1 << 20)
         try await lanes.append(segment)
         let opener = Task {

@@ -123,7 +123,7 @@ struct ConnectCommand: AsyncParsableCommand {
         ]
         let listener = HTTPListener(
             address: listen, tls: certificates?.context, handlers: [gateway, AuditedHandler(clients, trail: trail)], hot: hot,
-            eventLoopGroup: group, pool: node.pool, logger: logger
+            eventLoopGroup: group, pool: node.pool, logger: logger, segments: node.segments
         ) { _ in
             announce(
                 "connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")

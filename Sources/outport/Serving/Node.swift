@@ -28,6 +28,8 @@ struct Node: Sendable {
     let activity: Activity
     /// Moves before `activity`, when tokens or scope maps have changed.
     let settings: Activity
+    /// What large content that arrives is gathered in.
+    let segments: SegmentPool
     let store: RegistryStore
     let uploads: Uploads
     let identities: IdentityStore
@@ -44,7 +46,9 @@ struct Node: Sendable {
         let (activity, settings) = (Activity(), Activity())
         self.activity = activity
         self.settings = settings
-        self.store = RegistryStore(database: self.database, blobs: FileBlobStore(folder: self.folder, pool: self.pool), activity: activity)
+        let blobs = FileBlobStore(folder: self.folder, pool: self.pool)
+        self.segments = blobs.segments
+        self.store = RegistryStore(database: self.database, blobs: blobs, activity: activity)
         self.uploads = Uploads(store: self.store)
         self.identities = IdentityStore(database: self.database) {
             settings.signal()

@@ -160,7 +160,7 @@ struct ServeCommand: AsyncParsableCommand {
                     upstream: CachedContent(pullThrough: pullThrough, lookup: lookup)), gateway,
                 MetadataHandler(store: node.store, access: access, directory: hosts), TokenEndpoint(access: access, directory: hosts),
             ] + (management == nil ? control : []), hot: hot, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: node.pool,
-            logger: logger
+            logger: logger, segments: node.segments
         ) { _ in
             self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: authority != nil)
         }
