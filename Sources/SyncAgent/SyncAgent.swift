@@ -136,6 +136,8 @@ package final class SyncAgent: Sendable {
         await self.gateway.setLease(instance: memory.instance, epoch: memory.epoch)
         if let settings = memory.settings { self.onSettings(settings) }
         _ = self.budget.setLimits(memory.settings?.budget)
+        // There may be another budget than when they began to wait: a process that was killed has not told them.
+        try? await self.skipped.wakeUnaffordable()
         var machine = SyncMachine(hasCursor: memory.cursor != nil)
         var event = SyncMachine.Event.started
         var wasActive = false
