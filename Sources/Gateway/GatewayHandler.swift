@@ -45,7 +45,7 @@ package final class GatewayHandler: RequestHandler {
     let connectedRegistries: ConnectedRegistryStore
     let registries: RegistryStore
     let identities: IdentityStore
-    private let tokens: TokenAuthority
+    let tokens: TokenAuthority
     private let trustRoot: String?
     private let lookup: @Sendable (HostAndPort?) async throws -> GatewayRegistry?
     private let isStopping = Atomic<Bool>(false)
@@ -158,7 +158,8 @@ package final class GatewayHandler: RequestHandler {
             let call = try await self.admit(request, name, registry, [.messageRead])
             return try await self.state(of: rest.joined(separator: "/"), request, call)
         case (.post, "status", 0):
-            return try await self.status(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
+            return try await self.status(
+                request, try await self.admit(request, name, registry, [.configWrite, .messageWrite], takesPassword: true))
         case (.post, "contents", 0):
             return try await self.contents(request, try await self.admit(request, name, registry, [.messageRead]))
         case (.post, "events", 0):
@@ -171,17 +172,10 @@ package final class GatewayHandler: RequestHandler {
 
     /// Checks token, lease and scope map.
     private func admit(
-        _ request: ServerRequest, _ name: String, _ registry: GatewayRegistry, _ permissions: [GatewayPermission], needsLease: Bool = true
+        _ request: ServerRequest, _ name: String, _ registry: GatewayRegistry, _ permissions: [GatewayPermission], needsLease: Bool = true,
+        takesPassword: Bool = false
     ) async throws -> Call {
-        guard case .bearer(let text) = request.authorization else {
-            throw Refusal(
-                .unauthorized, 401, "this call needs a sync token; request one at /oauth2/token with scope \(GatewayScope.text(name))")
-        }
-        let token = try await self.tokens.verify(text, as: [.sync], audience: registry.audience)
-        guard let lease = token.lease, lease.connectedRegistry.lowercased() == name.lowercased(), case .token(let tokenName) = token.subject
-        else {
-            throw Refusal(.denied, 403, "this sync token is not for connected registry '\(name)'")
-        }
+        let (lease, tokenName) = try await self.identify(request, name, registry, takesPassword: takesPassword)
         guard let found = try await self.connectedRegistries.find(name, in: registry.id),
             found.syncToken.lowercased() == tokenName.lowercased()
         else {
@@ -415,7 +409,8 @@ package final class GatewayHandler: RequestHandler {
                 descendants, below: call.connectedRegistry.name, in: call.registry.id,
                 isAllowed: { map.permits(.configWrite, gateway: $0) && map.permits(.messageWrite, gateway: $0) })
         }
-        return try .json(.ok, StatusResponse(nonce: nonce, settings: Self.etag(try await self.settings(for: call))))
+        return try .json(
+            .ok, StatusResponse(nonce: nonce, settings: Self.etag(try await self.settings(for: call))), headers: Self.keptConnection)
     }
 
     func decode<Body: Decodable>(_ request: ServerRequest, limit: Int = GatewayLimits.maximumBody) async throws -> Body {
