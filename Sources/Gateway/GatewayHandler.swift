@@ -49,6 +49,7 @@ package final class GatewayHandler: RequestHandler {
     private let trustRoot: String?
     private let lookup: @Sendable (HostAndPort?) async throws -> GatewayRegistry?
     private let isStopping = Atomic<Bool>(false)
+    private let known: KnownChildren
 
     /// - Parameters:
     ///   - trustRoot: the own CA in PEM; `nil` when the server has a given certificate.
@@ -64,6 +65,7 @@ package final class GatewayHandler: RequestHandler {
         self.tokens = tokens
         self.trustRoot = trustRoot
         self.lookup = lookup
+        self.known = KnownChildren { connectedRegistries.settings?.count }
     }
 
     /// Ends long polls, so that the listener can finish.
@@ -176,11 +178,12 @@ package final class GatewayHandler: RequestHandler {
         takesPassword: Bool = false
     ) async throws -> Call {
         let (lease, tokenName) = try await self.identify(request, name, registry, takesPassword: takesPassword)
-        guard let found = try await self.connectedRegistries.find(name, in: registry.id),
-            found.syncToken.lowercased() == tokenName.lowercased()
+        guard let known = try await self.child(name, in: registry.id),
+            known.connectedRegistry.syncToken.lowercased() == tokenName.lowercased()
         else {
             throw LeaseRefusal(.notFound, "connected registry '\(name)' has been deleted at the parent, or has another sync token now")
         }
+        let found = known.connectedRegistry
         guard self.connectedRegistries.isChild(found) else {
             throw Refusal(
                 .denied, 403,
@@ -192,8 +195,7 @@ package final class GatewayHandler: RequestHandler {
                 ? LeaseRefusal(.deactivated, "this instance of connected registry '\(name)' was deactivated at the parent")
                 : LeaseRefusal(.alreadyActivated, "connected registry '\(name)' is active in another instance")
         }
-        guard let record = try await self.identities.token(tokenName, in: registry.id), record.isEnabled,
-            let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
+        guard let record = known.token, record.isEnabled, let map = known.map
         else { throw Refusal(.unauthorized, 401, "sync token '\(tokenName)' is disabled or deleted at the parent; enable it there") }
         for permission in permissions where !map.permits(permission, gateway: name) {
             throw Refusal(
@@ -204,6 +206,24 @@ package final class GatewayHandler: RequestHandler {
             throw Refusal(.notReady, 503, "this connected registry has not finished its own first synchronisation")
         }
         return Call(registry: registry, connectedRegistry: found, map: map, lease: lease)
+    }
+
+    /// A connected registry with its sync token, as they are now.
+    private func child(_ name: String, in registry: RegistryID) async throws -> KnownChildren.Child? {
+        try await self.known.child(name, in: registry) {
+            guard let found = try await self.connectedRegistries.find(name, in: registry) else { return nil }
+            let token = try await self.identities.token(found.syncToken, in: registry)
+            var map: ScopeMap?
+            if let token { map = try await self.identities.scopeMap(token.scopeMap, in: registry) }
+            return KnownChildren.Child(connectedRegistry: found, token: token, map: map)
+        }
+    }
+
+    /// The tag of the caller's settings.
+    private func settingsTag(for call: Call) async throws -> String {
+        try await self.known.settingsTag(
+            of: call.connectedRegistry.name, in: call.registry.id, endpoints: call.registry.endpoints
+        ) { try Self.etag(try await self.settings(for: call)) }
     }
 
     private func trust() throws -> ServerResponse {
@@ -233,8 +253,7 @@ package final class GatewayHandler: RequestHandler {
     private func settings(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let settings = try await self.settings(for: call)
         let etag = try Self.etag(settings)
-        try await self.connectedRegistries.touch(
-            call.connectedRegistry.name, in: call.registry.id, last: call.connectedRegistry.lastActivity)
+        self.connectedRegistries.touch(call.connectedRegistry.name, in: call.registry.id)
         if request.headers[.ifNoneMatch] == etag { return ServerResponse(.notModified, headers: [.eTag: etag]) }
         return try .json(.ok, settings, headers: [.eTag: etag])
     }
@@ -279,11 +298,10 @@ package final class GatewayHandler: RequestHandler {
         let known = request.query("settings")
         let deadline = Elapsing.now + .seconds(wait)
         var cursor = ChangeCursor(log: log, sequence: after)
-        try await self.connectedRegistries.touch(
-            first.connectedRegistry.name, in: first.registry.id, last: first.connectedRegistry.lastActivity)
+        self.connectedRegistries.touch(first.connectedRegistry.name, in: first.registry.id)
         var call = first
         var (seen, generation) = (count, settings)
-        var etag = try Self.etag(try await self.settings(for: call))
+        var etag = try await self.settingsTag(for: call)
         while true {
             var page = try await self.page(of: call, after: cursor, limit: limit)
             let remaining = deadline - Elapsing.now
@@ -313,7 +331,7 @@ package final class GatewayHandler: RequestHandler {
             guard now == nil || now != generation else { continue }
             generation = now
             call = try await self.admit(request, first.connectedRegistry.name, first.registry, [.messageRead])
-            etag = try Self.etag(try await self.settings(for: call))
+            etag = try await self.settingsTag(for: call)
         }
     }
 
@@ -410,7 +428,7 @@ package final class GatewayHandler: RequestHandler {
                 isAllowed: { map.permits(.configWrite, gateway: $0) && map.permits(.messageWrite, gateway: $0) })
         }
         return try .json(
-            .ok, StatusResponse(nonce: nonce, settings: Self.etag(try await self.settings(for: call))), headers: Self.keptConnection)
+            .ok, StatusResponse(nonce: nonce, settings: try await self.settingsTag(for: call)), headers: Self.keptConnection)
     }
 
     func decode<Body: Decodable>(_ request: ServerRequest, limit: Int = GatewayLimits.maximumBody) async throws -> Body {
