@@ -437,7 +437,10 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     package func isChild(_ one: ConnectedRegistry) -> Bool { one.configuration.parent?.lowercased() == self.owner?.lowercased() }
 
     package func isSyncToken(_ name: String, registry: RegistryID) async throws -> Bool {
-        try await self.find(syncToken: name, in: registry) != nil
+        try await self.database.read {
+            try $0.row("SELECT 1 FROM connected_registry WHERE registry = ? AND sync_token = ?", .integer(registry.value), SQLValue(name))
+                != nil
+        }
     }
 
     package func isCurrent(_ lease: SyncLease, registry: RegistryID) async throws -> Bool {

@@ -50,6 +50,7 @@ package final class GatewayHandler: RequestHandler {
     private let lookup: @Sendable (HostAndPort?) async throws -> GatewayRegistry?
     private let isStopping = Atomic<Bool>(false)
     private let known: KnownChildren
+    private let quiet: QuietHead
 
     /// - Parameters:
     ///   - trustRoot: the own CA in PEM; `nil` when the server has a given certificate.
@@ -66,6 +67,7 @@ package final class GatewayHandler: RequestHandler {
         self.trustRoot = trustRoot
         self.lookup = lookup
         self.known = KnownChildren { connectedRegistries.settings?.count }
+        self.quiet = QuietHead(activity: registries.activity)
     }
 
     /// Ends long polls, so that the listener can finish.
@@ -129,6 +131,11 @@ package final class GatewayHandler: RequestHandler {
         var isSelected: @Sendable (RepositoryName) -> Bool {
             let selection = self.map.repositories(.contentRead)
             return { name in selection.contains { $0.matches(name) } }
+        }
+
+        /// The same as a name of what is remembered for it.
+        var selection: QuietHead.Selection {
+            .init(registry: self.registry.id, repositories: self.map.repositories(.contentRead).map(\.description).sorted())
         }
     }
 
@@ -335,7 +342,18 @@ package final class GatewayHandler: RequestHandler {
         }
     }
 
+    /// The root of what is selected for the caller.
+    private func root(for call: Call) async throws -> String {
+        let selection = call.selection
+        if let root = self.quiet.root(of: selection) { return root }
+        let count = self.quiet.count
+        let summary = try await self.registries.stateSummary(of: call.registry.id, isSelected: call.isSelected)
+        self.quiet.remember(summary.root, at: summary.head, of: selection, count: count)
+        return summary.root
+    }
+
     private func page(of call: Call, after cursor: ChangeCursor, limit: Int) async throws -> ChangePage {
+        if self.quiet.root(at: cursor, of: call.selection) != nil { return ChangePage(changes: [], next: cursor, isAtHead: true) }
         do {
             return try await self.registries.changes(of: call.registry.id, after: cursor, limit: limit, isSelected: call.isSelected)
         } catch let problem as CursorProblem {
@@ -344,9 +362,14 @@ package final class GatewayHandler: RequestHandler {
     }
 
     private func pageAndRoot(of call: Call, after cursor: ChangeCursor, limit: Int) async throws -> (ChangePage, String?) {
+        let selection = call.selection
+        if let root = self.quiet.root(at: cursor, of: selection) { return (ChangePage(changes: [], next: cursor, isAtHead: true), root) }
+        let count = self.quiet.count
         do {
-            return try await self.registries.changesAndRoot(
+            let (page, root) = try await self.registries.changesAndRoot(
                 of: call.registry.id, after: cursor, limit: limit, isSelected: call.isSelected)
+            if let root { self.quiet.remember(root, at: page.next, of: selection, count: count) }
+            return (page, root)
         } catch let problem as CursorProblem {
             throw Refusal(problem)
         }
@@ -418,7 +441,7 @@ package final class GatewayHandler: RequestHandler {
         let report: StatusReport = try await self.decode(
             request, limit: isParent ? GatewayLimits.maximumStatus : GatewayLimits.maximumBody)
         // Nobody compares with a root that was not told.
-        let root = report.root == nil ? nil : try await self.registries.stateSummary(of: call.registry.id, isSelected: call.isSelected).root
+        let root = report.root == nil ? nil : try await self.root(for: call)
         let nonce = try await self.connectedRegistries.report(
             report, isInStep: root != nil && report.root == root, lease: call.lease, in: call.registry.id)
         if let descendants = report.descendants {

@@ -18,6 +18,8 @@ import Foundation
 #endif
 
 @Suite struct HeartbeatTests {
+    static func encode(_ status: StatusReport) throws -> [UInt8] { [UInt8](try JSONEncoder().encode(status)) }
+
     @Test("C11 C6 a heartbeat may come with the password of the sync token: under its activation only, and only as long as that is good")
     func password() async throws {
         let server = try await DataPlane(Site())
