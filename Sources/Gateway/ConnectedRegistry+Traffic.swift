@@ -51,6 +51,6 @@ extension ConnectedRegistryStore {
             return try Self.find(name, in: registry, session)
         }
         self.settingsChanged()
-        return result
+        return result.map { self.signs.added(to: $0, in: registry) }
     }
 }

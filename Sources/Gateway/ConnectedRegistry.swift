@@ -153,7 +153,7 @@ package struct ConnectedRegistry: Sendable {
     package let instance: String?
     package let epoch: Int64
     package let report: Report?
-    package let lastActivity: Int64?
+    package var lastActivity: Int64?
     /// When a comparison of whole state was last asked for; milliseconds since 1970.
     package let resync: Int64?
     /// How often it has been deactivated.

@@ -23,6 +23,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     /// Moves when one of them has something to tell that an operator would want to see.
     package let reports = Activity()
     let parents = ParentNames()
+    let signs = SignsOfLife()
 
     /// The connected registry whose children these are; `nil` at the root.
     package let owner: String?
@@ -72,18 +73,18 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     package func list(in registry: RegistryID) async throws -> [ConnectedRegistry] {
         try await self.database.read {
             try $0.rows("\(Self.select) WHERE registry = ? ORDER BY name", .integer(registry.value)).map(Self.decode)
-        }
+        }.map { self.signs.added(to: $0, in: registry) }
     }
 
     package func find(_ name: String, in registry: RegistryID) async throws -> ConnectedRegistry? {
-        try await self.database.read { try Self.find(name, in: registry, $0) }
+        try await self.database.read { try Self.find(name, in: registry, $0) }.map { self.signs.added(to: $0, in: registry) }
     }
 
     /// The connected registry whose sync token is `token`.
     package func find(syncToken token: String, in registry: RegistryID) async throws -> ConnectedRegistry? {
         try await self.database.read {
             try $0.row("\(Self.select) WHERE registry = ? AND sync_token = ?", .integer(registry.value), SQLValue(token)).map(Self.decode)
-        }
+        }.map { self.signs.added(to: $0, in: registry) }
     }
 
     /// Creates a connected registry or changes its configuration.
@@ -119,7 +120,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         }
         self.parents.forget()
         self.settingsChanged()
-        return result
+        return (self.signs.added(to: result.0, in: registry), result.1)
     }
 
     private static func check(
@@ -207,6 +208,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 "DELETE FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name)) > 0
         }
         self.parents.forget()
+        self.signs.forget(name, in: registry)
         self.settingsChanged()
         return removed
     }
@@ -230,7 +232,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             return try Self.find(name, in: registry, session)
         }
         self.settingsChanged()
-        return result
+        return result.map { self.signs.added(to: $0, in: registry) }
     }
 
     /// Wakes children whose settings may have changed (tokens, scope maps).
@@ -313,7 +315,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             return try Self.find(name, in: registry, session)
         }
         self.settingsChanged()
-        return result
+        return result.map { self.signs.added(to: $0, in: registry) }
     }
 
     /// Takes the lease away from the instance that has it.
@@ -380,21 +382,9 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         return offered
     }
 
-    /// Milliseconds for which a sign of life need not be recorded again.
-    private static let touchInterval: Int64 = 15_000
-
-    /// Records a sign of life.
-    ///
-    /// - Parameter last: when one was last recorded.
-    package func touch(_ name: String, in registry: RegistryID, last: Int64? = nil) async throws {
-        let now = self.clock.milliseconds()
-        if let last, (0..<Self.touchInterval).contains(now - last) { return }
-        _ = try await self.database.write { session in
-            try session.execute(
-                "UPDATE connected_registry SET last_activity = ? WHERE registry = ? AND name = ?", .integer(now), .integer(registry.value),
-                SQLValue(name))
-        }
-    }
+    /// Notes a sign of life. Heartbeats write theirs down; between them it is enough that this process knows: after it the children connect
+    /// anew, and that is one.
+    package func touch(_ name: String, in registry: RegistryID) { self.signs.note(name, in: registry, at: self.clock.milliseconds()) }
 
     private static func unknown(_ name: String) -> LeaseRefusal {
         .init(.notFound, "there is no connected registry '\(name)' for this sync token; check the connection string, or create it again")
@@ -447,7 +437,10 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     package func isChild(_ one: ConnectedRegistry) -> Bool { one.configuration.parent?.lowercased() == self.owner?.lowercased() }
 
     package func isSyncToken(_ name: String, registry: RegistryID) async throws -> Bool {
-        try await self.find(syncToken: name, in: registry) != nil
+        try await self.database.read {
+            try $0.row("SELECT 1 FROM connected_registry WHERE registry = ? AND sync_token = ?", .integer(registry.value), SQLValue(name))
+                != nil
+        }
     }
 
     package func isCurrent(_ lease: SyncLease, registry: RegistryID) async throws -> Bool {

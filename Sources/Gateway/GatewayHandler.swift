@@ -45,10 +45,12 @@ package final class GatewayHandler: RequestHandler {
     let connectedRegistries: ConnectedRegistryStore
     let registries: RegistryStore
     let identities: IdentityStore
-    private let tokens: TokenAuthority
+    let tokens: TokenAuthority
     private let trustRoot: String?
     private let lookup: @Sendable (HostAndPort?) async throws -> GatewayRegistry?
     private let isStopping = Atomic<Bool>(false)
+    private let known: KnownChildren
+    private let quiet: QuietHead
 
     /// - Parameters:
     ///   - trustRoot: the own CA in PEM; `nil` when the server has a given certificate.
@@ -64,6 +66,8 @@ package final class GatewayHandler: RequestHandler {
         self.tokens = tokens
         self.trustRoot = trustRoot
         self.lookup = lookup
+        self.known = KnownChildren { connectedRegistries.settings?.count }
+        self.quiet = QuietHead(activity: registries.activity)
     }
 
     /// Ends long polls, so that the listener can finish.
@@ -128,6 +132,11 @@ package final class GatewayHandler: RequestHandler {
             let selection = self.map.repositories(.contentRead)
             return { name in selection.contains { $0.matches(name) } }
         }
+
+        /// The same as a name of what is remembered for it.
+        var selection: QuietHead.Selection {
+            .init(registry: self.registry.id, repositories: self.map.repositories(.contentRead).map(\.description).sorted())
+        }
     }
 
     private func route(_ request: ServerRequest) async throws -> ServerResponse {
@@ -158,7 +167,8 @@ package final class GatewayHandler: RequestHandler {
             let call = try await self.admit(request, name, registry, [.messageRead])
             return try await self.state(of: rest.joined(separator: "/"), request, call)
         case (.post, "status", 0):
-            return try await self.status(request, try await self.admit(request, name, registry, [.configWrite, .messageWrite]))
+            return try await self.status(
+                request, try await self.admit(request, name, registry, [.configWrite, .messageWrite], takesPassword: true))
         case (.post, "contents", 0):
             return try await self.contents(request, try await self.admit(request, name, registry, [.messageRead]))
         case (.post, "events", 0):
@@ -171,22 +181,16 @@ package final class GatewayHandler: RequestHandler {
 
     /// Checks token, lease and scope map.
     private func admit(
-        _ request: ServerRequest, _ name: String, _ registry: GatewayRegistry, _ permissions: [GatewayPermission], needsLease: Bool = true
+        _ request: ServerRequest, _ name: String, _ registry: GatewayRegistry, _ permissions: [GatewayPermission], needsLease: Bool = true,
+        takesPassword: Bool = false
     ) async throws -> Call {
-        guard case .bearer(let text) = request.authorization else {
-            throw Refusal(
-                .unauthorized, 401, "this call needs a sync token; request one at /oauth2/token with scope \(GatewayScope.text(name))")
-        }
-        let token = try await self.tokens.verify(text, as: [.sync], audience: registry.audience)
-        guard let lease = token.lease, lease.connectedRegistry.lowercased() == name.lowercased(), case .token(let tokenName) = token.subject
-        else {
-            throw Refusal(.denied, 403, "this sync token is not for connected registry '\(name)'")
-        }
-        guard let found = try await self.connectedRegistries.find(name, in: registry.id),
-            found.syncToken.lowercased() == tokenName.lowercased()
+        let (lease, tokenName) = try await self.identify(request, name, registry, takesPassword: takesPassword)
+        guard let known = try await self.child(name, in: registry.id),
+            known.connectedRegistry.syncToken.lowercased() == tokenName.lowercased()
         else {
             throw LeaseRefusal(.notFound, "connected registry '\(name)' has been deleted at the parent, or has another sync token now")
         }
+        let found = known.connectedRegistry
         guard self.connectedRegistries.isChild(found) else {
             throw Refusal(
                 .denied, 403,
@@ -198,8 +202,7 @@ package final class GatewayHandler: RequestHandler {
                 ? LeaseRefusal(.deactivated, "this instance of connected registry '\(name)' was deactivated at the parent")
                 : LeaseRefusal(.alreadyActivated, "connected registry '\(name)' is active in another instance")
         }
-        guard let record = try await self.identities.token(tokenName, in: registry.id), record.isEnabled,
-            let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
+        guard let record = known.token, record.isEnabled, let map = known.map
         else { throw Refusal(.unauthorized, 401, "sync token '\(tokenName)' is disabled or deleted at the parent; enable it there") }
         for permission in permissions where !map.permits(permission, gateway: name) {
             throw Refusal(
@@ -210,6 +213,24 @@ package final class GatewayHandler: RequestHandler {
             throw Refusal(.notReady, 503, "this connected registry has not finished its own first synchronisation")
         }
         return Call(registry: registry, connectedRegistry: found, map: map, lease: lease)
+    }
+
+    /// A connected registry with its sync token, as they are now.
+    private func child(_ name: String, in registry: RegistryID) async throws -> KnownChildren.Child? {
+        try await self.known.child(name, in: registry) {
+            guard let found = try await self.connectedRegistries.find(name, in: registry) else { return nil }
+            let token = try await self.identities.token(found.syncToken, in: registry)
+            var map: ScopeMap?
+            if let token { map = try await self.identities.scopeMap(token.scopeMap, in: registry) }
+            return KnownChildren.Child(connectedRegistry: found, token: token, map: map)
+        }
+    }
+
+    /// The tag of the caller's settings.
+    private func settingsTag(for call: Call) async throws -> String {
+        try await self.known.settingsTag(
+            of: call.connectedRegistry.name, in: call.registry.id, endpoints: call.registry.endpoints
+        ) { try Self.etag(try await self.settings(for: call)) }
     }
 
     private func trust() throws -> ServerResponse {
@@ -239,8 +260,7 @@ package final class GatewayHandler: RequestHandler {
     private func settings(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let settings = try await self.settings(for: call)
         let etag = try Self.etag(settings)
-        try await self.connectedRegistries.touch(
-            call.connectedRegistry.name, in: call.registry.id, last: call.connectedRegistry.lastActivity)
+        self.connectedRegistries.touch(call.connectedRegistry.name, in: call.registry.id)
         if request.headers[.ifNoneMatch] == etag { return ServerResponse(.notModified, headers: [.eTag: etag]) }
         return try .json(.ok, settings, headers: [.eTag: etag])
     }
@@ -285,11 +305,10 @@ package final class GatewayHandler: RequestHandler {
         let known = request.query("settings")
         let deadline = Elapsing.now + .seconds(wait)
         var cursor = ChangeCursor(log: log, sequence: after)
-        try await self.connectedRegistries.touch(
-            first.connectedRegistry.name, in: first.registry.id, last: first.connectedRegistry.lastActivity)
+        self.connectedRegistries.touch(first.connectedRegistry.name, in: first.registry.id)
         var call = first
         var (seen, generation) = (count, settings)
-        var etag = try Self.etag(try await self.settings(for: call))
+        var etag = try await self.settingsTag(for: call)
         while true {
             var page = try await self.page(of: call, after: cursor, limit: limit)
             let remaining = deadline - Elapsing.now
@@ -319,11 +338,22 @@ package final class GatewayHandler: RequestHandler {
             guard now == nil || now != generation else { continue }
             generation = now
             call = try await self.admit(request, first.connectedRegistry.name, first.registry, [.messageRead])
-            etag = try Self.etag(try await self.settings(for: call))
+            etag = try await self.settingsTag(for: call)
         }
     }
 
+    /// The root of what is selected for the caller.
+    private func root(for call: Call) async throws -> String {
+        let selection = call.selection
+        if let root = self.quiet.root(of: selection) { return root }
+        let count = self.quiet.count
+        let summary = try await self.registries.stateSummary(of: call.registry.id, isSelected: call.isSelected)
+        self.quiet.remember(summary.root, at: summary.head, of: selection, count: count)
+        return summary.root
+    }
+
     private func page(of call: Call, after cursor: ChangeCursor, limit: Int) async throws -> ChangePage {
+        if self.quiet.root(at: cursor, of: call.selection) != nil { return ChangePage(changes: [], next: cursor, isAtHead: true) }
         do {
             return try await self.registries.changes(of: call.registry.id, after: cursor, limit: limit, isSelected: call.isSelected)
         } catch let problem as CursorProblem {
@@ -332,9 +362,14 @@ package final class GatewayHandler: RequestHandler {
     }
 
     private func pageAndRoot(of call: Call, after cursor: ChangeCursor, limit: Int) async throws -> (ChangePage, String?) {
+        let selection = call.selection
+        if let root = self.quiet.root(at: cursor, of: selection) { return (ChangePage(changes: [], next: cursor, isAtHead: true), root) }
+        let count = self.quiet.count
         do {
-            return try await self.registries.changesAndRoot(
+            let (page, root) = try await self.registries.changesAndRoot(
                 of: call.registry.id, after: cursor, limit: limit, isSelected: call.isSelected)
+            if let root { self.quiet.remember(root, at: page.next, of: selection, count: count) }
+            return (page, root)
         } catch let problem as CursorProblem {
             throw Refusal(problem)
         }
@@ -406,7 +441,7 @@ package final class GatewayHandler: RequestHandler {
         let report: StatusReport = try await self.decode(
             request, limit: isParent ? GatewayLimits.maximumStatus : GatewayLimits.maximumBody)
         // Nobody compares with a root that was not told.
-        let root = report.root == nil ? nil : try await self.registries.stateSummary(of: call.registry.id, isSelected: call.isSelected).root
+        let root = report.root == nil ? nil : try await self.root(for: call)
         let nonce = try await self.connectedRegistries.report(
             report, isInStep: root != nil && report.root == root, lease: call.lease, in: call.registry.id)
         if let descendants = report.descendants {
@@ -415,7 +450,8 @@ package final class GatewayHandler: RequestHandler {
                 descendants, below: call.connectedRegistry.name, in: call.registry.id,
                 isAllowed: { map.permits(.configWrite, gateway: $0) && map.permits(.messageWrite, gateway: $0) })
         }
-        return try .json(.ok, StatusResponse(nonce: nonce, settings: Self.etag(try await self.settings(for: call))))
+        return try .json(
+            .ok, StatusResponse(nonce: nonce, settings: try await self.settingsTag(for: call)), headers: Self.keptConnection)
     }
 
     func decode<Body: Decodable>(_ request: ServerRequest, limit: Int = GatewayLimits.maximumBody) async throws -> Body {

@@ -95,6 +95,8 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var address = ""
     private var lastActivity = NIODeadline.now()
     private var idleTask: Scheduled<Void>?
+    /// How long the last answer lets the connection be silent, where it says so.
+    private var idleGrant: TimeAmount?
 
     init(
         isPlain: Bool, pool: NIOThreadPool, responder: (any HotResponder)?, log: AccessLog?, idleTimeout: TimeAmount,
@@ -220,6 +222,7 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
         switch self.unwrapOutboundIn(data) {
         case .head(let head):
             self.coldResponseStarted = head.status.code >= 200
+            if self.coldResponseStarted { self.idleGrant = ConnectionIdleness.timeout(in: head.headers) }
             self.isLastAnswer = self.coldResponseStarted && head.headers[canonicalForm: "connection"].contains("close")
         case .body: break
         case .end:
@@ -306,7 +309,8 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var idleLimit: TimeAmount {
         if self.transfer != nil || self.coldResponseStarted { return Self.stalledResponse }
         // A request whose body does not come is not waited for; one that is all here may take its time.
-        return self.coldInFlight > 0 && self.coldRequestEnded ? Self.longestAnswer : self.idleTimeout
+        return self.coldInFlight > 0 && self.coldRequestEnded
+            ? Self.longestAnswer : max(self.idleTimeout, self.idleGrant ?? self.idleTimeout)
     }
 
     // MARK: Files

@@ -117,4 +117,16 @@ package protocol BlobStore: Sendable {
     func shelves() async throws -> [String]
     /// What is committed on one shelf, with the time of its commit in milliseconds since 1970, whether a database names it or not.
     func stored(on shelf: String) async throws -> [(blob: StoredBlob, modified: Int64)]
+    /// The files committed under one digest, whether a database names them or not.
+    func stored(as digest: Digest) async throws -> [StoredBlob]
+}
+
+extension BlobStore {
+    package func stored(as digest: Digest) async throws -> [StoredBlob] {
+        var found: [StoredBlob] = []
+        for shelf in try await self.shelves() {
+            found += try await self.stored(on: shelf).map(\.blob).filter { $0.digest == digest }
+        }
+        return found
+    }
 }

@@ -198,6 +198,17 @@ package final class FileBlobStore: BlobStore {
         }
     }
 
+    package func stored(as digest: Digest) async throws -> [StoredBlob] {
+        let folder = self.folder(of: digest)
+        return try await self.pool.runIfActive {
+            guard FileSystem.status(folder) != nil else { return [] }
+            return try FileSystem.names(in: folder).compactMap { name in
+                guard name.hasPrefix("\(digest.hex)."), let status = FileSystem.status("\(folder)/\(name)") else { return nil }
+                return StoredBlob(digest: digest, size: status.size, generation: String(name.dropFirst(digest.hex.count + 1)))
+            }
+        }
+    }
+
     /// Hashes a whole file.
     private static func hash(_ file: File, _ algorithm: Digest.Algorithm) throws(PersistenceError) -> (size: Int64, hasher: Digest.Hasher) {
         var hasher = Digest.Hasher(algorithm)

@@ -46,6 +46,12 @@ package struct ChangePage: Sendable {
     package let next: ChangeCursor
     /// Whether ``next`` was the head of the log.
     package let isAtHead: Bool
+
+    package init(changes: [Change], next: ChangeCursor, isAtHead: Bool) {
+        self.changes = changes
+        self.next = next
+        self.isAtHead = isAtHead
+    }
 }
 
 /// Why a cursor cannot be followed.

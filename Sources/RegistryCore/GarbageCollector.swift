@@ -10,6 +10,8 @@ package struct GarbagePolicy: Sendable, Equatable {
     package var uploadAge: Int64
     /// Milliseconds for which a blob waits for the manifest it was pushed for.
     package var blobAge: Int64
+    /// Milliseconds without a byte after which content from a parent is given up.
+    package var transferAge = RegistryStore.transferLease
     /// Milliseconds after which a manifest that no tag, no index and no subject reaches is removed; `nil` keeps them.
     package var untaggedAge: Int64?
     /// The same for registries that have a policy of their own.
@@ -80,26 +82,34 @@ package struct GarbageCollector: Sendable {
         LIMIT ?3
         """
 
+    /// Whether nobody has been promised the content of a blob any more, at the instant `?2`. One that lasts longer than any lease was given by a
+    /// clock that has been set back since.
+    private static let isLeaseOver = "(blob.lease < ?2 OR blob.lease > ?2 + \(2 * RegistryStore.transferLease))"
+
     /// Links older than an instant, of blobs whose lease is over, that no manifest of the repository needs.
     static let unneededLinks = """
         SELECT repository_blob.repository, repository_blob.digest FROM repository_blob JOIN blob USING (digest)
-        WHERE repository_blob.created < ? AND blob.lease < ?
+        WHERE repository_blob.created < ?1 AND \(Self.isLeaseOver)
             AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = repository_blob.repository
                 AND manifest_entry.digest = repository_blob.digest AND kind = 0)
-        LIMIT ?
+        LIMIT ?3
         """
 
     /// Content whose lease is over, that no repository links to and that nothing deleted is kept with.
     static let unlinkedBlobs = """
         SELECT digest, size, generation FROM blob
-        WHERE lease < ? AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.digest = blob.digest)
-            AND NOT EXISTS (SELECT 1 FROM deleted_entry WHERE deleted_entry.digest = blob.digest AND kind = 0) LIMIT ?
+        WHERE \(Self.isLeaseOver) AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.digest = blob.digest)
+            AND NOT EXISTS (SELECT 1 FROM deleted_entry WHERE deleted_entry.digest = blob.digest AND kind = 0) LIMIT ?3
         """
 
     /// Runs once over everything.
     package func collect(_ policy: GarbagePolicy) async throws -> GarbageReport {
         var report = GarbageReport()
         report.uploads = try await self.uploads.expire(olderThan: policy.uploadAge)
+        for (name, _) in try await self.staleTransfers(policy) {
+            try await self.store.blobs.discard(name)
+            report.uploads += 1
+        }
         for (registry, age) in policy.untaggedAges { report.manifests += try await self.collectManifests(of: registry, olderThan: age) }
         report.purged = try await self.purgeDeleted()
         report.links = try await self.collectLinks(olderThan: policy.blobAge)
@@ -111,6 +121,12 @@ package struct GarbageCollector: Sendable {
         report.bytes += files.bytes
         try await self.collectRows(olderThan: policy.blobAge)
         return report
+    }
+
+    /// Content from a parent that nobody has gone on with: the image has been replaced there, or is not selected any more.
+    func staleTransfers(_ policy: GarbagePolicy) async throws -> [(name: StagingName, modified: Int64)] {
+        let before = self.store.clock.milliseconds() - policy.transferAge
+        return try await self.store.blobs.staged(in: .transfers).filter { $0.modified < before }
     }
 
     /// Manifests that no tag names, no index lists and that refer to no subject that is here. Removing an index may leave its
@@ -183,7 +199,7 @@ package struct GarbageCollector: Sendable {
             let now = self.store.clock.milliseconds()
             let removed = try await self.store.database.write { session in
                 let rows = try session.rows(
-                    Self.unlinkedBlobs, .integer(now), .integer(Int64(limit)))
+                    Self.unlinkedBlobs, .null, .integer(now), .integer(Int64(limit)))
                 for row in rows { try session.execute("DELETE FROM blob WHERE digest = ?", row[0]) }
                 return try rows.map { StoredBlob(digest: try Digest($0.text(0)), size: $0.integer(1), generation: $0.text(2)) }
             }
@@ -202,19 +218,27 @@ package struct GarbageCollector: Sendable {
         let before = self.store.clock.milliseconds() - age
         var total = (count: 0, bytes: Int64(0))
         for shelf in try await self.store.blobs.shelves() {
-            let stored = try await self.store.blobs.stored(on: shelf).filter { $0.modified < before }
-            guard !stored.isEmpty else { continue }
-            let known = try await self.store.database.read { session in
-                try stored.map { file in
-                    try session.row("SELECT generation FROM blob WHERE digest = ?", SQLValue(file.blob.digest))?.text(0)
-                        == file.blob.generation
-                }
+            let removed = try await self.store.strays.withLock { try await self.collectFiles(on: shelf, before: before) }
+            total.count += removed.count
+            total.bytes += removed.bytes
+        }
+        return total
+    }
+
+    private func collectFiles(on shelf: String, before: Int64) async throws -> (count: Int, bytes: Int64) {
+        var total = (count: 0, bytes: Int64(0))
+        let stored = try await self.store.blobs.stored(on: shelf).filter { $0.modified < before }
+        guard !stored.isEmpty else { return total }
+        let known = try await self.store.database.read { session in
+            try stored.map { file in
+                try session.row("SELECT generation FROM blob WHERE digest = ?", SQLValue(file.blob.digest))?.text(0)
+                    == file.blob.generation
             }
-            for (file, isKnown) in zip(stored, known) where !isKnown {
-                try await self.store.blobs.delete(file.blob)
-                total.count += 1
-                total.bytes += file.blob.size
-            }
+        }
+        for (file, isKnown) in zip(stored, known) where !isKnown {
+            try await self.store.blobs.delete(file.blob)
+            total.count += 1
+            total.bytes += file.blob.size
         }
         return total
     }

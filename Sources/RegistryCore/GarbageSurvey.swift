@@ -38,6 +38,12 @@ extension GarbageCollector {
                     kind: .upload, subject: name.text, repository: nil, bytes: 0,
                     reason: "no byte has arrived since \(Timestamp.text(milliseconds: modified))"))
         }
+        for (name, modified) in try await self.staleTransfers(policy) {
+            items.append(
+                GarbageItem(
+                    kind: .upload, subject: name.text, repository: nil, bytes: 0,
+                    reason: "no byte has come from the parent since \(Timestamp.text(milliseconds: modified))"))
+        }
         for (name, begun) in self.uploads.empty(since: now - policy.uploadAge) {
             items.append(
                 GarbageItem(
@@ -87,7 +93,7 @@ extension GarbageCollector {
             return GarbageItem(
                 kind: .link, subject: row.text(1), repository: name, bytes: 0, reason: "no manifest of the repository needs the blob")
         }
-        try each(Self.unlinkedBlobs, [.integer(now)]) { row in
+        try each(Self.unlinkedBlobs, [.null, .integer(now)]) { row in
             try session.execute("DELETE FROM blob WHERE digest = ?", row[0])
             return GarbageItem(
                 kind: .blob, subject: row.text(0), repository: nil, bytes: row.integer(1), reason: "no repository links to it")

@@ -49,15 +49,20 @@ extension RegistryStore {
     /// Gives committed content its row and, when `name` is given, links it into a repository.
     ///
     /// When the content is known already the row keeps its generation and the file just committed is removed again.
-    package func admit(_ stored: StoredBlob, into name: RepositoryName?, of registry: RegistryID) async throws {
+    ///
+    /// - Parameter lease: milliseconds for which it stays although nothing needs it yet; `nil` for as long as after an upload.
+    package func admit(
+        _ stored: StoredBlob, into name: RepositoryName?, of registry: RegistryID, lease: Int64? = nil
+    ) async throws {
         let now = self.clock.milliseconds()
+        let until = now + (lease ?? Self.leaseDuration)
         let kept = try await self.database.write { session in
             let row = try session.row(
                 """
                 INSERT INTO blob (digest, size, generation, created, lease) VALUES (?, ?, ?, ?, ?)
                 ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease) RETURNING generation
                 """, SQLValue(stored.digest), .integer(stored.size), SQLValue(stored.generation), .integer(now),
-                .integer(now + Self.leaseDuration))
+                .integer(until))
             try Self.link(stored.digest, into: name, of: registry, now: now, session)
             return row?.text(0)
         }

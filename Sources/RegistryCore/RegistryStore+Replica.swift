@@ -54,6 +54,7 @@ extension RegistryStore {
                         throw RegistryError(.manifestBlobUnknown, "blob \(digest) of \(update.repository)@\(new.digest) has not arrived")
                     }
                     try Self.link(digest, into: repository, now: now, session)
+                    try Self.endTransfer(of: digest, now: now, session)
                 }
                 try Self.store(
                     new, repository: repository, name: update.repository, registry: registry, origin: origin, now: now, session)

@@ -15,6 +15,8 @@ package final class RegistryStore: Sendable {
     package let versions = ContentVersions()
     /// Milliseconds for which content that a client was told of is not collected.
     static let leaseDuration: Int64 = 3_600_000
+    /// Files that no row names are either removed or taken over, by one at a time.
+    let strays = AsyncMutex()
     /// Bytes up to which content lies in its row.
     let smallContentLimit: Int
 

@@ -65,7 +65,8 @@ extension SyncAgent {
             try await self.beginSync(trigger: memory.result?.trigger ?? "InitialSync")
             try await self.withProgressReport {
                 try await self.apply(page.changes, of: cursor.log)
-                try await self.retrySkipped()
+                // Not before the log has been read to its end: it may say that a tag has moved on.
+                if page.atHead { try await self.retrySkipped() }
             }
         }
         let settingsDiffer = page.settings != memory.settingsTag
@@ -243,11 +244,12 @@ extension SyncAgent {
             self.comparedUntil.withLock { $0 = self.budget.spentUntil }
             throw error
         }
+        // Before the cursor: with one the log is followed, and nobody would look for what this has found to be gone.
+        try await self.store.forgetProvisional(seenBefore: began, in: self.registry)
         try await self.memory.update {
             $0.cursor = cursor
             $0.resynced = resync
             $0.comparison = nil
         }
-        try await self.store.forgetProvisional(seenBefore: began, in: self.registry)
     }
 }

@@ -65,11 +65,27 @@ extension SyncAgent {
         }
     }
 
+    /// Whether these are other settings than ours. It is said once before a rest: settings that cannot be taken over are not asked for
+    /// again and again.
+    func areNews(_ tag: String) async -> Bool {
+        let known = await self.memory.memory.settingsTag
+        return self.askedSettings.withLock { asked in
+            asked = tag == known || tag == asked ? nil : tag
+            return asked != nil
+        }
+    }
+
     /// One heartbeat at a time: each carries the nonce of the answer before it.
-    func report(_ phase: StatusReport.Phase, trouble: SyncError?, plan: SyncPlan? = nil) async throws {
+    ///
+    /// - Parameter isSparing: whether each byte counts.
+    /// - Returns: the tag of the settings that the parent has for us; `nil` where nothing was told.
+    @discardableResult
+    func report(
+        _ phase: StatusReport.Phase, trouble: SyncError?, plan: SyncPlan? = nil, isSparing: Bool = false
+    ) async throws -> String? {
         try await self.reporting.withLock {
             let memory = await self.memory.memory
-            guard let nonce = memory.nonce else { return }
+            guard let nonce = memory.nonce else { return nil }
             let space = try? self.folder.space()
             let details =
                 (trouble.map {
@@ -93,7 +109,7 @@ extension SyncAgent {
                     resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil,
                     descendants: descendants?.isEmpty == true ? nil : descendants,
                     bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft, budget: budget.isEmpty ? nil : budget,
-                    plan: plan))
+                    plan: plan), isSparing: isSparing)
             self.lastReports.withLock { $0 = reports }
             let isWell = phase == .idle && details.isEmpty && root != nil
             self.lastReport.withLock { $0 = (Elapsing.now, isWell) }
@@ -101,6 +117,7 @@ extension SyncAgent {
                 for one in descendants ?? [] { told[one.name] = one.status?.plan?.order ?? told[one.name] }
             }
             try await self.memory.update { $0.nonce = answer.nonce }
+            return answer.settings
         }
     }
 }

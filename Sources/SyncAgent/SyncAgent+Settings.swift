@@ -62,9 +62,11 @@ extension SyncAgent {
         }
         let window = try Self.window(settings)
         let credentials = SettingsCredentials(settings, of: self.connection.connectedRegistry)
+        // Connected registries before the tokens they sign in with: one that signs in and is not known would be told that it has been deleted,
+        // and end for good; one whose token is not known tries again.
+        try await self.descendants?.apply(settings.descendants ?? [])
         try await self.identities.replace(
             tokens: credentials.tokens, scopeMaps: credentials.scopeMaps, carried: credentials.carried, in: self.registry)
-        try await self.descendants?.apply(settings.descendants ?? [])
         let pin = self.connection.pin
         // The authority may have been renewed; the key is the same, or it is not ours.
         let renewed = settings.trustRoots.first { pin != nil && (try? TrustPolicy.pin(ofPEM: $0)) == pin }

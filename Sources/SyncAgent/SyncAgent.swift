@@ -47,6 +47,8 @@ package final class SyncAgent: Sendable {
     let lastDrift = Mutex<ContinuousClock.Instant?>(nil)
     /// The last heartbeat that arrived, and whether it had nothing but good to tell.
     let lastReport = Mutex<(time: ContinuousClock.Instant, isWell: Bool)?>(nil)
+    /// Settings that were asked for because of a heartbeat's answer, until the next rest.
+    let askedSettings = Mutex<String?>(nil)
     /// The reports of descendants that the last heartbeat knew of.
     let lastReports = Mutex<UInt64>(0)
     /// The shortest time between two heartbeats that only speak for descendants.
@@ -136,6 +138,8 @@ package final class SyncAgent: Sendable {
         await self.gateway.setLease(instance: memory.instance, epoch: memory.epoch)
         if let settings = memory.settings { self.onSettings(settings) }
         _ = self.budget.setLimits(memory.settings?.budget)
+        // There may be another budget than when they began to wait: a process that was killed has not told them.
+        try? await self.skipped.wakeUnaffordable()
         var machine = SyncMachine(hasCursor: memory.cursor != nil)
         var event = SyncMachine.Event.started
         var wasActive = false
@@ -224,7 +228,9 @@ package final class SyncAgent: Sendable {
             try await self.tellEvents()
             return .followed(settingsDiffer: try await self.follow())
         case .heartbeatAndRest(let seconds):
-            try await self.report(.idle, trouble: trouble)
+            let settings = try await self.report(.idle, trouble: trouble, isSparing: true)
+            try await self.planIfOrdered()
+            if let settings, await self.areNews(settings) { return .settingsDiffer }
             try await Elapsing.sleep(for: .seconds(seconds))
             return .rested
         case .rest(let milliseconds):

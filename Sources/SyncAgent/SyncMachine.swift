@@ -35,6 +35,8 @@ package struct SyncMachine: Sendable {
         /// All changes of a page are applied; whether it reached the head, and whether settings differ.
         case followed(settingsDiffer: Bool)
         case rested
+        /// The answer to a heartbeat says that the parent has other settings than ours.
+        case settingsDiffer
         case failed(SyncError)
         /// What is to be compared waits for the budget; until then, in seconds since 1970.
         case budgetSpent(until: Int)
@@ -109,8 +111,12 @@ package struct SyncMachine: Sendable {
             self.failures = 0
             return settingsDiffer ? self.enter(.settings, .fetchSettings) : self.proceed(now)
         case .rested:
+            guard self.isActivated else { return self.enter(.activating, .activate) }
+            // While the window is closed a heartbeat is all that is said: its answer tells of other settings.
+            if case .resting = self.phase, !self.window.isOpen(at: now) { return self.proceed(now) }
             // After silence: settings first, then content.
-            return self.isActivated ? self.enter(.settings, .fetchSettings) : self.enter(.activating, .activate)
+            return self.enter(.settings, .fetchSettings)
+        case .settingsDiffer: return self.enter(.settings, .fetchSettings)
         case .failed(let error) where error.code == .windowClosed:
             // What is under way goes on in the next window.
             return self.proceed(now)

@@ -245,6 +245,8 @@ package final class TransferEngine: Sendable {
         defer { self.arrivals.leave(blob.digest) }
         // Who was at it before may have brought it.
         guard try await self.store.content(blob.digest) == nil else { return }
+        // Or may have been killed between storing it and writing that down.
+        if try await self.store.takeOver(blob.digest, size: blob.size, of: self.registry) { return }
         do {
             try await self.fetchOnce(blob, arrival)
         } catch let error as PersistenceError where error.code == .digestMismatch || error.code == .sizeMismatch {
@@ -297,7 +299,7 @@ package final class TransferEngine: Sendable {
             }
         }
         let stored = try await blobs.commit(staged, as: descriptor.digest, size: descriptor.size)
-        try await self.store.admit(stored, into: nil, of: self.registry)
+        try await self.store.admitArrived(stored, of: self.registry)
         if isLarge { try await self.offsets.forget(descriptor.digest) }
     }
 

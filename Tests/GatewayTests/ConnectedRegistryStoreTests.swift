@@ -259,7 +259,7 @@ import Testing
         #expect(try await self.state(server) == .online)
         server.site.clock.advance(seconds: 1)
         #expect(try await self.state(server) == .offline)
-        try await server.connectedRegistries.touch("site1", in: server.site.registry)
+        server.connectedRegistries.touch("site1", in: server.site.registry)
         #expect(try await self.state(server) == .online)
         try await heartbeat(.stopping)
         #expect(try await self.state(server) == .offline)

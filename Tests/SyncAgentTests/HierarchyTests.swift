@@ -214,8 +214,11 @@ final class Chain: Sendable {
             #expect(try await eventually { try await chain.atRoot("factory1")?.isActive == true })
             try await chain.root.connectedRegistries.deactivate("factory1", in: registry)
             #expect(try await eventually { await factory.memory.memory.stopped?.contains("deactivated") == true })
-            // What is told from below afterwards does not bring it back.
-            try await Task.sleep(for: .milliseconds(50))
+            // What is told from below afterwards does not bring it back: a heartbeat that is made after this push.
+            try await chain.root.site.push(TestImage("later"), tags: [tag("later")], to: self.app)
+            let head = try await chain.root.site.store.head().sequence
+            #expect(
+                try await eventually { try await chain.atRoot("region1")?.report?.status?.cursor?.sequence ?? 0 >= head })
             #expect(try await chain.atRoot("factory1")?.isActive == false)
         }
         // Straight to the root, with a string that names the wrong parent.

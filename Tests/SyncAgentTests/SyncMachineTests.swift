@@ -74,7 +74,10 @@ import Testing
             machine.handle(.settingsApplied(window, selectionChanged: false), now: noon, jitter: 0)
                 == .heartbeatAndRest(seconds: SyncMachine.heartbeatInterval))
         #expect(machine.phase == .resting)
-        #expect(machine.handle(.rested, now: noon + 300, jitter: 0) == .fetchSettings)
+        // Nothing else is asked: the answer to a heartbeat tells of other settings.
+        #expect(
+            machine.handle(.rested, now: noon + 300, jitter: 0) == .heartbeatAndRest(seconds: SyncMachine.heartbeatInterval))
+        #expect(machine.handle(.settingsDiffer, now: noon + 300, jitter: 0) == .fetchSettings)
         // The last rest ends with the window's beginning.
         let opens = self.midnight + 22 * 3600
         #expect(
@@ -149,7 +152,7 @@ import Testing
         [
             .started, .activated, .settingsApplied(.always, selectionChanged: false), .settingsApplied(.always, selectionChanged: true),
             .settingsUnchanged, .compared,
-            .followed(settingsDiffer: false), .followed(settingsDiffer: true), .rested,
+            .followed(settingsDiffer: false), .followed(settingsDiffer: true), .rested, .settingsDiffer,
         ] + (terminal + passing + [.unauthorized, .compareState]).map { .failed(SyncError($0, "x")) }
 
     @Test("C6 the end is final", arguments: terminal)

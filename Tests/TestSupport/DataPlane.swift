@@ -103,7 +103,7 @@ package final class DataPlane: Sendable {
         self.admins = try AdminUsers(database: site.database, folder: site.folder.keysPath, clock: wall)
         self.directory = Directory(database: site.database, clock: wall, passwords: PasswordHasher(logRounds: 4))
         self.connectedRegistries = ConnectedRegistryStore(
-            database: site.database, activity: site.activity, owner: owner, clock: wall)
+            database: site.database, activity: site.activity, owner: owner, clock: wall, settings: site.settings)
         let access = AccessController(
             identities: site.identities, directory: self.directory, tokens: self.authority, leases: self.connectedRegistries,
             admins: self.admins)

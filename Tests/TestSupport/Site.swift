@@ -17,6 +17,8 @@ package final class Site: Sendable {
     package let database: SQLiteDatabase
     package let clock: TestClock
     package let activity: Activity
+    /// Moves before ``activity``, when tokens or scope maps have changed.
+    package let settings: Activity
     package let blobs: FileBlobStore
     package let store: RegistryStore
     package let uploads: Uploads
@@ -40,11 +42,16 @@ package final class Site: Sendable {
                 + WebhookSchema.migrations, readers: isInline ? 1 : 2, isInline: isInline)
         let activity = Activity()
         self.activity = activity
+        let settings = Activity()
+        self.settings = settings
         self.blobs = isInline ? FileBlobStore(inlineIn: self.folder) : FileBlobStore(folder: self.folder, pool: .singleton)
         self.store = RegistryStore(
             database: self.database, blobs: self.blobs, activity: activity, clock: clock.wall, smallContentLimit: smallContentLimit)
         self.uploads = Uploads(store: self.store)
-        self.identities = IdentityStore(database: self.database, clock: clock.wall) { activity.signal() }
+        self.identities = IdentityStore(database: self.database, clock: clock.wall) {
+            settings.signal()
+            activity.signal()
+        }
         self.registry = try await self.store.registry(named: "harbour")
     }
 

@@ -1,7 +1,8 @@
-// Trims the change log, once an hour.
+// Trims the change log, once an hour and whenever it has grown by much.
 
 internal import Gateway
 internal import Logging
+internal import Persistence
 internal import RegistryCore
 internal import Schedule
 internal import ServiceLifecycle
@@ -34,8 +35,22 @@ struct LogKeeper: Service {
                     self.logger.error(
                         "the change log could not be trimmed; tried again in an hour", metadata: ["error": .string("\(error)")])
                 }
-                guard (try? await Task.sleep(for: Self.interval)) != nil else { return }
+                await self.rest()
             }
         }
     }
+
+    /// Returns after an hour, or when so much has been changed meanwhile that the log may be beyond its limit.
+    private func rest() async {
+        let end = Elapsing.now + Self.interval
+        let start = try? await self.store.head().sequence
+        while !Task.isCancelled, case let left = end - Elapsing.now, left > .zero {
+            let seen = self.store.activity.count
+            if let start, let head = try? await self.store.head().sequence, head - start >= max(1, self.limit / Self.slack) { return }
+            await self.store.activity.wait(beyond: seen, atMost: left)
+        }
+    }
+
+    /// The part of its limit by which the log may be beyond it.
+    private static let slack: Int64 = 10
 }

@@ -10,6 +10,7 @@ final class LinkProxy: Sendable {
         var connections: [ObjectIdentifier: any Channel] = [:]
         var down: Int64 = 0
         var up: Int64 = 0
+        var accepted = 0
     }
 
     let port: Int
@@ -46,6 +47,10 @@ final class LinkProxy: Sendable {
     /// Bytes carried, to the child and to the parent.
     var carried: (down: Int64, up: Int64) { self.state.withLock { ($0.down, $0.up) } }
 
+    /// Connections that have been made, and those of them that are open.
+    var connections: Int { self.state.withLock { $0.accepted } }
+    var open: Int { self.state.withLock { $0.connections.count / 2 } }
+
     /// Breaks every connection there is; new ones are accepted.
     func cut() {
         for channel in self.state.withLock({ Array($0.connections.values) }) { channel.close(promise: nil) }
@@ -72,7 +77,10 @@ final class LinkProxy: Sendable {
             return try await client.executeThenClose { _, _ in }
         }
         let both = [client.channel, server.channel]
-        self.state.withLock { state in for channel in both { state.connections[ObjectIdentifier(channel)] = channel } }
+        self.state.withLock { state in
+            state.accepted += 1
+            for channel in both { state.connections[ObjectIdentifier(channel)] = channel }
+        }
         defer { self.state.withLock { state in for channel in both { state.connections[ObjectIdentifier(channel)] = nil } } }
         try await client.executeThenClose { fromClient, toClient in
             try await server.executeThenClose { fromServer, toServer in

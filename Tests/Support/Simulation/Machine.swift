@@ -20,10 +20,13 @@ final class Incarnation: Sendable {
     let site: Site
     let plane: DataPlane
     let memory: SyncMemoryStore?
+    /// What its clients ask for content that is not here.
+    let missing: LateMissingContent
     private let pending = Mutex<[UInt64: CheckedContinuation<ServerResponse?, Never>]>([:])
     private let nextRequest = Atomic<UInt64>(0)
 
-    init(lane: Lane, site: Site, plane: DataPlane, memory: SyncMemoryStore?) {
+    init(lane: Lane, site: Site, plane: DataPlane, memory: SyncMemoryStore?, missing: LateMissingContent) {
+        self.missing = missing
         self.lane = lane
         self.site = site
         self.plane = plane
@@ -104,11 +107,12 @@ final class Machine: Sendable {
         var memory: SyncMemoryStore?
         if let connection { memory = try await SyncMemoryStore(database: site.database, connection: connection) }
         let opened = memory
+        let missing = LateMissingContent()
         let plane = try await DataPlane(
             site, audience: connection == nil ? "registry/harbour" : "connected-registry/\(self.name)",
-            owner: connection == nil ? nil : self.name
+            owner: connection == nil ? nil : self.name, missing: missing
         ) { await opened?.memory.result?.lastSuccess != nil || opened == nil }
-        let incarnation = Incarnation(lane: lane, site: site, plane: plane, memory: memory)
+        let incarnation = Incarnation(lane: lane, site: site, plane: plane, memory: memory, missing: missing)
         self.current.withLock { $0 = incarnation }
         FileWitnesses.watch(self.scratch.path, by: self.disk)
         return incarnation

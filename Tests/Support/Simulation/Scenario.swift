@@ -16,6 +16,8 @@ struct Scenario: Sendable {
         let writes: Bool
         /// Whether content moves in every second hour of its clock only.
         let hasWindow: Bool
+        /// Whether its clients may pull what has not been synchronised yet.
+        let isOnDemand: Bool
 
         static let schedule = "0 */2 * * *"
         static let window = "PT1H"
@@ -43,6 +45,8 @@ struct Scenario: Sendable {
     let writesAtRoot: Bool
     /// Whether people lock and unlock as well.
     let locks: Bool
+    /// Whether an operator adds and removes repositories.
+    let selects: Bool
 
     init(_ scheduler: Scheduler) {
         func pick<Value>(_ values: [Value]) -> Value { values[scheduler.random(below: values.count)] }
@@ -51,7 +55,8 @@ struct Scenario: Sendable {
         {
             Member(
                 name: name, parent: parent, mode: mode, clockOffset: pick([0, 0, 0, -20 * year, 73 * year, -3_600_000]),
-                budget: budget ? ByteBudget(hour: 2 << 20) : nil, writes: mode == .readWrite, hasWindow: window)
+                budget: budget ? ByteBudget(hour: 2 << 20) : nil, writes: mode == .readWrite, hasWindow: window,
+                isOnDemand: scheduler.chance(400))
         }
         switch scheduler.random(below: 9) {
         case 0: self.members = [member("alpha", nil, .readOnly, budget: true)]
@@ -81,12 +86,14 @@ struct Scenario: Sendable {
         self.duration = pick([8000, 20_000, 40_000])
         self.writesAtRoot = scheduler.chance(850)
         self.locks = scheduler.chance(400)
+        self.selects = scheduler.chance(350)
     }
 
     var text: String {
         let family = self.members.map {
-            "\($0.name)<\($0.parent ?? "root") \($0.mode.rawValue)\($0.budget == nil ? "" : " budget")\($0.hasWindow ? " window" : "")"
+            "\($0.name)<\($0.parent ?? "root") \($0.mode.rawValue)\($0.budget == nil ? "" : " budget")\($0.hasWindow ? " window" : "")\($0.isOnDemand ? " on demand" : "")"
         }
-        return "\(family.joined(separator: ", ")); \(self.luck); \(self.duration / 1000) s\(self.locks ? "; locks" : "")"
+        return
+            "\(family.joined(separator: ", ")); \(self.luck); \(self.duration / 1000) s\(self.locks ? "; locks" : "")\(self.selects ? "; selections" : "")"
     }
 }

@@ -20,6 +20,7 @@ final class World: Sendable {
     let links: [Link]
     let ledger = Ledger()
     private let connections = Mutex<[String: ConnectionString]>([:])
+    let operators: Operators
     private let director: Lane
     private let isTrouble = Mutex(true)
     private let killCount = Mutex(0)
@@ -43,11 +44,12 @@ final class World: Sendable {
             return Link(child, to: parent, scenario.luck, scheduler)
         }
         self.director = Lane(0, scheduler)
+        self.operators = Operators(scheduler, scenario, root)
     }
 
     var machines: [Machine] { [self.root] + self.children }
     var kills: Int { self.killCount.withLock { $0 } }
-    private var goesWrong: Bool { self.isTrouble.withLock { $0 } }
+    var goesWrong: Bool { self.isTrouble.withLock { $0 } }
 
     /// Begins the run; the scheduler carries it on.
     func begin() {
@@ -69,6 +71,7 @@ final class World: Sendable {
 
     private func setUp() async throws {
         let plane = try await self.root.start(nil).plane
+        try await self.operators.introduceReader(plane)
         for member in self.scenario.members {
             let schedule = member.hasWindow ? Scenario.Member.schedule : "* * * * *"
             let window = member.hasWindow ? Scenario.Member.window : nil
@@ -78,19 +81,10 @@ final class World: Sendable {
             let below = self.scenario.members.reduce(into: [member.name]) { names, other in
                 if let parent = other.parent, names.contains(parent) { names.append(other.name) }
             }
-            let permissions = RepositoryPermission.allCases.filter {
-                member.mode == .readWrite || $0 == .contentRead || $0 == .metadataRead
-            }
-            let actions =
-                permissions.map { "repositories/*/\($0.rawValue)" }
-                + below.flatMap { gateway in GatewayPermission.allCases.map { "gateway/\(gateway)/\($0.rawValue)" } }
-            try await plane.site.identities.put(
-                ScopeMap(name: "map-\(member.name)", text: nil, actions: try actions.map { try ScopeMapAction($0) }, created: 0),
-                in: plane.site.registry)
-            if let budget = member.budget {
-                try await plane.configure(
-                    member.name, mode: member.mode, parent: member.parent, schedule: schedule, window: window, budget: budget)
-            }
+            try await self.operators.begin(member, gateways: below)
+            try await plane.configure(
+                member.name, mode: member.mode, parent: member.parent, clientTokens: [Operators.reader], schedule: schedule,
+                window: window, budget: member.budget, onDemand: member.isOnDemand)
             let connection = try ConnectionString(
                 parsing: "ConnectedRegistryName=\(member.name);SyncTokenName=\(member.name)-sync;SyncTokenPassword=\(password);"
                     + "ParentGatewayEndpoint=harbour.test;ParentEndpointProtocol=http")
@@ -119,6 +113,8 @@ final class World: Sendable {
                 apply: { try await store.replace(descendants: $0, in: site.registry) },
                 statuses: { try await store.descendantStatuses(in: site.registry) }, reports: store.reports),
             jitter: { Double(scheduler.random(below: 1000)) / 1000 })
+        process.missing.set(agent.onDemand)
+        self.pull(at: machine, process)
         Task(executorPreference: process.lane) {
             if let stop = await agent.run() {
                 scheduler.fail("\(machine.name) stops for good: \(stop.error.code.rawValue): \(stop.error.message)")
@@ -138,6 +134,11 @@ final class World: Sendable {
             for link in self.links { Task(executorPreference: self.director) { try await self.cut(link, every: outages) } }
         }
         Task(executorPreference: self.director) { try await self.look() }
+        if self.scenario.selects {
+            Task(executorPreference: self.director) {
+                while self.goesWrong { try await self.operators.selectSomething() }
+            }
+        }
         try await self.scheduler.sleep(milliseconds: self.scenario.duration)
     }
 
@@ -282,6 +283,9 @@ final class World: Sendable {
         self.scheduler.note("peace")
         for link in self.links { link.heal() }
         for machine in self.machines { machine.disk.setFull(0) }
+        // Whatever an operator was about when the root was killed: he sees to it that it is as he wants.
+        while self.root.running == nil { try await self.scheduler.sleep(milliseconds: 100) }
+        try await self.operators.applyAll()
         // Twelve hours of its time: budgets are given by the hour, and drift is looked for once in one.
         let end = self.scheduler.milliseconds + 12 * 3_600_000
         var pause = 1000
@@ -301,14 +305,17 @@ final class World: Sendable {
 
     private func differences() async throws -> [String] {
         guard let root = self.root.running else { return ["the root is down"] }
-        let wanted = try await root.site.store.stateSummary(of: root.site.registry) { _ in true }.root
         var found: [String] = []
         for child in self.children {
             guard let site = child.running?.site else {
                 found.append("\(child.name) is down")
                 continue
             }
-            if try await site.store.stateSummary(of: site.registry, isSelected: { _ in true }).root != wanted {
+            let selection = self.operators.selection(of: child.name)
+            let wanted = try await root.site.store.stateSummary(of: root.site.registry) { selection.contains($0) }.root
+            // What is not selected any more is taken from those nobody writes to, and stays where clients may have written it.
+            let isReadOnly = child.member?.mode == .readOnly
+            if try await site.store.stateSummary(of: site.registry, isSelected: { isReadOnly || selection.contains($0) }).root != wanted {
                 found.append("\(child.name) has other content")
             }
             let refused = try await site.store.outboxRefusals(of: site.registry, limit: 1000).count
