@@ -92,14 +92,6 @@ extension ResourceStore {
         }.flatMap { try? Digest($0.text(0)) }
     }
 
-    func remember(cached digest: Digest, as tag: Tag, in name: RepositoryName, of registry: RegistryID) async throws {
-        _ = try await self.database.write {
-            try $0.execute(
-                "INSERT OR REPLACE INTO cached_tag (registry, repository, tag, digest) VALUES (?, ?, ?, ?)", .integer(registry.value),
-                SQLValue(name.description), SQLValue(tag.description), SQLValue(digest.description))
-        }
-    }
-
     func credentialSets(in registry: ResourceID) async throws -> [StoredCredentialSet] { try await self.list(.credentialSet, in: registry) }
 
     func credentialSet(_ id: ResourceID) async throws -> StoredCredentialSet? { try await self.find(id, .credentialSet) }

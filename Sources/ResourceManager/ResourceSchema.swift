@@ -70,5 +70,6 @@ package enum ResourceSchema {
                     digest TEXT NOT NULL, PRIMARY KEY (registry, repository, tag)) WITHOUT ROWID
                 """
             ], isAdditive: true),
+        CachedTags.migration,
     ]
 }
