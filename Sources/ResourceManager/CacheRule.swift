@@ -97,12 +97,17 @@ extension ResourceStore {
     func credentialSet(_ id: ResourceID) async throws -> StoredCredentialSet? { try await self.find(id, .credentialSet) }
 
     /// Stores a rule or a set; its name is spelt as it was at first.
-    func put<Document: Codable & Sendable>(part document: Document, _ kind: ResourceKind, as id: ResourceID) async throws
-        -> StoredResource<Document>
-    {
+    ///
+    /// - Parameter also: runs in the same transaction.
+    func put<Document: Codable & Sendable>(
+        part document: Document, _ kind: ResourceKind, as id: ResourceID, also: @escaping @Sendable (any SQLWriter) throws -> Void
+    ) async throws -> StoredResource<Document> {
         let now = self.clock.milliseconds()
         let text = String(decoding: try JSONEncoder().encode(document), as: UTF8.self)
-        try await self.database.write { session in try Self.write(text, as: id, registry: nil, now: now, session) }
+        try await self.database.write { session in
+            try Self.write(text, as: id, registry: nil, now: now, session)
+            try also(session)
+        }
         guard let stored: StoredResource<Document> = try await self.find(id, kind) else { throw Self.gone(id) }
         return stored
     }

@@ -71,5 +71,6 @@ package enum ResourceSchema {
                 """
             ], isAdditive: true),
         CachedTags.migration,
+        Authorship.migration,
     ]
 }
