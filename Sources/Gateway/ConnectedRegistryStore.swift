@@ -93,9 +93,11 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     /// - Returns: the connected registry, and whether it was created.
     /// - Throws: ``ConnectedRegistryError`` naming the field: name (C2), unknown tokens or parent, schedule and window,
     ///   a sync token that serves another connected registry or is a client token, a ReadWrite child of a ReadOnly parent.
+    /// - Parameter also: runs in the same transaction.
     @discardableResult
     package func put(
-        _ name: String, syncToken: String, configuration: ConnectedRegistryConfiguration, in registry: RegistryID
+        _ name: String, syncToken: String, configuration: ConnectedRegistryConfiguration, in registry: RegistryID,
+        also: @escaping @Sendable (any SQLWriter) throws -> Void = { _ in }
     ) async throws -> (connectedRegistry: ConnectedRegistry, isNew: Bool) {
         guard ConnectedRegistry.isValidName(name) else {
             throw ConnectedRegistryError(
@@ -113,6 +115,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 INSERT INTO connected_registry (registry, name, sync_token, configuration, created) VALUES (?, ?, ?, ?, ?)
                 ON CONFLICT (registry, name) DO UPDATE SET configuration = excluded.configuration, sync_token = excluded.sync_token
                 """, .integer(registry.value), SQLValue(name), SQLValue(syncToken), SQLValue(try Self.encode(configuration)), .integer(now))
+            try also(session)
             guard let stored = try Self.find(name, in: registry, session) else {
                 throw ConnectedRegistryError(.notFound, "connected registry '\(name)' is gone")
             }

@@ -120,6 +120,13 @@ package final class Directory: Sendable {
 
     // MARK: Any object
 
+    /// Whether a service principal is an application or an identity of something; one that is gone was an application.
+    package static func kind(ofServicePrincipal objectID: String, _ session: any SQLReader) throws -> ServicePrincipal.Kind {
+        try session.row("SELECT kind FROM service_principal WHERE object_id = ?", SQLValue(objectID)).flatMap {
+            ServicePrincipal.Kind(rawValue: $0.text(0))
+        } ?? .application
+    }
+
     /// The object with this id, of whatever kind.
     package func object(_ objectID: String) async throws -> DirectoryObject? {
         try await self.objects([objectID]).first

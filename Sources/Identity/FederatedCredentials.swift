@@ -3,7 +3,7 @@
 // The keys of the issuer are those recorded with the cluster, so nothing is fetched when somebody signs in.
 
 internal import JWTKit
-internal import Persistence
+package import Persistence
 
 #if canImport(FoundationEssentials)
 internal import FoundationEssentials
@@ -50,9 +50,15 @@ extension Directory {
     }
 
     /// Makes or replaces one; what was signed in with before a replacement ends.
-    package func put(_ credential: FederatedCredential, of objectID: String) async throws {
+    ///
+    /// - Parameter also: runs in the same transaction.
+    /// - Returns: when it was made first, in milliseconds since 1970.
+    @discardableResult
+    package func put(
+        _ credential: FederatedCredential, of objectID: String, also: @escaping @Sendable (any SQLWriter) throws -> Void = { _ in }
+    ) async throws -> Int64 {
         let now = self.clock.milliseconds()
-        try await self.database.write { session in
+        return try await self.database.write { session in
             let others = try session.rows(
                 "\(Self.selectFederated) WHERE object_id = ? AND name <> ?", SQLValue(objectID), SQLValue(credential.name)
             ).map(Self.federated)
@@ -71,13 +77,31 @@ extension Directory {
                     audience = excluded.audience, source = excluded.source
                 """, SQLValue(objectID), SQLValue(credential.name), SQLValue(credential.keyID), SQLValue(credential.issuer),
                 SQLValue(credential.subject), SQLValue(credential.audience), SQLValue(credential.source), .integer(now))
+            try also(session)
+            return try session.row(
+                "SELECT created FROM federated_credential WHERE object_id = ? AND name = ?", SQLValue(objectID), SQLValue(credential.name)
+            )?.integer(0) ?? now
         }
     }
 
+    /// When the credentials of an identity were made, by their names: milliseconds since 1970.
+    package func federatedCredentialTimes(of objectID: String) async throws -> [String: Int64] {
+        try await self.database.read { session in
+            let rows = try session.rows("SELECT name, created FROM federated_credential WHERE object_id = ?", SQLValue(objectID))
+            return Dictionary(rows.map { ($0.text(0), $0.integer(1)) }) { first, _ in first }
+        }
+    }
+
+    /// - Parameter also: runs in the same transaction.
     /// - Returns: whether there was one.
-    package func removeFederatedCredential(_ name: String, of objectID: String) async throws -> Bool {
-        try await self.database.write {
-            try $0.execute("DELETE FROM federated_credential WHERE object_id = ? AND name = ?", SQLValue(objectID), SQLValue(name)) > 0
+    package func removeFederatedCredential(
+        _ name: String, of objectID: String, also: @escaping @Sendable (any SQLWriter) throws -> Void = { _ in }
+    ) async throws -> Bool {
+        try await self.database.write { session in
+            let count = try session.execute(
+                "DELETE FROM federated_credential WHERE object_id = ? AND name = ?", SQLValue(objectID), SQLValue(name))
+            try also(session)
+            return count > 0
         }
     }
 

@@ -74,8 +74,11 @@ package final class IdentityStore: Sendable {
 
     /// Creates or replaces a scope map.
     ///
+    /// - Parameter also: runs in the same transaction.
     /// - Throws: `invalidName`, `readOnly` for system maps, `limitReached` naming the limit and the count.
-    package func put(_ map: ScopeMap, in registry: RegistryID) async throws {
+    package func put(
+        _ map: ScopeMap, in registry: RegistryID, also: @escaping @Sendable (any SQLWriter) throws -> Void = { _ in }
+    ) async throws {
         guard ResourceName.isValid(map.name), !map.name.hasPrefix("_") else {
             throw IdentityError(
                 .invalidName,
@@ -98,6 +101,7 @@ package final class IdentityStore: Sendable {
                 try Self.checkLimit("scope_map", "scope maps", limit, in: registry, session)
             }
             try Self.write(map, in: registry, session)
+            try also(session)
         }
     }
 
@@ -171,11 +175,15 @@ package final class IdentityStore: Sendable {
         return self.token(row, passwords: passwords)
     }
 
-    /// Creates a token or changes its scope map and status; passwords stay.
+    /// Creates a token or changes its scope map and status; passwords stay unless `kept` says which of them do.
     ///
+    /// - Parameter also: runs in the same transaction.
     /// - Throws: `invalidName`, `notFound` for the scope map, `limitReached` naming the limit and the count.
     @discardableResult
-    package func putToken(_ name: String, scopeMap: String, isEnabled: Bool, in registry: RegistryID) async throws -> TokenRecord {
+    package func putToken(
+        _ name: String, scopeMap: String, isEnabled: Bool, keeping kept: [PasswordSlot]? = nil, in registry: RegistryID,
+        also: @escaping @Sendable (any SQLWriter) throws -> Void = { _ in }
+    ) async throws -> TokenRecord {
         guard ResourceName.isValid(name) else {
             throw IdentityError(.invalidName, "token name '\(name.prefix(60))' is not valid: use 5 to 50 letters, digits, '-' and '_'")
         }
@@ -191,6 +199,8 @@ package final class IdentityStore: Sendable {
                 INSERT INTO token (registry, name, scope_map, enabled, created) VALUES (?, ?, ?, ?, ?)
                 ON CONFLICT (registry, name) DO UPDATE SET scope_map = excluded.scope_map, enabled = excluded.enabled
                 """, .integer(registry.value), SQLValue(name), SQLValue(map.name), .integer(isEnabled ? 1 : 0), .integer(now))
+            if let kept { try Self.keep(kept, token: name, in: registry, session) }
+            try also(session)
             guard let token = try Self.token(name, in: registry, session) else { throw IdentityError(.notFound, "token '\(name)' is gone") }
             return token
         }
@@ -205,10 +215,13 @@ package final class IdentityStore: Sendable {
 
     /// Generates new passwords for `slots`; the others stay as they are.
     ///
-    /// - Parameter suffix: appended to each value, after its random part (the trust pin of sync passwords).
+    /// - Parameters:
+    ///   - suffix: appended to each value, after its random part (the trust pin of sync passwords).
+    ///   - also: runs in the same transaction.
     /// - Returns: the values, which exist nowhere else afterwards, and the token as stored.
     package func generatePasswords(
-        _ slots: [PasswordSlot], expiry: Int64?, suffix: String = "", token name: String, in registry: RegistryID
+        _ slots: [PasswordSlot], expiry: Int64?, suffix: String = "", token name: String, in registry: RegistryID,
+        also: @escaping @Sendable (any SQLWriter) throws -> Void = { _ in }
     ) async throws -> (token: TokenRecord, values: [PasswordSlot: String]) {
         let now = self.clock.milliseconds()
         let values = Dictionary(uniqueKeysWithValues: slots.map { ($0, Secret.generate() + suffix) })
@@ -225,6 +238,7 @@ package final class IdentityStore: Sendable {
                     .integer(now),
                     SQLValue(expiry))
             }
+            try also(session)
             guard let token = try Self.token(name, in: registry, session) else { throw IdentityError(.notFound, "token '\(name)' is gone") }
             return token
         }
@@ -233,12 +247,14 @@ package final class IdentityStore: Sendable {
 
     /// Removes all passwords but those in `slots`.
     package func keepPasswords(_ slots: [PasswordSlot], token name: String, in registry: RegistryID) async throws {
-        try await self.change { session in
-            for slot in PasswordSlot.allCases where !slots.contains(slot) {
-                try session.execute(
-                    "DELETE FROM token_password WHERE registry = ? AND token = ? AND slot = ?", .integer(registry.value), SQLValue(name),
-                    SQLValue(slot.rawValue))
-            }
+        try await self.change { try Self.keep(slots, token: name, in: registry, $0) }
+    }
+
+    private static func keep(_ slots: [PasswordSlot], token name: String, in registry: RegistryID, _ session: any SQLWriter) throws {
+        for slot in PasswordSlot.allCases where !slots.contains(slot) {
+            try session.execute(
+                "DELETE FROM token_password WHERE registry = ? AND token = ? AND slot = ?", .integer(registry.value), SQLValue(name),
+                SQLValue(slot.rawValue))
         }
     }
 

@@ -43,12 +43,20 @@ package final class RegistryStore: Sendable {
     }
 
     package func deleteRegistry(_ registry: RegistryID) async throws {
-        try await self.database.write { session in
-            // Tags first: they hold their manifests.
-            try session.execute(
-                "DELETE FROM tag WHERE repository IN (SELECT id FROM repository WHERE registry = ?)", .integer(registry.value))
-            try session.execute("DELETE FROM registry WHERE id = ?", .integer(registry.value))
-        }
+        try await self.database.write { try Self.delete(registry: registry, $0) }
+        self.registryDeleted()
+    }
+
+    /// Deletes a registry within a caller's transaction; ``registryDeleted()`` is to be called once that is durable.
+    package static func delete(registry: RegistryID, _ session: any SQLWriter) throws {
+        // Tags first: they hold their manifests.
+        try session.execute(
+            "DELETE FROM tag WHERE repository IN (SELECT id FROM repository WHERE registry = ?)", .integer(registry.value))
+        try session.execute("DELETE FROM registry WHERE id = ?", .integer(registry.value))
+    }
+
+    /// Makes void what is remembered of content that has gone with a registry.
+    package func registryDeleted() {
         self.versions.contentRemoved()
         self.activity.signal()
     }

@@ -92,25 +92,22 @@ extension ResourceStore {
         }.flatMap { try? Digest($0.text(0)) }
     }
 
-    func remember(cached digest: Digest, as tag: Tag, in name: RepositoryName, of registry: RegistryID) async throws {
-        _ = try await self.database.write {
-            try $0.execute(
-                "INSERT OR REPLACE INTO cached_tag (registry, repository, tag, digest) VALUES (?, ?, ?, ?)", .integer(registry.value),
-                SQLValue(name.description), SQLValue(tag.description), SQLValue(digest.description))
-        }
-    }
-
     func credentialSets(in registry: ResourceID) async throws -> [StoredCredentialSet] { try await self.list(.credentialSet, in: registry) }
 
     func credentialSet(_ id: ResourceID) async throws -> StoredCredentialSet? { try await self.find(id, .credentialSet) }
 
     /// Stores a rule or a set; its name is spelt as it was at first.
-    func put<Document: Codable & Sendable>(part document: Document, _ kind: ResourceKind, as id: ResourceID) async throws
-        -> StoredResource<Document>
-    {
+    ///
+    /// - Parameter also: runs in the same transaction.
+    func put<Document: Codable & Sendable>(
+        part document: Document, _ kind: ResourceKind, as id: ResourceID, also: @escaping @Sendable (any SQLWriter) throws -> Void
+    ) async throws -> StoredResource<Document> {
         let now = self.clock.milliseconds()
         let text = String(decoding: try JSONEncoder().encode(document), as: UTF8.self)
-        try await self.database.write { session in try Self.write(text, as: id, registry: nil, now: now, session) }
+        try await self.database.write { session in
+            try Self.write(text, as: id, registry: nil, now: now, session)
+            try also(session)
+        }
         guard let stored: StoredResource<Document> = try await self.find(id, kind) else { throw Self.gone(id) }
         return stored
     }

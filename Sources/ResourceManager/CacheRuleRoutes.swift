@@ -42,7 +42,10 @@ extension ResourceOperations {
 
     func listCacheRules(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        return .list(try await self.resources.cacheRules(in: registry.id).map { Self.value($0, in: registry) })
+        let rules = try await self.resources.cacheRules(in: registry.id)
+        return .list(
+            try await self.signed(
+                rules.map { (Self.value($0, in: registry), $0.created, $0.updated) }, .cacheRules, in: registry))
     }
 
     private func cacheRule(_ call: Call, in registry: RegistryInCall) async throws -> StoredCacheRule {
@@ -54,7 +57,8 @@ extension ResourceOperations {
 
     func showCacheRule(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        return .document(Self.value(try await self.cacheRule(call, in: registry), in: registry))
+        let rule = try await self.cacheRule(call, in: registry)
+        return .document(try await self.signed(Self.value(rule, in: registry), created: rule.created, updated: rule.updated))
     }
 
     func putCacheRule(_ call: Call) async throws -> ServerResponse {
@@ -85,8 +89,11 @@ extension ResourceOperations {
         }
         let document = CacheRuleDocument(sourceRegistry: host, source: source, target: target, credentialSet: set)
         let isNew = rules.count == others.count
-        let stored = try await self.resources.put(part: document, .cacheRule, as: id)
-        return .document(isNew ? .created : .ok, Self.value(stored, in: registry))
+        let stored = try await self.resources.put(
+            part: document, .cacheRule, as: id, also: self.signature(call, on: id, isNew: isNew))
+        return .document(
+            isNew ? .created : .ok,
+            try await self.signed(Self.value(stored, in: registry), created: stored.created, updated: stored.updated))
     }
 
     /// Only the credential set of a rule can be changed; null takes it away.
@@ -109,7 +116,9 @@ extension ResourceOperations {
         } else if field.isPresent {
             document.credentialSet = try await self.credentialSet(field, for: document.sourceRegistry, in: registry)
         }
-        return .document(Self.value(try await self.resources.put(part: document, .cacheRule, as: existing.id), in: registry))
+        let stored = try await self.resources.put(
+            part: document, .cacheRule, as: existing.id, also: self.signature(call, on: existing.id, isNew: false))
+        return .document(try await self.signed(Self.value(stored, in: registry), created: stored.created, updated: stored.updated))
     }
 
     /// `az` takes no 200 here.

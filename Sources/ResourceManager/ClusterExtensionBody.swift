@@ -37,8 +37,8 @@ struct ExtensionOrder: Sendable {
         self.document = ExtensionDocument(
             type: type, version: try Self.version(properties["version"]), releaseTrain: try properties["releaseTrain"].string(maximum: 100),
             upgradesMinorVersions: try properties["autoUpgradeMinorVersion"].bool(lenient: true) ?? true, settings: [:], protectedNames: [],
-            createdBy: existing?.document.createdBy ?? principal.displayName, createdByKind: existing?.document.createdByKind ?? kind,
-            modifiedBy: principal.displayName, modifiedByKind: kind)
+            createdBy: existing?.document.createdBy ?? principal.name, createdByKind: existing?.document.createdByKind ?? kind,
+            modifiedBy: principal.name, modifiedByKind: kind)
         self.protected = [:]
         // Protected settings are read back blank: whoever sends what was read means what is there.
         for (name, value) in protected {
@@ -61,7 +61,7 @@ struct ExtensionOrder: Sendable {
         self.apply(
             try Self.settings(properties["configurationSettings"]),
             try Self.settings(properties["configurationProtectedSettings"]).filter { $0.value?.isEmpty != true })
-        self.document.modifiedBy = principal.displayName
+        self.document.modifiedBy = principal.name
         self.document.modifiedByKind = principal.kind == .user ? "User" : "Application"
         try self.check()
     }

@@ -26,7 +26,8 @@ extension Route {
         },
         Route(.get, path, action + "/read") { operations, call in
             let cluster = try await operations.record(.connectedCluster, call)
-            return .document(operations.connectedCluster(cluster, try await operations.services.extensions?.agent(of: cluster.id)))
+            let agent = try await operations.services.extensions?.agent(of: cluster.id)
+            return .document(try await operations.signed(operations.connectedCluster(cluster, agent), of: cluster))
         },
         Route(.put, path, action + "/write") { try await $0.putConnectedCluster($1) },
         Route(.patch, path, action + "/write") { try await $0.patchConnectedCluster($1) },
@@ -50,13 +51,14 @@ extension ResourceOperations {
         document.body = ["properties": try Self.connectedProperties(body)]
         let isNew = existing == nil
         let now = self.services.clock.milliseconds()
-        let stored = try await self.resources.put(document, as: id) { document, session in
+        let stored = try await self.resources.put(document, as: id, also: self.signature(call, on: id, isNew: isNew)) { document, session in
             guard isNew else { return }
             let principal = try Directory.createManagedIdentity(id.name, resource: id.description, now: now, session)
             document.facts = ["principalId": principal.objectID]
         }
         return .document(
-            isNew ? .created : .ok, self.connectedCluster(stored, try await self.services.extensions?.agent(of: stored.id)))
+            isNew ? .created : .ok,
+            try await self.signed(self.connectedCluster(stored, try await self.services.extensions?.agent(of: stored.id)), of: stored))
     }
 
     func patchConnectedCluster(_ call: Call) async throws -> ServerResponse {
@@ -71,8 +73,10 @@ extension ResourceOperations {
             properties.apply(mergePatch: try Self.connectedProperties(body))
             document.body["properties"] = properties
         }
-        let stored = try await self.resources.put(document, as: existing.id)
-        return .document(self.connectedCluster(stored, try await self.services.extensions?.agent(of: stored.id)))
+        let stored = try await self.resources.put(
+            document, as: existing.id, also: self.signature(call, on: existing.id, isNew: false))
+        return .document(
+            try await self.signed(self.connectedCluster(stored, try await self.services.extensions?.agent(of: stored.id)), of: stored))
     }
 
     private static func connectedProperties(_ body: BodyField) throws(ResourceError) -> JSONValue {

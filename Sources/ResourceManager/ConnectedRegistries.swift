@@ -38,7 +38,9 @@ extension ResourceOperations {
     func listConnectedRegistries(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
         let all = try await self.connectedRegistries.list(in: registry.content)
-        return .list(all.map { self.value($0, among: all, in: registry) })
+        return .list(
+            try await self.signed(
+                all.map { (self.value($0, among: all, in: registry), $0.created, nil) }, .connectedRegistries, in: registry))
     }
 
     func showConnectedRegistry(_ call: Call) async throws -> ServerResponse {
@@ -62,7 +64,7 @@ extension ResourceOperations {
         let name = existing?.name ?? call["name"]
         let (stored, isNew) = try await self.connectedRegistries.put(
             name, syncToken: syncToken ?? ConnectedRegistryConfiguration.Identity.placeholder(name), configuration: configuration,
-            in: registry.content)
+            in: registry.content, also: self.signature(call, on: registry.id.child(.connectedRegistries, name), isNew: existing == nil))
         return .document(isNew ? .created : .ok, try await self.full(stored, in: registry))
     }
 
@@ -93,7 +95,7 @@ extension ResourceOperations {
             existing.name,
             syncToken: configuration.identity == nil
                 ? existing.syncToken : ConnectedRegistryConfiguration.Identity.placeholder(existing.name), configuration: configuration,
-            in: registry.content)
+            in: registry.content, also: self.signature(call, on: registry.id.child(.connectedRegistries, existing.name), isNew: false))
         return .document(try await self.full(stored, in: registry))
     }
 
@@ -165,6 +167,6 @@ extension ResourceOperations {
     private func full(_ connected: ConnectedRegistry, in registry: RegistryInCall) async throws -> JSONValue {
         // Only what has a parent needs the others.
         let all = connected.configuration.parent == nil ? [] : try await self.connectedRegistries.list(in: registry.content)
-        return self.value(connected, among: all, in: registry)
+        return try await self.signed(self.value(connected, among: all, in: registry), created: connected.created)
     }
 }

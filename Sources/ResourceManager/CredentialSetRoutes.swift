@@ -57,7 +57,8 @@ extension ResourceOperations {
         let existing = try await self.resources.credentialSet(id)
         try await self.requireSame(host, as: existing, server, in: registry)
         let document = CredentialSetDocument(loginServer: host, username: credentials.username, password: credentials.password)
-        let stored = try await self.resources.put(part: document, .credentialSet, as: id)
+        let stored = try await self.resources.put(
+            part: document, .credentialSet, as: id, also: self.signature(call, on: id, isNew: existing == nil))
         return .document(existing == nil ? .created : .ok, try await self.value(stored, in: registry))
     }
 
@@ -91,7 +92,8 @@ extension ResourceOperations {
         if let credentials = try Self.credentials(properties["authCredentials"]) {
             (document.username, document.password) = (credentials.username, credentials.password)
         }
-        let stored = try await self.resources.put(part: document, .credentialSet, as: existing.id)
+        let stored = try await self.resources.put(
+            part: document, .credentialSet, as: existing.id, also: self.signature(call, on: existing.id, isNew: false))
         return .document(try await self.value(stored, in: registry))
     }
 
@@ -133,7 +135,7 @@ extension ResourceOperations {
             with: document)
         var health: JSONValue = ["status": problem == nil ? "Healthy" : "Unhealthy"]
         if let problem { health.apply(mergePatch: ["errorCode": "SecretNotFound", "errorMessage": .string(problem)]) }
-        return [
+        let value: JSONValue = [
             "id": .string(set.id.description), "name": .string(set.id.name), "type": .string(set.id.type),
             "properties": [
                 "loginServer": .string(document.loginServer),
@@ -146,6 +148,7 @@ extension ResourceOperations {
                 "creationDate": .string(Timestamp.text(milliseconds: set.created)), "provisioningState": "Succeeded",
             ],
         ]
+        return try await self.signed(value, created: set.created, updated: set.updated)
     }
 }
 

@@ -20,12 +20,15 @@ extension Route {
             guard let found else {
                 throw ResourceError(.notFound, .resourceNotFound, "The federated credential '\(call["name"].prefix(80))' was not found.")
             }
-            return .document(operations.value(found, of: identity))
+            return .document(try await operations.federatedValues([found], of: identity, object)[0])
         },
         Route(.put, "\(identity):federatedidentitycredentials/{name}", action + "/write") { try await $0.putFederatedCredential($1) },
         Route(.delete, "\(identity):federatedidentitycredentials/{name}", action + "/delete") { operations, call in
-            let (_, object) = try await operations.federatedIdentity(call)
-            let found = try await operations.services.directory.removeFederatedCredential(call["name"], of: object)
+            let (identity, object) = try await operations.federatedIdentity(call)
+            let key = ResourceOperations.federatedKey(call["name"], of: identity)
+            let found = try await operations.services.directory.removeFederatedCredential(call["name"], of: object) {
+                try Authorship.forget(key, $0)
+            }
             return ServerResponse(found ? .ok : .noContent)
         },
     ]
@@ -43,7 +46,7 @@ extension ResourceOperations {
 
     func listFederatedCredentials(_ call: Call) async throws -> ServerResponse {
         let (identity, object) = try await self.federatedIdentity(call)
-        return .list(try await self.services.directory.federatedCredentials(of: object).map { self.value($0, of: identity) })
+        return .list(try await self.federatedValues(self.services.directory.federatedCredentials(of: object), of: identity, object))
     }
 
     func putFederatedCredential(_ call: Call) async throws -> ServerResponse {
@@ -66,8 +69,10 @@ extension ResourceOperations {
         let credential = FederatedCredential(
             name: before?.name ?? name, keyID: Directory.identifier(), issuer: issuer, subject: subject, audience: audience,
             source: source.key)
-        try await self.services.directory.put(credential, of: object)
-        return .document(before == nil ? .created : .ok, self.value(credential, of: identity))
+        try await self.services.directory.put(
+            credential, of: object,
+            also: self.signature(call, onKey: Self.federatedKey(credential.name, of: identity), isNew: before == nil))
+        return .document(before == nil ? .created : .ok, try await self.federatedValues([credential], of: identity, object)[0])
     }
 
     /// The connected cluster that an issuer is.
@@ -95,6 +100,22 @@ extension ResourceOperations {
                 "\(candidates.count) connected clusters have it; name the one that is meant in properties.clusterId ('--cluster')")
         }
         return only
+    }
+
+    static func federatedKey(_ name: String, of identity: StoredRecord) -> String {
+        "\(identity.id.key)/federatedidentitycredentials/\(name.lowercased())"
+    }
+
+    func federatedValues(
+        _ credentials: [FederatedCredential], of identity: StoredRecord, _ object: String
+    ) async throws -> [JSONValue] {
+        let times = try await self.services.directory.federatedCredentialTimes(of: object)
+        var values: [JSONValue] = []
+        for credential in credentials {
+            values.append(
+                try await self.signed(self.value(credential, of: identity), created: times[credential.name] ?? identity.created))
+        }
+        return values
     }
 
     func value(_ credential: FederatedCredential, of identity: StoredRecord) -> JSONValue {

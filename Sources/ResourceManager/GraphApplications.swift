@@ -57,10 +57,19 @@ extension GraphHandler {
             throw Refusal.bad("A value is required for property 'displayName' of resource 'Application'.", target: "displayName")
         }
         try Self.refusePasswords(body)
+        try Self.requireOwnDirectory(body)
         let certificates = try self.certificates(body["keyCredentials"])?.fresh ?? []
         let application = try await self.directory.createApplication(
             name, certificates: certificates, owner: call.caller.principal.objectID)
         return .document(.created, try await self.value(.application(application)))
+    }
+
+    /// There is one directory, so only those in it can sign in.
+    private static func requireOwnDirectory(_ body: BodyField) throws {
+        guard let audience = try body["signInAudience"].string(), audience != "AzureADMyOrg" else { return }
+        throw Refusal.bad(
+            "The signInAudience '\(audience.prefix(60))' is not available: there is one directory, whose members sign in (AzureADMyOrg).",
+            target: "signInAudience")
     }
 
     /// Secrets are made here, never given.
@@ -76,6 +85,7 @@ extension GraphHandler {
         let body = try call.document()
         try self.refuse(body, beyond: Self.knownOfApplications)
         try Self.refusePasswords(body)
+        try Self.requireOwnDirectory(body)
         let certificates = try self.certificates(body["keyCredentials"])
         if let name = try Self.name(body["displayName"]), name != application.displayName {
             try await self.directory.rename(application: application, to: name)

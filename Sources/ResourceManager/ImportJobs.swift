@@ -132,7 +132,18 @@ package final class ImportJobs: Sendable {
             }
             guard let plain = self.box.open(row.blob(2), for: id),
                 let record = try? JSONDecoder().decode(ImportRecord.self, from: Data(plain)), let order = record.order(id)
-            else { continue }
+            else {
+                // Whoever polls is told, and it is not tried again at each start.
+                let job = ImportJob(id: id, owner: owner)
+                self.jobs.withLock { $0[id] = job }
+                await self.end(
+                    job,
+                    ResourceError(
+                        .internalServerError, .importFailed,
+                        "The server was started anew while it imported, and cannot read any more what was asked for: its key is another one. "
+                            + "Import again."))
+                continue
+            }
             // It may have placed its content and not come to say so.
             let isPlaced = try await self.database.read {
                 try $0.row("SELECT 1 FROM change WHERE origin = ? LIMIT 1", SQLValue(Self.origin(id))) != nil

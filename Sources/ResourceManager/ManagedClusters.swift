@@ -25,7 +25,8 @@ extension Route {
             try await operations.listRecords(.managedCluster, in: operations.group(call).id, call) { operations.cluster($0) }
         },
         Route(.get, path, action + "/read") { operations, call in
-            .document(operations.cluster(try await operations.record(.managedCluster, call)))
+            let found = try await operations.record(.managedCluster, call)
+            return .document(try await operations.signed(operations.cluster(found), of: found))
         },
         Route(.put, path, action + "/write") { try await $0.putCluster($1) },
         Route(.patch, path, action + "/write") { try await $0.patchCluster($1) },
@@ -71,7 +72,9 @@ extension ResourceOperations {
         let now = self.services.clock.milliseconds()
         let creator = call.principal.objectID
         let location = document.location
-        let stored = try await self.resources.put(document, as: id) { document, session in
+        // The identity it gets for its kubelets is made by the same hand.
+        let (signature, ownSignature) = (self.signature(call, on: id, isNew: isNew), self.signature(call, on: own, isNew: true))
+        let stored = try await self.resources.put(document, as: id, also: signature) { document, session in
             guard isNew else { return }
             let cluster = try Directory.createManagedIdentity(id.name, resource: id.description, now: now, session)
             document.facts = ["principalId": cluster.objectID, "suffix": String(cluster.objectID.prefix(8))]
@@ -87,12 +90,13 @@ extension ResourceOperations {
                 createdBy: creator)
             try ResourceStore.write(
                 String(decoding: try JSONEncoder().encode(identity), as: UTF8.self), as: own, registry: nil, now: now, session)
+            try ownSignature(session)
             document.facts["kubelet"] = own.description
             document.facts["kubeletClient"] = kubelet.appID
             document.facts["kubeletObject"] = kubelet.objectID
             document.facts["ownsKubelet"] = "true"
         }
-        return .document(isNew ? .created : .ok, self.cluster(stored))
+        return .document(isNew ? .created : .ok, try await self.signed(self.cluster(stored), of: stored))
     }
 
     func patchCluster(_ call: Call) async throws -> ServerResponse {
@@ -101,7 +105,9 @@ extension ResourceOperations {
         _ = try self.location(call.document(), existing)
         var document = existing.document
         if let tags = try call.document()["tags"].tags() { document.tags = tags }
-        return .document(self.cluster(try await self.resources.put(document, as: existing.id)))
+        let stored = try await self.resources.put(
+            document, as: existing.id, also: self.signature(call, on: existing.id, isNew: false))
+        return .document(try await self.signed(self.cluster(stored), of: stored))
     }
 
     /// Deletes the record, its identities and their roles.

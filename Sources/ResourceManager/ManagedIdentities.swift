@@ -20,7 +20,8 @@ extension Route {
             try await operations.listRecords(.identity, in: operations.group(call).id, call) { operations.identity($0) }
         },
         Route(.get, path, action + "/read") { operations, call in
-            .document(operations.identity(try await operations.record(.identity, call)))
+            let found = try await operations.record(.identity, call)
+            return .document(try await operations.signed(operations.identity(found), of: found))
         },
         Route(.put, path, action + "/write") { try await $0.putIdentity($1) },
         Route(.patch, path, action + "/write") { try await $0.patchIdentity($1) },
@@ -47,11 +48,21 @@ extension ResourceOperations {
     }
 
     func listRecords(
-        _ kind: ResourceKind, in scope: ResourceID, _ call: Call, _ value: (StoredRecord) -> JSONValue
+        _ kind: ResourceKind, in scope: ResourceID, _ call: Call, _ value: @Sendable (StoredRecord) -> JSONValue
     ) async throws -> ServerResponse {
-        .list(
-            try await self.resources.records(kind, in: scope).filter { call.caller.allows("\(kind.rawValue)/read", at: $0.id.key) }.map(
-                value))
+        var values: [JSONValue] = []
+        for record in try await self.resources.records(kind, in: scope) where call.caller.allows("\(kind.rawValue)/read", at: record.id.key)
+        {
+            values.append(try await self.signed(value(record), of: record))
+        }
+        return .list(values)
+    }
+
+    /// Adds who made a record and who changed it. Those from before that was kept know the object id of their creator.
+    func signed(_ value: JSONValue, of record: StoredRecord) async throws -> JSONValue {
+        var value = try await self.signed(value, created: record.created, updated: record.updated)
+        if value[path: "systemData", "createdBy"] == nil { value["systemData"]?["createdBy"] = .string(record.document.createdBy) }
+        return value
     }
 
     /// Where the record is, in the letters of its group, and what is stored there.
@@ -103,22 +114,32 @@ extension ResourceOperations {
             ?? RecordDocument(location: "", tags: [:], body: [:], facts: [:], createdBy: call.principal.objectID)
         document.location = try self.location(body, existing)
         document.tags = try body["tags"].tags() ?? [:]
+        try Self.checkIsolation(body)
         let now = self.services.clock.milliseconds()
         let isNew = existing == nil
-        let stored = try await self.resources.put(document, as: id) { document, session in
+        let stored = try await self.resources.put(document, as: id, also: self.signature(call, on: id, isNew: isNew)) { document, session in
             guard isNew else { return }
             let principal = try Directory.createManagedIdentity(id.name, resource: id.description, now: now, session)
             document.facts = ["principalId": principal.objectID, "clientId": principal.appID]
         }
-        return .document(isNew ? .created : .ok, self.identity(stored))
+        return .document(isNew ? .created : .ok, try await self.signed(self.identity(stored), of: stored))
+    }
+
+    /// The server is in one region, so an identity cannot be kept to another.
+    private static func checkIsolation(_ body: BodyField) throws(ResourceError) {
+        guard try body.at(["properties", "isolationScope"]).choice(["None", "Regional"]) == "Regional" else { return }
+        throw .notAvailable("An identity of one region alone", target: "properties.isolationScope")
     }
 
     func patchIdentity(_ call: Call) async throws -> ServerResponse {
         let existing = try await self.record(.identity, call)
         _ = try self.location(call.document(), existing)
+        try Self.checkIsolation(call.document())
         var document = existing.document
         if let tags = try call.document()["tags"].tags() { document.tags = tags }
-        return .document(self.identity(try await self.resources.put(document, as: existing.id)))
+        let stored = try await self.resources.put(
+            document, as: existing.id, also: self.signature(call, on: existing.id, isNew: false))
+        return .document(try await self.signed(self.identity(stored), of: stored))
     }
 
     /// Deletes an identity with its roles, unless a cluster pulls with it.

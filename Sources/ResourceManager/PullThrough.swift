@@ -132,9 +132,8 @@ package final class PullThrough: Sendable {
             let order = ImportOrder(
                 source: .remote(registry: host, repository: source, credentials: try await self.credentials(of: rule, entry)),
                 reference: reference, targets: [.init(repository: name, tag: tag)], replacesTags: false, registry: entry.id,
-                quota: entry.quota, origin: "cache:\(rule.id.name)", isShallow: true)
+                quota: entry.quota, origin: CachedTags.origin(ofRule: rule.id.name), isShallow: true)
             try await self.importer.run(order, logger: logger)
-            if let tag { try await self.remember(tag, in: name, of: entry.id) }
             logger.info("cached", metadata: ["rule": .string(rule.id.name), "source": "\(host)/\(source)", "reference": "\(reference)"])
             return true
         } catch let error as ImportError {
@@ -208,16 +207,10 @@ package final class PullThrough: Sendable {
             source: .remote(
                 registry: rule.document.sourceRegistry, repository: source, credentials: try await self.credentials(of: rule, entry)),
             reference: .tag(tag), targets: [.init(repository: name, tag: tag)], replacesTags: true, registry: entry.id, quota: entry.quota,
-            origin: "cache:\(rule.id.name)", isShallow: true)
+            origin: CachedTags.origin(ofRule: rule.id.name), isShallow: true)
         guard try await self.importer.digest(of: order) != cached else { return }
         try await self.importer.run(order, logger: logger)
-        try await self.remember(tag, in: name, of: entry.id)
         logger.info("cached tag moved", metadata: ["rule": .string(rule.id.name), "reference": "\(name):\(tag)"])
-    }
-
-    private func remember(_ tag: Tag, in name: RepositoryName, of registry: RegistryID) async throws {
-        guard let digest = try await self.importer.stored(.tag(tag), in: name, of: registry) else { return }
-        try await self.resources.remember(cached: digest, as: tag, in: name, of: registry)
     }
 
     private func credentials(of rule: StoredCacheRule, _ entry: RegistryEntry) async throws -> SourceCredentials? {

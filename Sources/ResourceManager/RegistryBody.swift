@@ -104,12 +104,16 @@ extension ResourceOperations {
             "location": .string(document.location), "identity": self.value(document.identity),
             "tags": .object(document.tags.mapValues { .string($0) }),
             "sku": ["name": .string(document.sku.rawValue), "tier": .string(document.sku.rawValue)],
-            "systemData": [
-                "createdBy": .string(document.createdBy), "createdByType": "Application",
-                "createdAt": .string(Timestamp.text(milliseconds: registry.created)), "lastModifiedBy": .string(document.lastModifiedBy),
-                "lastModifiedByType": "Application", "lastModifiedAt": .string(Timestamp.text(milliseconds: registry.updated)),
-            ],
+            "systemData": Self.systemData(registry),
             "properties": properties,
         ]
+    }
+
+    /// Who made a registry stands in its document: an application by its id, which no account of a user is.
+    static func systemData(_ registry: StoredResource<RegistryDocument>) -> JSONValue {
+        func author(_ name: String) -> Authorship.Author { .init(name: name, kind: self.isGUID(name) ? "Application" : "User") }
+        return Authorship(
+            creator: author(registry.document.createdBy), modifier: author(registry.document.lastModifiedBy), modified: registry.updated
+        ).value(created: registry.created, updated: nil)
     }
 }

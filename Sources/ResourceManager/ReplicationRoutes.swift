@@ -98,6 +98,8 @@ extension ResourceOperations {
         return [
             "id": .string(id.description), "name": .string(registry.document.location), "type": .string(id.type),
             "location": .string(registry.document.location), "tags": [:],
+            // It is there with the registry and as that is.
+            "systemData": Self.systemData(registry.resource),
             "properties": [
                 "provisioningState": "Succeeded", "regionEndpointEnabled": true, "zoneRedundancy": "Disabled",
                 "status": [

@@ -70,5 +70,7 @@ package enum ResourceSchema {
                     digest TEXT NOT NULL, PRIMARY KEY (registry, repository, tag)) WITHOUT ROWID
                 """
             ], isAdditive: true),
+        CachedTags.migration,
+        Authorship.migration,
     ]
 }

@@ -32,9 +32,11 @@ extension ResourceStore {
 
     /// Stores a record.
     ///
-    /// - Parameter prepare: runs in the same transaction: what it makes in the directory is there with the record or not at all.
+    /// - Parameters:
+    ///   - prepare: runs in the same transaction: what it makes in the directory is there with the record or not at all.
+    ///   - also: runs behind it.
     func put(
-        _ document: RecordDocument, as id: ResourceID,
+        _ document: RecordDocument, as id: ResourceID, also: @escaping @Sendable (any SQLWriter) throws -> Void,
         prepare: @escaping @Sendable (inout RecordDocument, any SQLWriter) throws -> Void = { _, _ in }
     ) async throws -> StoredRecord {
         let now = self.clock.milliseconds()
@@ -43,6 +45,7 @@ extension ResourceStore {
             try prepare(&document, session)
             try Self.write(
                 String(decoding: try JSONEncoder().encode(document), as: UTF8.self), as: id, registry: nil, now: now, session)
+            try also(session)
         }
         guard let stored = try await self.record(id) else { throw Self.gone(id) }
         return stored

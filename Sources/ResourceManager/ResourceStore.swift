@@ -117,7 +117,7 @@ package final class ResourceStore: Sendable {
         guard try await self.group(id) != nil else { return false }
         for registry in try await self.registries(in: id) { try await self.deleteRegistry(registry.id) }
         for record in try await self.records(in: id) { try await self.deleteRecord(record.id) }
-        try await self.remove(id)
+        try await self.database.write { try Self.remove(id, $0) }
         return true
     }
 
@@ -176,10 +176,19 @@ package final class ResourceStore: Sendable {
     @discardableResult
     package func deleteRegistry(_ id: ResourceID) async throws -> Bool {
         guard let stored = try await self.registry(id) else { return false }
-        // The other way round: nothing names the content while it goes.
+        // Nothing is asked of it while it goes.
         self.lookup.remove(stored.id.name)
-        try await self.remove(id)
-        if let registry = stored.registry { try await self.registries.deleteRegistry(registry) }
+        do {
+            // At once: content whose registry is gone would be kept for ever, named by nobody.
+            try await self.database.write { session in
+                try Self.remove(id, session)
+                if let registry = stored.registry { try RegistryStore.delete(registry: registry, session) }
+            }
+        } catch {
+            self.lookup.put(stored)
+            throw error
+        }
+        self.registries.registryDeleted()
         return true
     }
 
@@ -229,15 +238,13 @@ package final class ResourceStore: Sendable {
             SQLValue(document), SQLValue(registry?.value), .integer(now), .integer(now))
     }
 
-    private func remove(_ id: ResourceID) async throws {
-        try await self.database.write { session in
-            try session.execute("DELETE FROM resource WHERE key = ?", SQLValue(id.key))
-            try Directory.removeManagedIdentities(ofResource: id.description, session)
-            for part in ResourceKind.parts {
-                try session.execute("DELETE FROM resource WHERE type = ? AND parent = ?", SQLValue(part.rawValue), SQLValue(id.key))
-            }
-            try RoleStore.removeAssignments(within: id.key, session)
+    private static func remove(_ id: ResourceID, _ session: any SQLWriter) throws {
+        try session.execute("DELETE FROM resource WHERE key = ?", SQLValue(id.key))
+        try Directory.removeManagedIdentities(ofResource: id.description, session)
+        for part in ResourceKind.parts {
+            try session.execute("DELETE FROM resource WHERE type = ? AND parent = ?", SQLValue(part.rawValue), SQLValue(id.key))
         }
+        try RoleStore.removeAssignments(within: id.key, session)
     }
 
     static func gone(_ id: ResourceID) -> ResourceError {

@@ -26,6 +26,8 @@ extension Route {
             Route(.delete, assignments + "/{name}", assignmentAction + "/delete") { try await $0.deleteAssignment($1) },
             Route(.get, definitions, definitionAction + "/read") { try await $0.listDefinitions($1) },
             Route(.get, definitions + "/{name}", definitionAction + "/read") { try await $0.showDefinition($1) },
+            Route(.put, definitions + "/{name}", definitionAction + "/write") { try await $0.refuseDefinition($1) },
+            Route(.delete, definitions + "/{name}", definitionAction + "/delete") { try await $0.refuseDefinition($1) },
         ]
     }
 }
@@ -112,6 +114,16 @@ extension ResourceOperations {
                     + "'outport role definition list'.")
         }
         return .document(Self.value(definition, at: scope))
+    }
+
+    /// The roles are those that there are: decisions by a role that somebody has put together would be nobody's promise.
+    func refuseDefinition(_ call: Call) async throws -> ServerResponse {
+        _ = try await self.scope(call)
+        if call.request.method == .delete, RoleDefinition.find(call["name"]) == nil { return ServerResponse(.noContent) }
+        throw ResourceError(
+            .badRequest, .notAvailable,
+            "Custom roles are not available: the role definitions of this server cannot be made, changed or deleted. Assign one of those that "
+                + "'outport role definition list' shows, or use a token with a scope map, which says more of repositories.")
     }
 
     /// One form of the id per subscription: clients compare it letter by letter with that of assignments.
@@ -216,7 +228,7 @@ extension ResourceOperations {
         return .document(Self.value(assignment))
     }
 
-    private static func isGUID(_ text: String) -> Bool {
+    static func isGUID(_ text: String) -> Bool {
         let parts = text.split(separator: "-", omittingEmptySubsequences: false)
         return parts.map(\.utf8.count) == [8, 4, 4, 4, 12]
             && parts.allSatisfy { $0.utf8.allSatisfy { ASCII.isDigit($0) || (0x61...0x66).contains($0 | 0x20) } }

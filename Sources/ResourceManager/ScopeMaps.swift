@@ -21,12 +21,15 @@ extension Route {
 extension ResourceOperations {
     func listScopeMaps(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        return .list(try await self.identities.scopeMaps(in: registry.content).map { Self.value($0, in: registry) })
+        let maps = try await self.identities.scopeMaps(in: registry.content)
+        return .list(
+            try await self.signed(maps.map { (Self.value($0, in: registry), $0.created, nil) }, .scopeMaps, in: registry))
     }
 
     func showScopeMap(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        return .document(Self.value(try await self.scopeMap(call, in: registry), in: registry))
+        let map = try await self.scopeMap(call, in: registry)
+        return .document(try await self.signed(Self.value(map, in: registry), created: map.created))
     }
 
     private func scopeMap(_ call: Call, in registry: RegistryInCall) async throws -> ScopeMap {
@@ -44,7 +47,7 @@ extension ResourceOperations {
         let map = ScopeMap(
             name: existing?.name ?? call["name"], text: try properties["description"].string(), actions: actions,
             created: existing?.created ?? self.services.clock.milliseconds())
-        return try await self.store(map, in: registry, isNew: existing == nil)
+        return try await self.store(map, call, in: registry, isNew: existing == nil)
     }
 
     func patchScopeMap(_ call: Call) async throws -> ServerResponse {
@@ -54,13 +57,14 @@ extension ResourceOperations {
         let map = ScopeMap(
             name: existing.name, text: try properties["description"].string() ?? existing.text,
             actions: try Self.actions(properties["actions"]) ?? existing.actions, created: existing.created)
-        return try await self.store(map, in: registry, isNew: false)
+        return try await self.store(map, call, in: registry, isNew: false)
     }
 
-    private func store(_ map: ScopeMap, in registry: RegistryInCall, isNew: Bool) async throws -> ServerResponse {
-        try await self.identities.put(map, in: registry.content)
+    private func store(_ map: ScopeMap, _ call: Call, in registry: RegistryInCall, isNew: Bool) async throws -> ServerResponse {
+        try await self.identities.put(
+            map, in: registry.content, also: self.signature(call, on: registry.id.child(.scopeMaps, map.name), isNew: isNew))
         self.connectedRegistries.settingsChanged()
-        return .document(isNew ? .created : .ok, Self.value(map, in: registry))
+        return .document(isNew ? .created : .ok, try await self.signed(Self.value(map, in: registry), created: map.created))
     }
 
     func deleteScopeMap(_ call: Call) async throws -> ServerResponse {

@@ -25,12 +25,15 @@ extension Route {
 extension ResourceOperations {
     func listTokens(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        return .list(try await self.identities.tokens(in: registry.content).map { Self.value($0, in: registry) })
+        let tokens = try await self.identities.tokens(in: registry.content)
+        return .list(
+            try await self.signed(tokens.map { (Self.value($0, in: registry), $0.created, nil) }, .tokens, in: registry))
     }
 
     func showToken(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        return .document(Self.value(try await self.token(call, in: registry), in: registry))
+        let token = try await self.token(call, in: registry)
+        return .document(try await self.signed(Self.value(token, in: registry), created: token.created))
     }
 
     private func token(_ call: Call, in registry: RegistryInCall) async throws -> TokenRecord {
@@ -74,13 +77,12 @@ extension ResourceOperations {
         if let certificates = try credentials["certificates"].elements(), !certificates.isEmpty {
             throw ResourceError.notAvailable("Signing in with certificates", target: "properties.credentials.certificates")
         }
-        var token = try await self.identities.putToken(name, scopeMap: scopeMap, isEnabled: status ?? isEnabled, in: registry.content)
-        if let kept {
-            try await self.identities.keepPasswords(kept, token: name, in: registry.content)
-            token = try await self.identities.token(name, in: registry.content) ?? token
-        }
+        let token = try await self.identities.putToken(
+            name, scopeMap: scopeMap, isEnabled: status ?? isEnabled, keeping: kept, in: registry.content,
+            also: self.signature(call, on: registry.id.child(.tokens, name), isNew: isNew))
         self.connectedRegistries.settingsChanged()
-        return .document(isNew ? .created : .ok, Self.value(token, in: registry))
+        return .document(
+            isNew ? .created : .ok, try await self.signed(Self.value(token, in: registry), created: token.created))
     }
 
     /// The slots a body keeps; `nil` when it says nothing of passwords.
@@ -130,7 +132,8 @@ extension ResourceOperations {
         let pin = try await self.pin(forSyncToken: existing.name, in: registry)
         let suffix = pin.map { "." + $0 } ?? ""
         let (token, values) = try await self.identities.generatePasswords(
-            slots, expiry: expiry, suffix: suffix, token: existing.name, in: registry.content)
+            slots, expiry: expiry, suffix: suffix, token: existing.name, in: registry.content,
+            also: self.signature(call, on: registry.id.child(.tokens, existing.name), isNew: false))
         self.connectedRegistries.settingsChanged()
         let passwords: [JSONValue] = token.passwords.compactMap { password in
             guard let value = values[password.slot] else { return nil }

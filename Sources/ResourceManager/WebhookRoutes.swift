@@ -50,12 +50,16 @@ extension ResourceOperations {
 
     func listWebhooks(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        return .list(try await self.store().list(in: registry.content).map { Self.value($0, in: registry) })
+        let webhooks = try await self.store().list(in: registry.content)
+        return .list(
+            try await self.signed(
+                webhooks.map { (Self.value($0, in: registry), $0.created, $0.updated) }, .webhooks, in: registry))
     }
 
     func showWebhook(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        return .document(Self.value(try await self.webhook(call, in: registry), in: registry))
+        let found = try await self.webhook(call, in: registry)
+        return .document(try await self.signed(Self.value(found, in: registry), created: found.created, updated: found.updated))
     }
 
     func putWebhook(_ call: Call) async throws -> ServerResponse {
@@ -78,7 +82,7 @@ extension ResourceOperations {
             location: location, tags: body.tags ?? [:], actions: actions, scope: body.scope ?? .all,
             isEnabled: body.isEnabled ?? true)
         return try await self.put(
-            name, settings, target: WebhookTarget(serviceURI: uri, customHeaders: body.customHeaders ?? [:]), in: registry)
+            name, settings, target: WebhookTarget(serviceURI: uri, customHeaders: body.customHeaders ?? [:]), call, in: registry)
     }
 
     /// What the body does not say stays. `az` sends empty members for what it was not given.
@@ -97,7 +101,7 @@ extension ResourceOperations {
             if let headers = body.customHeaders { changed.customHeaders = headers }
             target = changed
         }
-        return try await self.put(existing.name, settings, target: target, in: registry)
+        return try await self.put(existing.name, settings, target: target, call, in: registry)
     }
 
     /// The target of now with the new address; one that cannot be opened any more needs none of the old.
@@ -113,15 +117,19 @@ extension ResourceOperations {
     }
 
     private func put(
-        _ name: String, _ settings: WebhookSettings, target: WebhookTarget?, in registry: RegistryInCall
+        _ name: String, _ settings: WebhookSettings, target: WebhookTarget?, _ call: Call, in registry: RegistryInCall
     ) async throws -> ServerResponse {
         guard settings.location == registry.document.location else {
             throw ResourceError.invalid("location", "the registry is in '\(registry.document.location)' and nowhere else")
         }
         do {
-            let (stored, isNew) = try await self.store().put(
-                name, settings, target: target, in: registry.content, limit: registry.document.sku.maximumWebhooks)
-            return .document(isNew ? .created : .ok, Self.value(stored, in: registry))
+            let isNew = try await self.store().find(name, in: registry.content) == nil
+            let (stored, _) = try await self.store().put(
+                name, settings, target: target, in: registry.content, limit: registry.document.sku.maximumWebhooks,
+                also: self.signature(call, on: registry.id.child(.webhooks, name), isNew: isNew))
+            return .document(
+                isNew ? .created : .ok,
+                try await self.signed(Self.value(stored, in: registry), created: stored.created, updated: stored.updated))
         } catch WebhookError.tooMany(let limit) {
             throw ResourceError(
                 .conflict, .limitExceeded,
@@ -132,7 +140,9 @@ extension ResourceOperations {
 
     func deleteWebhook(_ call: Call) async throws -> ServerResponse {
         let registry = try await self.registry(call)
-        return ServerResponse(try await self.store().delete(call["name"], in: registry.content) ? .ok : .noContent)
+        let key = registry.id.child(.webhooks, call["name"]).key
+        return ServerResponse(
+            try await self.store().delete(call["name"], in: registry.content) { try Authorship.forget(key, $0) } ? .ok : .noContent)
     }
 
     func pingWebhook(_ call: Call) async throws -> ServerResponse {

@@ -40,9 +40,11 @@ package struct WebhookStore: Sendable {
     /// - Parameters:
     ///   - target: `nil` keeps the one there is.
     ///   - limit: how many webhooks the registry may have.
+    ///   - also: runs in the same transaction.
     /// - Throws: ``WebhookError``.
     package func put(
-        _ name: String, _ settings: WebhookSettings, target: WebhookTarget?, in registry: RegistryID, limit: Int
+        _ name: String, _ settings: WebhookSettings, target: WebhookTarget?, in registry: RegistryID, limit: Int,
+        also: @escaping @Sendable (any SQLWriter) throws -> Void = { _ in }
     ) async throws -> (webhook: Webhook, isNew: Bool) {
         let now = self.clock.milliseconds()
         let sealed = try target.map { try self.seal($0, name, registry) }
@@ -79,6 +81,7 @@ package struct WebhookStore: Sendable {
                     SQLValue(settings.scope), .integer(settings.isEnabled ? 1 : 0), .blob(sealed), .integer(head.sequence), .integer(now),
                     .integer(now))
             }
+            try also(session)
             guard let stored = try Self.find(name, registry, session) else { throw WebhookError.noTarget }
             return (stored, existing == nil)
         }
@@ -86,11 +89,15 @@ package struct WebhookStore: Sendable {
         return stored
     }
 
+    /// - Parameter also: runs in the same transaction.
     /// - Returns: whether there was one.
-    package func delete(_ name: String, in registry: RegistryID) async throws -> Bool {
+    package func delete(
+        _ name: String, in registry: RegistryID, also: @escaping @Sendable (any SQLWriter) throws -> Void = { _ in }
+    ) async throws -> Bool {
         try await self.database.write { session in
             let count = try session.execute("DELETE FROM webhook WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))
             try session.execute("DELETE FROM webhook_cursor WHERE NOT EXISTS (SELECT 1 FROM webhook)")
+            try also(session)
             return count > 0
         }
     }

@@ -35,6 +35,10 @@ import Testing
         "acr connected-registry permissions update", "acr connected-registry resync", "acr connected-registry deactivate",
         "acr connected-registry install info", "acr connected-registry delete",
         "ad sp create-for-rbac", "ad sp list", "ad sp show", "ad sp credential reset", "ad sp credential list", "ad sp delete",
+        "ad sp create", "ad sp owner list", "ad app create", "ad app update", "ad app credential reset", "ad app credential list",
+        "ad app credential delete", "ad app owner add", "ad app owner list", "ad app owner remove", "ad group owner add",
+        "ad group owner list", "ad group owner remove", "ad group get-member-groups", "ad user get-member-groups",
+        "identity update", "resource patch", "resource wait", "group wait", "aks wait",
         "ad app list", "ad app show", "ad user create", "ad user list", "ad user show", "ad user delete", "ad group create",
         "ad group show",
         "ad group list", "ad group member add", "ad group member list", "ad group member check", "ad group member remove",
@@ -212,31 +216,32 @@ import Testing
         try await replay.run("identity create -n puller -g documented")
         let identity = try await replay.run("identity show -n puller -g documented --query id -o tsv")
         try await replay.run("acr identity assign -n \(name) --identities [system] \(identity)")
+        // As a table az prints the columns of a registry, all of them blank.
         try await replay.same("acr identity show -n \(name)", "json")
-        try await replay.same("acr show -n \(name)", "json")
+        try await replay.same("acr show -n \(name)")
         try await replay.run("acr identity remove -n \(name) --identities [system] \(identity)")
         #expect(try await replay.parent("acr", "identity", "show", "-n", name).isEmpty)
         try await replay.same("acr encryption show -n \(name)", "json")
         try await replay.run("acr network-rule add -n \(name) --ip-address 203.0.113.0/24")
-        try await replay.same("acr network-rule list -n \(name)", "json")
+        try await replay.same("acr network-rule list -n \(name)")
         try await replay.run("acr network-rule remove -n \(name) --ip-address 203.0.113.0/24")
         try await replay.run("acr config retention update -r \(name) --status enabled --days 7 --type UntaggedManifests")
-        try await replay.same("acr config retention show -r \(name)", "json")
+        try await replay.same("acr config retention show -r \(name)")
         try await replay.run("acr config retention update -r \(name) --status disabled --type UntaggedManifests")
         try await replay.run("acr config soft-delete update -r \(name) --status enabled --days 7")
-        try await replay.same("acr config soft-delete show -r \(name)", "json")
-        try await replay.same("acr config content-trust show -n \(name)", "json")
-        try await replay.same("acr config authentication-as-arm show -r \(name)", "json")
+        try await replay.same("acr config soft-delete show -r \(name)")
+        try await replay.same("acr config content-trust show -n \(name)")
+        try await replay.same("acr config authentication-as-arm show -r \(name)")
         try await replay.run("acr config authentication-as-arm update -r \(name) --status enabled")
-        for part in ["replication", "cache", "credential-set", "webhook"] { try await replay.same("acr \(part) list -r \(name)", "json") }
+        for part in ["replication", "cache", "credential-set", "webhook"] { try await replay.same("acr \(part) list -r \(name)") }
         try await replay.same("acr replication show -r \(name) -n eastus")
         try await replay.run("acr replication update -r \(name) -n eastus --global-endpoint-routing true")
         let vault = "https://v.vault.azure.net/secrets"
         try await replay.run("acr credential-set create -r \(name) -n hubset -l docker.io -u \(vault)/u -p \(vault)/p")
         try await replay.run("acr credential-set update -r \(name) -n hubset -p \(vault)/q")
-        try await replay.same("acr credential-set show -r \(name) -n hubset", "json")
+        try await replay.same("acr credential-set show -r \(name) -n hubset")
         try await replay.run("acr cache create -r \(name) -n hubrule -s docker.io/library/ubuntu -t ubuntu -c hubset")
-        try await replay.same("acr cache show -r \(name) -n hubrule", "json")
+        try await replay.same("acr cache show -r \(name) -n hubrule")
         try await replay.run("acr cache update -r \(name) -n hubrule --remove-cred-set")
         try await replay.run("acr cache delete -r \(name) -n hubrule --yes")
         try await replay.run("acr credential-set delete -r \(name) -n hubset --yes")
@@ -245,7 +250,7 @@ import Testing
             "acr webhook create \(hook) --uri https://receiver.example/x --actions push delete quarantine chart_push chart_delete")
         try await replay.same("acr webhook show \(hook)")
         try await replay.run("acr webhook update \(hook) --status disabled --actions push --headers X-Key=v")
-        try await replay.same("acr webhook get-config \(hook)", "json")
+        try await replay.same("acr webhook get-config \(hook)")
         try await replay.run("acr webhook ping \(hook)")
         try await replay.run("acr webhook list-events \(hook)")
         try await replay.run("acr webhook delete \(hook)")
@@ -263,7 +268,7 @@ import Testing
         try await replay.same("acr repository list -n \(name)")
         try await replay.same("acr repository show -n \(name) --image nginx:v1")
         try await replay.same("acr repository show-tags -n \(name) --repository nginx --detail")
-        try await replay.same("acr repository show-manifests -n \(name) --repository nginx", "json")
+        try await replay.same("acr repository show-manifests -n \(name) --repository nginx")
         try await replay.run("acr repository update -n \(name) --image nginx:v1 --write-enabled false")
         try await replay.run("acr repository update -n \(name) --image nginx:v1 --write-enabled true")
         let digest = try await replay.run("acr repository show -n \(name) --image nginx:v1 --query digest -o tsv")
@@ -278,15 +283,15 @@ import Testing
             let parts = try await replay.parent.attempt(["acr", "manifest", verb, "-r", name, "-n", at]).succeeded().trimmed
             #expect(whole == parts, "\(verb)")
         }
-        try await replay.same("acr manifest metadata list -r \(name) -n nginx", "json")
+        try await replay.same("acr manifest metadata list -r \(name) -n nginx")
         let raw = try await replay.parent.attempt(["acr", "manifest", "show", "-r", name, "-n", "nginx:v1", "--raw"]).succeeded().output
         #expect(Data(raw.utf8).digest == digest)
         try await replay.run("acr manifest update-metadata -r \(name) -n nginx:v1 --delete-enabled true")
         try await replay.run("acr repository untag -n \(name) --image nginx:v2")
         try await replay.run("acr manifest delete -r \(name) -n nginx@\(digest) --yes")
-        try await replay.same("acr repository list-deleted -n \(name)", "json")
-        try await replay.same("acr manifest list-deleted -r \(name) -n nginx", "json")
-        try await replay.same("acr manifest list-deleted-tags -r \(name) -n nginx", "json")
+        try await replay.same("acr repository list-deleted -n \(name)")
+        try await replay.same("acr manifest list-deleted -r \(name) -n nginx")
+        try await replay.same("acr manifest list-deleted-tags -r \(name) -n nginx")
         try await replay.run("acr manifest restore -r \(name) -n nginx:v1 --yes")
         try await replay.run("acr repository delete -n \(name) --repository nginx --yes")
     }
@@ -319,7 +324,7 @@ import Testing
         try await replay.same("\(verb) list-client-tokens \(at) -n myconnectedregistry")
         try await replay.run(
             "\(verb) update \(at) -n myconnectedregistry --log-level Debug --sync-schedule '0 12 * * *' --sync-window PT4H")
-        try await replay.same("\(verb) permissions show \(at) -n myconnectedregistry", "json")
+        try await replay.same("\(verb) permissions show \(at) -n myconnectedregistry")
         try await replay.run("\(verb) permissions update \(at) -n myconnectedregistry --add nginx")
         try await replay.same("\(verb) get-settings \(at) -n myconnectedregistry --parent-protocol https", "json")
         try await replay.run("\(verb) install info \(at) -n myconnectedregistry --parent-protocol https")
@@ -370,18 +375,67 @@ import Testing
         try await replay.run("ad group member add -g people --member-id \(ann)")
         try await replay.same("ad group member list -g people", "json")
         try await replay.same("ad group member check -g people --member-id \(ann)", "json")
+        try await replay.same("ad user get-member-groups --id ann@x.test", "json")
+        try await replay.run("ad group owner add -g people --owner-object-id \(ann)")
+        try await replay.same("ad group owner list -g people", "json")
+        try await replay.run("ad group owner remove -g people --owner-object-id \(ann)")
+        try await replay.same("ad group get-member-groups -g \(replay.run("ad group show -g people --query id -o tsv"))", "json")
         try await replay.run("ad group member remove -g people --member-id \(ann)")
         try await replay.run("ad group delete -g people")
+        try await self.applications(replay, owner: ann)
         try await replay.run("ad user delete --id ann@x.test")
         try await replay.run("ad sp delete --id \(appID)")
+    }
+
+    /// Applications made one step after the other, with both programs in turn.
+    private func applications(_ replay: Replay, owner: String) async throws {
+        let appID = try await replay.run("ad app create --display-name builder --query appId -o tsv")
+        // Made once: the other program finds it.
+        try await replay.same("ad app create --display-name builder", "json")
+        try await replay.run("ad app update --id \(appID) --display-name builder2")
+        try await replay.same("ad app show --id \(appID)", "json")
+        try await replay.run("ad sp create --id \(appID)")
+        try await replay.same("ad sp owner list --id \(appID)", "json")
+        try await replay.run("ad app owner add --id \(appID) --owner-object-id \(owner)")
+        // Nothing happens the second time.
+        try await replay.parent("ad", "app", "owner", "add", "--id", appID, "--owner-object-id", owner)
+        try await replay.same("ad app owner list --id \(appID)", "json")
+        try await replay.run("ad app owner remove --id \(appID) --owner-object-id \(owner)")
+        try await replay.run("ad app credential reset --id \(appID) --append")
+        try await replay.parent("ad", "app", "credential", "reset", "--id", appID, "--append")
+        try await replay.same("ad app credential list --id \(appID)", "json")
+        let keys = try await replay.run("ad app credential list --id \(appID) --query [].keyId -o tsv").split(separator: "\n")
+        #expect(keys.count == 2)
+        try await replay.run("ad app credential delete --id \(appID) --key-id \(keys[0])")
+        try await replay.parent("ad", "app", "credential", "delete", "--id", appID, "--key-id", String(keys[1]))
+        try await replay.same("ad app credential list --id \(appID)", "json")
+        try await replay.parent("ad", "app", "delete", "--id", appID)
+        let words = Replay.words("ad app show --id \(appID)")
+        #expect(try await replay.azure.attempt(words).failed().status == replay.parent.attempt(words).failed().status)
     }
 
     private func clusters(_ replay: Replay, _ box: Sandbox) async throws {
         let name = replay.parent.registryName
         try await replay.same("identity list -g documented", "json")
+        try await replay.run("identity update -n puller -g documented --tags site=north")
+        try await replay.same("identity show -n puller -g documented", "json")
+        let identity = try await replay.run("identity show -n puller -g documented --query id -o tsv")
+        try await replay.same("identity show --ids \(identity)", "json")
+        try await replay.run("resource patch --ids \(identity) --is-full-object -p '{\"tags\":{\"site\":\"south\"}}'")
+        try await replay.same("resource show --ids \(identity) --query tags", "json")
+        for wait in [
+            "group wait -n documented --exists", "group wait -n documented --created", "resource wait --ids \(identity) --exists",
+            "resource wait --ids \(identity) --custom tags.site", "resource wait --ids \(identity)x --deleted --interval 1",
+        ] { try await replay.same(wait, "json") }
+        for failure in ["group wait -n documented", "resource wait --ids \(identity)x --updated --interval 1"] {
+            let words = Replay.words(failure)
+            #expect(
+                try await replay.azure.attempt(words).failed().status == replay.parent.attempt(words).failed().status, "\(failure)")
+        }
         try await replay.run("identity delete -n puller -g documented")
         try await replay.run("aks create -n nodes -g documented --generate-ssh-keys --attach-acr \(name)")
         try await replay.run("aks update -n nodes -g documented --detach-acr \(name)")
+        try await replay.same("aks wait -n nodes -g documented --created", "json")
         // az fills in a hundred members that a record has not.
         try await replay.same(
             "aks show -n nodes -g documented --query '[name,location,fqdn,kubernetesVersion,nodeResourceGroup,identityProfile.kubeletidentity]'",

@@ -40,16 +40,8 @@ import Testing
         "acr helm": "repositories of Helm 2, which Azure has ended; charts are artifacts",
         "acr private-endpoint-connection": "addresses are kept apart with network rules and --management-listen",
         "acr private-link-resource": "addresses are kept apart with network rules and --management-listen",
-        "ad app create": "create-for-rbac makes application and principal at once; alone it is made with rest",
-        "ad app credential": "secrets are those of principals: ad sp credential",
-        "ad app update": "an application has a name and credentials",
         "ad app federated-credential": "identities believe clusters: identity federated-credential",
-        "ad app owner": "owners are asked for and changed with rest",
         "ad app permission": "there are no other applications to have permissions at",
-        "ad group get-member-groups": "asked for with rest", "ad group owner": "owners are asked for and changed with rest",
-        "ad signed-in-user list-owned-objects": "ad app list --show-mine and ad sp list --show-mine",
-        "ad sp create": "create-for-rbac makes application and principal at once; alone it is made with rest",
-        "ad sp owner": "owners are asked for and changed with rest", "ad user get-member-groups": "asked for with rest",
         "aks approuting": "the server runs no clusters", "aks browse": "the server runs no clusters",
         "aks check-acr": "outport check --image, which needs no image from elsewhere", "aks command": "the server runs no clusters",
         "aks connection": "the server runs no clusters", "aks disable-addons": "the server runs no clusters",
@@ -65,16 +57,16 @@ import Testing
         "aks start": "the server runs no clusters",
         "aks stop": "the server runs no clusters", "aks trustedaccess": "the server runs no clusters",
         "aks update-credentials": "a kubelet identity has its own credential: node credential-provider install",
-        "aks upgrade": "the server runs no clusters", "aks use-dev-spaces": "ended by Azure", "aks wait": "records are there at once",
+        "aks upgrade": "the server runs no clusters", "aks use-dev-spaces": "ended by Azure",
         "group deployment": "there are no templates", "group export": "there are no templates",
-        "group lock": "locks of resources are not kept; images have locks of their own", "group wait": "groups are there at once",
+        "group lock": "locks of resources are not kept; images have locks of their own",
         "identity list-operations": "a list of Azure's own",
         "identity list-resources": "roles say what an identity may reach: role assignment list",
-        "identity update": "tags are set with resource tag", "provider operation": "role definition list shows the actions there are",
+        "provider operation": "role definition list shows the actions there are",
         "provider permission": "role definition list shows the actions there are", "resource link": "resources have no links",
         "resource lock": "locks of resources are not kept; images have locks of their own",
-        "resource move": "a resource stays in its group", "resource patch": "rest --method patch", "resource update": "rest --method patch",
-        "resource wait": "resources are there at once", "role assignment list-changelogs": "the server's log has every change",
+        "resource move": "a resource stays in its group",
+        "role assignment list-changelogs": "the server's log has every change",
         "role assignment update": "an assignment is made anew: nothing of it can change", "role definition create": "no custom roles",
         "role definition delete": "no custom roles", "role definition update": "no custom roles",
         "role deny-assignment": "no denials, roles only",
@@ -91,11 +83,29 @@ import Testing
         "acr network-rule add": (["--subnet", "--vnet-name"], "rules are by address: the server knows no virtual networks"),
         "acr network-rule remove": (["--subnet", "--vnet-name"], "rules are by address: the server knows no virtual networks"),
         "ad sp create-for-rbac": (["--service-management-reference"], "a number in a company's service tree"),
+        "ad app create": (
+            [
+                "--app-roles", "--enable-access-token-issuance", "--enable-id-token-issuance", "--end-date", "--identifier-uris",
+                "--is-fallback-public-client", "--key-display-name", "--key-type", "--key-usage", "--key-value", "--optional-claims",
+                "--public-client-redirect-uris", "--requested-access-token-version", "--required-resource-accesses",
+                "--service-management-reference", "--start-date", "--web-home-page-url", "--web-redirect-uris",
+            ],
+            "an application has a name and credentials: nothing signs in to it. Certificates are given with ad app credential reset --cert"
+        ),
+        "ad app update": (
+            [
+                "--app-roles", "--enable-access-token-issuance", "--enable-id-token-issuance", "--end-date", "--identifier-uris",
+                "--is-fallback-public-client", "--key-display-name", "--key-type", "--key-usage", "--key-value", "--optional-claims",
+                "--public-client-redirect-uris", "--requested-access-token-version", "--required-resource-accesses",
+                "--service-management-reference", "--start-date", "--web-home-page-url", "--web-redirect-uris",
+            ],
+            "an application has a name and credentials: nothing signs in to it. Certificates are given with ad app credential reset --cert"
+        ),
+        "identity update": (["--isolation-scope", "--resource-restriction"], "the server is in one region"),
         "aks delete": (["--if-match", "--if-none-match"], "records have no ETag"),
         "aks get-credentials": (["--format"], "the kubeconfig is the recorded one"),
         "group delete": (["--force-deletion-types", "-f"], "kinds of machines, which there are none of"),
         "identity create": (["--resource-restriction"], "a preview of Azure's"),
-        "identity show": (["--ids"], "by id with resource show --ids"), "identity delete": (["--ids"], "by id with resource delete --ids"),
         "identity federated-credential create": (
             ["--claims-matching-expression-value", "--claims-matching-expression-version", "--cme-value", "--cme-version"],
             "a subject is named whole"
@@ -108,7 +118,7 @@ import Testing
         "identity list": (["--max-items", "--next-token"], "lists are read to their end"),
         "login": (
             [
-                "--claims-challenge", "--client-id", "--federated-token", "--identity", "--object-id", "--resource-id", "--scope",
+                "--claims-challenge", "--client-id", "--identity", "--object-id", "--resource-id", "--scope",
                 "--skip-sub",
                 "--skip-subscription-discovery", "--use-cert-sn-issuer", "-i", "-s",
             ], "ways to sign in that need a machine of Azure's, or other servers than this one"
@@ -141,6 +151,7 @@ import Testing
         "ad user create": (["--directory-administrator"], "who may do everything"),
         "identity federated-credential create": (["--cluster"], "where several clusters have the same issuer"),
         "login": (["--ca", "--server"], "az has clouds for that"),
+        "resource wait": (["--latest-include-preview", "-v"], "as in the other resource commands"),
         "role assignment create": (["--resource-group", "-g"], "as in the other role commands"),
     ]
 

@@ -43,6 +43,27 @@ import Testing
         #expect(try await world.roles.assignment("11111111-1111-1111-1111-111111111111") == nil)
     }
 
+    @Test("I7 I3 what would not be acted on is refused: an identity of one region, an application of other directories")
+    func notActedOn() async throws {
+        let world = try await World().withRegistry()
+        let path = world.group + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/puller"
+        func body(_ scope: String) -> JSONValue { ["location": "eastus", "properties": ["isolationScope": .string(scope)]] }
+        let refused = try await world.send(.put, path, body("Regional"))
+        #expect(refused.status == 400 && refused.target == "properties.isolationScope", "\(refused.body)")
+        #expect(try await world.send(.put, path, body("None")).status == 201)
+        #expect(try await world.send(.patch, path, body("Regional")).target == "properties.isolationScope")
+        #expect(try await world.send(.get, path).body[path: "properties", "isolationScope"] == "None")
+        func application(_ audience: String) async throws -> Answer {
+            try await world.graph(.post, "/applications", ["displayName": "ci", "signInAudience": .string(audience)])
+        }
+        let elsewhere = try await application("AzureADMultipleOrgs")
+        #expect(elsewhere.status == 400 && elsewhere.message?.contains("AzureADMyOrg") == true, "\(elsewhere.body)")
+        let made = try await application("AzureADMyOrg")
+        #expect(made.status == 201)
+        let id = try #require(made.body["id"]?.stringValue)
+        #expect(try await world.graph(.patch, "/applications/\(id)", ["signInAudience": "PersonalMicrosoftAccount"]).status == 400)
+    }
+
     @Test("I7 a cluster keeps what was sent and gets an identity for its nodes; secrets are nowhere in it")
     func clusters() async throws {
         let world = try await World().withRegistry()

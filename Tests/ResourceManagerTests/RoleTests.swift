@@ -44,6 +44,26 @@ import Testing
         #expect(try await world.send(.get, path + "?$filter=nonsense").status == 400)
     }
 
+    @Test("I4 a custom role is refused with what there is instead, and a built-in one is neither changed nor deleted")
+    func customRoles() async throws {
+        let world = try await World().withRegistry()
+        let own = "22222222-2222-2222-2222-222222222222"
+        for scope in [world.subscription, world.group, world.registry()] {
+            let path = "\(scope)/providers/Microsoft.Authorization/roleDefinitions"
+            for name in [own, self.pull] {
+                let refused = try await world.send(
+                    .put, "\(path)/\(name)",
+                    ["properties": ["roleName": "mine", "permissions": [["actions": ["*"]]], "assignableScopes": [.string(scope)]]])
+                #expect(refused.status == 400)
+                #expect(refused.code == "FeatureNotAvailable")
+                #expect(refused.message?.contains("Custom roles") == true && refused.message?.contains("scope map") == true)
+            }
+            #expect(try await world.send(.delete, "\(path)/\(self.pull)").status == 400)
+            #expect(try await world.send(.delete, "\(path)/\(own)").status == 204)
+            #expect(try await world.send(.get, "\(path)/\(own)").status == 404)
+        }
+    }
+
     @Test("I4 an assignment is made once, listed at, above and below its scope, and removed")
     func assignments() async throws {
         let world = try await World().withRegistry()

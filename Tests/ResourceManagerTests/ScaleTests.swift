@@ -35,6 +35,9 @@ import Foundation
         }
     }
 
+    /// What the fastest quarter takes at most.
+    private func quick(_ times: [Duration]) -> Duration { times.sorted()[times.count / 4] }
+
     private func median(_ times: [Duration]) -> Duration { times.sorted()[times.count / 2] }
 
     @Test(
@@ -76,7 +79,7 @@ import Foundation
                 .post, path + "/generateCredentials", ["tokenId": .string(path + "/tokens/token10007"), "name": "password1"])
             passwords[registry] = made.body["passwords"]?[0]?["value"]?.stringValue
         }
-        for _ in 0..<61 {
+        for _ in 0..<121 {
             for registry in ["fewtokens", "manytokens"] {
                 let path = world.registry(registry)
                 var start = ContinuousClock.now
@@ -99,9 +102,11 @@ import Foundation
         print(
             "I2: made in \(made); token show \(show) among 20, \(showAmongMany) among \(limit); sign-in \(sign) and \(signAmongMany); "
                 + "registry show \(registry)")
-        // The goal is 1.5 times; a guard against what grows with their number.
-        #expect(showAmongMany < show * 10)
-        #expect(signAmongMany < sign * 10)
+        // Other tests run beside this one and disturb single answers, so the fastest quarter is compared: it is what the number costs.
+        for (times, what) in [(shows, "token show"), (signIns, "sign-in")] {
+            let (few, many) = (self.quick(times["fewtokens"] ?? []), self.quick(times["manytokens"] ?? []))
+            #expect(many < few * 1.5, "\(what): \(few) among 20, \(many) among \(limit)")
+        }
         #expect(registry < .milliseconds(150))
     }
 }

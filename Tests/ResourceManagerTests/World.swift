@@ -60,10 +60,11 @@ final class World: Sendable {
     /// - Parameters:
     ///   - limits: tokens and scope maps of a registry.
     ///   - source: where imports reach; `nil` for a server without them.
+    ///   - wrap: what stands between the stores and the database.
     init(
         suffix: String? = "registry.test:8443", pin: String? = World.pin,
         limits: (tokens: Int, scopeMaps: Int) = (IdentityStore.maximumTokens, IdentityStore.maximumScopeMaps),
-        source: (any Transport)? = nil
+        source: (any Transport)? = nil, through wrap: (any Database) -> any Database = { $0 }
     ) async throws {
         self.path = FileManager.default.temporaryDirectory.path + "/outport-rm-" + UUID().uuidString
         self.folder = try DataFolder(self.path)
@@ -71,6 +72,7 @@ final class World: Sendable {
             path: self.folder.databasePath,
             migrations: RegistrySchema.migrations + IdentitySchema.migrations + GatewaySchema.migrations + ResourceSchema.migrations
                 + WebhookSchema.migrations)
+        let database = wrap(self.database)
         self.clock = TestClock()
         let wall = self.clock.wall
         let activity = Activity()
@@ -78,28 +80,28 @@ final class World: Sendable {
             publicAddress: try #require(HostAndPort("127.0.0.1:8443")), aliases: [try #require(HostAndPort("localhost:8443"))],
             suffix: suffix.flatMap { HostAndPort($0) }, region: "eastus")
         let registries = RegistryStore(
-            database: self.database, blobs: FileBlobStore(folder: self.folder, pool: .singleton), activity: activity, clock: wall)
-        let identities = IdentityStore(database: self.database, clock: wall, limits: limits)
-        let directory = Directory(database: self.database, clock: wall, passwords: PasswordHasher(logRounds: 4))
+            database: database, blobs: FileBlobStore(folder: self.folder, pool: .singleton), activity: activity, clock: wall)
+        let identities = IdentityStore(database: database, clock: wall, limits: limits)
+        let directory = Directory(database: database, clock: wall, passwords: PasswordHasher(logRounds: 4))
         self.lookup = RegistryLookup(names: names)
         let resources = ResourceStore(
-            database: self.database, registries: registries, identities: identities, lookup: self.lookup, clock: wall)
-        self.bootstrap = Bootstrap(database: self.database, directory: directory, clock: wall)
+            database: database, registries: registries, identities: identities, lookup: self.lookup, clock: wall)
+        self.bootstrap = Bootstrap(database: database, directory: directory, clock: wall)
         var told = ""
         self.installation = try await self.bootstrap.create { told = $1 }
         self.secret = told
         let authority = try await TokenAuthority(folder: self.folder.keysPath, tenantID: self.installation.tenantID, clock: wall)
         var services = ResourceManagerServices(
             names: names, resources: resources, registries: registries, identities: identities, directory: directory, authority: authority,
-            connectedRegistries: ConnectedRegistryStore(database: self.database, activity: activity, clock: wall),
-            admins: try AdminUsers(database: self.database, folder: self.folder.keysPath, clock: wall),
+            connectedRegistries: ConnectedRegistryStore(database: database, activity: activity, clock: wall),
+            admins: try AdminUsers(database: database, folder: self.folder.keysPath, clock: wall),
             garbage: GarbageCollector(store: registries, uploads: Uploads(store: registries)), trustPin: pin,
             clock: wall)
-        services.webhooks = try WebhookStore(database: self.database, folder: self.folder.keysPath, clock: wall)
-        services.extensions = try ClusterExtensionStore(database: self.database, folder: self.folder.keysPath, clock: wall)
+        services.webhooks = try WebhookStore(database: database, folder: self.folder.keysPath, clock: wall)
+        services.extensions = try ClusterExtensionStore(database: database, folder: self.folder.keysPath, clock: wall)
         if let source {
             services.importer = ImageImporter(store: registries, transport: source)
-            services.imports = try ImportJobs(database: self.database, folder: self.folder.keysPath, clock: wall)
+            services.imports = try ImportJobs(database: database, folder: self.folder.keysPath, clock: wall)
         }
         self.services = services
         try await resources.load()

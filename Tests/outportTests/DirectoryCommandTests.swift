@@ -35,6 +35,19 @@ import Testing
         #expect(await server.sent.last { $0.path.hasSuffix("/token") }?.text.contains("refresh_token=r1") == true)
     }
 
+    @Test("A1 I7 a federated token signs in as the identity that believes it, now and for later commands")
+    func federated() async throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let server = FakeServer()
+        let profile = try await login(
+            server, "--service-principal", "-u", "app-2", "-t", "tenant-1", "--federated-token", "header.claims.signature")
+        #expect(profile.federatedToken == "header.claims.signature")
+        let sent = try #require(await server.sent.last { $0.path.hasSuffix("/token") }?.text)
+        #expect(sent.contains("client_id=app-2") && sent.contains("grant_type=client_credentials"))
+        #expect(sent.contains("client_assertion=header.claims.signature") && sent.contains("jwt-bearer"))
+        #expect(!sent.contains("client_secret"))
+    }
+
     @Test("A1 a device code is shown and asked about until somebody has signed in")
     func device() async throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -60,6 +73,7 @@ import Testing
         arguments: [
             (["--service-principal"], "-u APP_ID"), (["--service-principal", "-u", "x"], "--tenant"),
             (["--service-principal", "-u", "x", "-t", "t"], "--certificate"), (["--certificate", "x"], "--service-principal"),
+            (["--federated-token", "x"], "--service-principal"),
             (["-u", "ana@x.test"], "-p PASSWORD"),
         ])
     func usage(arguments: [String], advice: String) async throws {

@@ -9,9 +9,10 @@ struct FederatedCredentialCommand: AsyncParsableCommand {
         commandName: "federated-credential", abstract: "Let pods of a connected cluster act as an identity.",
         subcommands: [Create.self, Show.self, Update.self, List.self, Delete.self])
 
-    private static let shape = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "issuer": nil, "subject": nil, "audiences": nil, "systemData": nil,
-    ])
+    private static let shape = ResourceShape(
+        skeleton: [
+            "id": nil, "name": nil, "type": nil, "issuer": nil, "subject": nil, "audiences": nil, "systemData": nil,
+        ], keepsTimes: true)
 
     /// `-n`, `--identity-name` and `-g`, as `az` has them.
     struct Place: ParsableArguments {

@@ -14,7 +14,7 @@ struct ADCommand: AsyncParsableCommand {
             commandName: "sp", abstract: "Manage service principals.",
             subcommands: [
                 CreateForRBACCommand.self, SPListCommand.self, SPShowCommand.self, SPDeleteCommand.self, SPUpdateCommand.self,
-                SPRevokeCommand.self, Credential.self,
+                SPRevokeCommand.self, SPCreateCommand.self, SPOwnerCommand.self, Credential.self,
             ])
 
         struct Credential: AsyncParsableCommand {
@@ -27,7 +27,16 @@ struct ADCommand: AsyncParsableCommand {
     struct App: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "app", abstract: "Manage applications.",
-            subcommands: [AppListCommand.self, AppShowCommand.self, AppDeleteCommand.self])
+            subcommands: [
+                AppCreateCommand.self, AppListCommand.self, AppShowCommand.self, AppUpdateCommand.self, AppDeleteCommand.self,
+                AppOwnerCommand.self, Credential.self,
+            ])
+
+        struct Credential: AsyncParsableCommand {
+            static let configuration = CommandConfiguration(
+                commandName: "credential", abstract: "Manage an application's credentials.",
+                subcommands: [AppCredentialResetCommand.self, AppCredentialListCommand.self, AppCredentialDeleteCommand.self])
+        }
     }
 
     struct User: AsyncParsableCommand {
@@ -35,7 +44,7 @@ struct ADCommand: AsyncParsableCommand {
             commandName: "user", abstract: "Manage users.",
             subcommands: [
                 UserCreateCommand.self, UserListCommand.self, UserShowCommand.self, UserUpdateCommand.self, UserDeleteCommand.self,
-                UserRevokeCommand.self,
+                UserRevokeCommand.self, UserMemberGroupsCommand.self,
             ])
     }
 
@@ -44,6 +53,7 @@ struct ADCommand: AsyncParsableCommand {
             commandName: "group", abstract: "Manage groups.",
             subcommands: [
                 ADGroupCreateCommand.self, ADGroupListCommand.self, ADGroupShowCommand.self, ADGroupDeleteCommand.self, Member.self,
+                ADGroupOwnerCommand.self, ADGroupMemberGroupsCommand.self,
             ])
 
         struct Member: AsyncParsableCommand {
@@ -55,7 +65,8 @@ struct ADCommand: AsyncParsableCommand {
 
     struct SignedInUser: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "signed-in-user", abstract: "Show the user who is signed in.", subcommands: [Show.self])
+            commandName: "signed-in-user", abstract: "Show the user who is signed in.",
+            subcommands: [Show.self, OwnedObjectsCommand.self])
 
         struct Show: ManagementCommand {
             static let configuration = CommandConfiguration(

@@ -17,13 +17,13 @@ struct CachePartName: ParsableArguments {
 
 private enum CacheShape {
     static let rule = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "systemData": nil, "identity": nil, "credentialSetResourceId": nil,
+        "id": nil, "name": nil, "type": nil, "systemData": ResourceShape.systemData, "identity": nil, "credentialSetResourceId": nil,
         "additionalAuthenticationProperties": nil, "sourceRepository": nil, "targetRepository": nil, "creationDate": nil,
         "provisioningState": nil,
     ])
 
     static let set = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "systemData": nil, "identity": nil, "loginServer": nil,
+        "id": nil, "name": nil, "type": nil, "systemData": ResourceShape.systemData, "identity": nil, "loginServer": nil,
         "authCredentials": [
             [
                 "name": nil, "usernameSecretIdentifier": nil, "passwordSecretIdentifier": nil,

@@ -52,9 +52,10 @@ enum GroupedResources {
         return try await session.client.get(try session.groupPath(group))["location"]?.stringValue ?? ""
     }
 
-    static let identityShape = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "clientId": nil, "principalId": nil, "tenantId": nil,
-    ])
+    static let identityShape = ResourceShape(
+        skeleton: [
+            "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "clientId": nil, "principalId": nil, "tenantId": nil,
+        ], keepsTimes: true)
     static let clusterShape = ResourceShape(skeleton: ["id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "identity": nil])
 }
 
@@ -62,7 +63,7 @@ enum GroupedResources {
 struct IdentityCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "identity", abstract: "Manage user-assigned identities.",
-        subcommands: [Create.self, Show.self, List.self, Delete.self, FederatedCredentialCommand.self])
+        subcommands: [Create.self, Show.self, List.self, Update.self, Delete.self, FederatedCredentialCommand.self])
 
     struct Create: ManagementCommand {
         static let configuration = CommandConfiguration(
@@ -88,10 +89,12 @@ struct IdentityCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "show", abstract: "Get the identity.",
             discussion: "Example: outport identity show -n myidentity -g mygroup")
-        @OptionGroup var place: IdentityName
+        @OptionGroup var target: IdentityTarget
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-            GroupedResources.identityShape.shape(try await session.client.get(try place.path(session)))
+            try await target.each(session) { (path) async throws(ManagementError) in
+                GroupedResources.identityShape.shape(try await session.client.get(path))
+            }
         }
     }
 
@@ -110,11 +113,13 @@ struct IdentityCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "delete", abstract: "Delete an identity with its roles.",
             discussion: "Example: outport identity delete -n myidentity -g mygroup")
-        @OptionGroup var place: IdentityName
+        @OptionGroup var target: IdentityTarget
         @OptionGroup var global: GlobalOptions
         func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-            try await session.client.delete(try place.path(session))
-            return nil
+            try await target.each(session) { (path) async throws(ManagementError) in
+                try await session.client.delete(path)
+                return nil
+            }
         }
     }
 }
@@ -126,7 +131,7 @@ struct AKSCommand: AsyncParsableCommand {
         discussion: "A record has an identity with which the nodes of a cluster pull. The cluster itself runs elsewhere.",
         subcommands: [
             Create.self, Show.self, List.self, Update.self, Delete.self, GetCredentials.self, RecordCredentials.self,
-            RegisterClusterCommand.self,
+            RegisterClusterCommand.self, Wait.self,
         ])
 
     /// `--attach-acr` and `--detach-acr`

@@ -9,7 +9,7 @@ struct GroupCommand: AsyncParsableCommand {
         commandName: "group", abstract: "Manage resource groups.",
         subcommands: [
             GroupCreateCommand.self, GroupListCommand.self, GroupShowCommand.self, GroupExistsCommand.self, GroupUpdateCommand.self,
-            GroupDeleteCommand.self,
+            GroupDeleteCommand.self, GroupWaitCommand.self,
         ])
 }
 

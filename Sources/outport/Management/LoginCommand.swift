@@ -14,7 +14,7 @@ struct LoginCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "login", abstract: "Sign in to a parent.",
         discussion: """
-            As a service principal with --service-principal -u ID -p SECRET or --certificate FILE, as a user with -u NAME -p PASSWORD,
+            As a service principal with --service-principal -u ID and -p SECRET, --certificate FILE or --federated-token TOKEN, as a user with -u NAME -p PASSWORD,
             or, without either, in a browser on any machine, with a code that is shown here.
             The sign-in is kept in $OUTPORT_CONFIG_DIR or ~/.config/outport, readable by its owner only. With --profile NAME it is one
             of several, for several servers; 'outport account profile use' chooses, as does $OUTPORT_PROFILE.
@@ -36,6 +36,9 @@ struct LoginCommand: AsyncParsableCommand {
 
     @Option(help: "PEM file with certificate and private key of a service principal.")
     var certificate: String?
+
+    @Option(parsing: .unconditional, help: "A token of somebody else that the service principal believes, such as a cluster's for a pod.")
+    var federatedToken: String?
 
     @Option(name: [.customShort("t"), .long], help: "The Microsoft Entra tenant, by its ID.")
     var tenant: String?
@@ -103,6 +106,7 @@ struct LoginCommand: AsyncParsableCommand {
     private enum Way {
         case secret(clientID: String, String)
         case certificate(clientID: String, file: String)
+        case federated(clientID: String, String)
         case password(String, String)
         case deviceCode
     }
@@ -112,8 +116,12 @@ struct LoginCommand: AsyncParsableCommand {
             guard let username else { throw .usage("No service principal is named.", advice: "Add -u APP_ID.") }
             guard tenant != nil else { throw .usage("No tenant is named.", advice: "Add --tenant TENANT_ID.") }
             if let certificate { return .certificate(clientID: username, file: certificate) }
+            if let federatedToken { return .federated(clientID: username, federatedToken) }
             guard let password else { throw .usage("There is nothing to sign in with.", advice: "Add -p SECRET or --certificate FILE.") }
             return .secret(clientID: username, password)
+        }
+        if federatedToken != nil {
+            throw .usage("Only service principals sign in with a federated token.", advice: "Add --service-principal.")
         }
         if certificate != nil { throw .usage("Only service principals sign in with a certificate.", advice: "Add --service-principal.") }
         guard let username, !useDeviceCode else { return .deviceCode }
@@ -142,6 +150,9 @@ struct LoginCommand: AsyncParsableCommand {
         switch way {
         case .secret(let clientID, let secret):
             (profile.clientID, profile.clientSecret) = (clientID, secret)
+            grant = try await signIn.token(for: profile)
+        case .federated(let clientID, let token):
+            (profile.clientID, profile.federatedToken) = (clientID, token)
             grant = try await signIn.token(for: profile)
         case .certificate(let clientID, let file):
             (profile.clientID, profile.certificateFile) = (clientID, URL(filePath: file).standardizedFileURL.path)

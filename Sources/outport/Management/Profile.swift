@@ -46,6 +46,8 @@ struct Profile: Codable, Hashable, Sendable {
     var refreshToken: String?
     /// The file with certificate and key of a service principal that has no secret.
     var certificateFile: String?
+    /// The token of somebody else with which a service principal signs in; it ends when they say.
+    var federatedToken: String?
     /// The base URL of the directory.
     var directory: String?
     /// The file with the server's CA, a copy in the folder of the profile.

@@ -17,7 +17,7 @@ struct ReplicationName: ParsableArguments {
 
 private enum Replications {
     static let shape = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "systemData": nil, "provisioningState": nil,
+        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "systemData": ResourceShape.systemData, "provisioningState": nil,
         "regionEndpointEnabled": nil, "zoneRedundancy": nil, "status": ["displayStatus": nil, "message": nil, "timestamp": nil],
     ])
 

@@ -7,7 +7,9 @@ import JSON
 struct ResourceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "resource", abstract: "Manage resources of any type.",
-        subcommands: [List.self, Show.self, Create.self, Delete.self, Tag.self, InvokeAction.self])
+        subcommands: [
+            List.self, Show.self, Create.self, Update.self, Patch.self, Delete.self, Tag.self, InvokeAction.self, Wait.self,
+        ])
 
     /// `--ids`, or everything an id is made of.
     struct Place: ParsableArguments {

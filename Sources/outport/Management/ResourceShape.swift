@@ -8,6 +8,13 @@ import JSON
 struct ResourceShape: Sendable {
     /// The members that are always there, null unless the server sends them; an array's element stands for all elements.
     let skeleton: JSONValue
+    /// Whether times are printed as the server sends them: the newer half of `az` reads no models.
+    var keepsTimes = false
+
+    /// Who made a resource and who changed it.
+    static let systemData: JSONValue = [
+        "createdAt": nil, "createdBy": nil, "createdByType": nil, "lastModifiedAt": nil, "lastModifiedBy": nil, "lastModifiedByType": nil,
+    ]
 
     func shape(_ resource: JSONValue) -> JSONValue {
         guard case .object(var members) = resource else { return resource }
@@ -15,7 +22,8 @@ struct ResourceShape: Sendable {
             // A scope map has a type of its own, which `az` does not show and which must not hide the type of the resource.
             for (key, value) in properties where key != "type" { members[key] = value }
         }
-        return PrintedForms.of(Self.addingGroups(to: Self.filled(.object(members), skeleton)))
+        let whole = Self.addingGroups(to: Self.filled(.object(members), skeleton))
+        return keepsTimes ? whole : PrintedForms.of(whole)
     }
 
     func shape(_ resources: [JSONValue]) -> JSONValue { .array(resources.map(shape)) }
@@ -51,7 +59,8 @@ struct ResourceShape: Sendable {
     }
 
     static let webhook = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "systemData": nil, "status": nil, "scope": nil,
+        "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "systemData": ResourceShape.systemData, "status": nil,
+        "scope": nil,
         "actions": nil, "provisioningState": nil,
     ])
 
@@ -71,7 +80,7 @@ struct ResourceShape: Sendable {
     private static let registryShape = ResourceShape(skeleton: [
         "id": nil, "name": nil, "type": nil, "location": nil, "tags": nil, "sku": ["name": nil, "tier": nil],
         "identity": ["principalId": nil, "tenantId": nil, "userAssignedIdentities": nil],
-        "systemData": nil, "loginServer": nil, "creationDate": nil, "provisioningState": nil, "status": nil,
+        "systemData": ResourceShape.systemData, "loginServer": nil, "creationDate": nil, "provisioningState": nil, "status": nil,
         "adminUserEnabled": nil, "networkRuleSet": ["virtualNetworkRules": nil],
         "policies": ["retentionPolicy": ["lastUpdatedTime": nil], "softDeletePolicy": ["lastUpdatedTime": nil]],
         "encryption": ["keyVaultProperties": nil], "dataEndpointEnabled": nil,
@@ -82,21 +91,23 @@ struct ResourceShape: Sendable {
     ])
 
     static let scopeMap = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "systemData": nil, "description": nil, "creationDate": nil, "provisioningState": nil,
+        "id": nil, "name": nil, "type": nil, "systemData": ResourceShape.systemData, "description": nil, "creationDate": nil,
+        "provisioningState": nil,
         "actions": nil,
     ])
 
     private static let password: JSONValue = ["creationTime": nil, "expiry": nil, "name": nil, "value": nil]
 
     static let token = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "systemData": nil, "creationDate": nil, "provisioningState": nil, "scopeMapId": nil,
+        "id": nil, "name": nil, "type": nil, "systemData": ResourceShape.systemData, "creationDate": nil, "provisioningState": nil,
+        "scopeMapId": nil,
         "status": nil, "credentials": ["certificates": nil, "passwords": [password]],
     ])
 
     static let passwords = ResourceShape(skeleton: ["username": nil, "passwords": [password]])
 
     static let connectedRegistry = ResourceShape(skeleton: [
-        "id": nil, "name": nil, "type": nil, "systemData": nil, "identity": ["principalId": nil, "tenantId": nil],
+        "id": nil, "name": nil, "type": nil, "systemData": ResourceShape.systemData, "identity": ["principalId": nil, "tenantId": nil],
         "provisioningState": nil, "mode": nil, "version": nil,
         "connectionState": nil, "lastActivityTime": nil, "activation": ["status": nil],
         "parent": [

@@ -258,57 +258,15 @@ struct SPCredentialResetCommand: ManagementCommand {
     @Option(name: [.customShort("n"), .long], help: "Display name or application ID, as older versions of az took it.")
     var name: String?
 
-    @Flag(help: "Append the new credential instead of overwriting.")
-    var append = false
-
-    @Option(help: "A name for the credential.")
-    var displayName: String?
-
-    @Option(help: "Number of years for which the credentials will be valid. Default: 1 year.")
-    var years: Int?
-
-    @Option(help: "Date or time after which the credential ends.")
-    var endDate: String?
-
-    @Option(help: "PEM file with a certificate to sign in with, instead of a password.")
-    var cert: String?
-
-    @Flag(help: "Make a certificate and its key, in a file that is named, instead of a password.")
-    var createCert = false
-
-    @Option(help: "Refused: there is no key vault here.")
-    var keyvault: String?
-
+    @OptionGroup var reset: CredentialReset
     @OptionGroup var global: GlobalOptions
 
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
-        try CertificateOptions.check(cert: cert, creates: createCert, keyvault: keyvault)
+        try CertificateOptions.check(cert: reset.cert, creates: reset.createCert, keyvault: reset.keyvault)
         guard let wanted = id ?? name, id == nil || name == nil else { throw .usage("Give one of --id and --name.") }
         let lookup = try DirectoryLookup(session)
-        let path = "/v1.0/servicePrincipals/\(try await lookup.servicePrincipal(wanted, allowsName: id == nil))"
-        let (start, end) = try CredentialPeriod.text(years: years, end: endDate, now: session.now())
-        let principal = try await lookup.client.get(path)
-        if createCert || cert != nil {
-            return try await Credentials.resetCertificate(
-                path, principal, file: createCert ? try CertificateOptions.make(wanted, end: end) : cert ?? "", isMade: createCert,
-                appends: append, (start, end), lookup, session)
-        }
-        if !append {
-            for credential in principal["passwordCredentials"]?.arrayValue ?? [] {
-                try await lookup.client.post(path + "/removePassword", ["keyId": credential["keyId"] ?? .null])
-            }
-        }
-        let made = try await lookup.client.post(
-            path + "/addPassword",
-            [
-                "passwordCredential": [
-                    "displayName": .string(orNull: displayName), "startDateTime": .string(start), "endDateTime": .string(end),
-                ]
-            ])
-        session.warn("The output includes credentials that you must protect. They are shown once and end on \(end.prefix(10)).")
-        return [
-            "appId": principal["appId"] ?? .null, "password": made?["secretText"] ?? .null, "tenant": .string(session.profile.tenantID),
-        ]
+        return try await reset.perform(
+            "/v1.0/servicePrincipals/\(try await lookup.servicePrincipal(wanted, allowsName: id == nil))", named: wanted, lookup, session)
     }
 }
 

@@ -59,6 +59,11 @@ struct SignIn: Sendable {
         if profile.username != nil {
             fields += [("grant_type", "refresh_token"), ("refresh_token", profile.refreshToken ?? "")]
             scope += " offline_access openid profile"
+        } else if let token = profile.federatedToken {
+            fields += [
+                ("grant_type", "client_credentials"),
+                ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), ("client_assertion", token),
+            ]
         } else if let file = profile.certificateFile {
             fields += [
                 ("grant_type", "client_credentials"),

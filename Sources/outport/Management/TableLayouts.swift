@@ -64,7 +64,20 @@ extension TableLayout {
     static let webhookPing = TableLayout { item in [("ID", text(item, "id"))] }
 
     static let webhookTarget = TableLayout { item in
-        [("SERVICE URI", text(item, "serviceUri")), ("HEADERS", item["customHeaders"]?.serialized() ?? "")]
+        let headers = (item["customHeaders"]?.objectValue ?? [:]).sorted { $0.key < $1.key }.map {
+            "\(quoted($0.key)): \(quoted($0.value.stringValue ?? ""))"
+        }
+        return [
+            ("SERVICE URI", text(item, "serviceUri")),
+            ("HEADERS", headers.isEmpty ? "" : "{" + headers.joined(separator: ", ") + "}"),
+        ]
+    }
+
+    /// As Python writes text, which is how `az` prints an object in a cell.
+    private static func quoted(_ text: String) -> String {
+        let quote = text.contains("'") && !text.contains("\"") ? "\"" : "'"
+        let escaped = text.replacing("\\", with: "\\\\")
+        return quote + (quote == "'" ? escaped.replacing("'", with: "\\'") : escaped) + quote
     }
 
     static let webhookEvents = TableLayout { item in
