@@ -18,12 +18,13 @@ import Testing
         var looks = 0
         do throws(ManagementError) {
             guard let options = try? WaitOptions.parse(arguments) else { throw ManagementError("not parsed") }
-            try await options.wait(sleep: { _ in }) { () async throws(ManagementError) in
+            let look: () async throws(ManagementError) -> JSONValue = { () async throws(ManagementError) in
                 let found = found[min(looks, found.count - 1)]
                 looks += 1
                 guard let found else { throw ManagementError("gone", exitCode: 3) }
                 return found
             }
+            try await options.wait(sleep: { _ in }, look: look)
             return Outcome(looks: looks, error: nil)
         } catch {
             return Outcome(looks: looks, error: error)
