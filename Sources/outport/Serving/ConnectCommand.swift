@@ -100,6 +100,7 @@ struct ConnectCommand: AsyncParsableCommand {
         let group = MultiThreadedEventLoopGroup.singleton
         let network = try NIOTransport(group: group, trust: .system, receiveBuffer: 256 << 10)
         let transport = FailoverTransport(network, endpoints: connection.endpoints)
+        let settingsApplied = Activity()
         let agent = SyncAgent(
             connection: connection, memory: memory, store: node.store, identities: node.identities, registry: registry, folder: node.folder,
             transport: transport,
@@ -109,7 +110,11 @@ struct ConnectCommand: AsyncParsableCommand {
             descendants: DescendantPort(
                 apply: { try await children.replace(descendants: $0, in: registry) },
                 statuses: { try await children.descendantStatuses(in: registry) }, reports: children.reports),
-            bytesPerSecond: rate, onSettings: { if !isLevelGiven { levels.set($0.logLevel) } })
+            bytesPerSecond: rate,
+            onSettings: {
+                if !isLevelGiven { levels.set($0.logLevel) }
+                settingsApplied.signal()
+            })
         let scheme = isPlain ? "http" : "https"
         let hot = HotContent(tokens: tokens, store: node.store)
         let trail = AuditTrail(
@@ -131,7 +136,7 @@ struct ConnectCommand: AsyncParsableCommand {
         }
         // On a ReadOnly copy the setting is the asking: what the parent has moved away from goes as well.
         let garbage = GarbageService(
-            collector: GarbageCollector(store: node.store, uploads: node.uploads), store: node.store, logger: logger
+            collector: GarbageCollector(store: node.store, uploads: node.uploads), store: node.store, logger: logger, news: settingsApplied
         ) {
             guard let settings = await memory.memory.settings?.garbageCollection, settings.enabled,
                 let schedule = try? CronSchedule(parsing: settings.schedule)

@@ -20,6 +20,8 @@ struct GarbageService: Service {
     let collector: GarbageCollector
     let store: RegistryStore
     let logger: Logger
+    /// Moves when the plan may be another one.
+    var news = Activity()
     /// `nil` while collection is off.
     let plan: @Sendable () async -> Plan?
 
@@ -27,12 +29,13 @@ struct GarbageService: Service {
         await cancelWhenGracefulShutdown {
             var looked = Int(self.store.clock.seconds)
             while !Task.isCancelled {
+                let seen = self.news.count
                 let plan = await self.plan()
                 let now = Int(self.store.clock.seconds)
                 if let plan, let due = plan.schedule.next(after: looked), due <= now { await self.collect(plan.policy) }
                 looked = now
                 let next = plan?.schedule.next(after: now) ?? now + Self.longestRest
-                guard (try? await Task.sleep(for: .seconds(max(1, min(next - now, Self.longestRest))))) != nil else { return }
+                await self.news.wait(beyond: seen, atMost: .seconds(max(1, min(next - now, Self.longestRest))))
             }
         }
     }
