@@ -204,7 +204,7 @@ package final class SyncAgent: Sendable {
     /// Tells the parent that this instance ends; best effort.
     package func sayGoodbye() async {
         guard await self.memory.memory.nonce != nil else { return }
-        try? await self.report(.stopping, trouble: nil)
+        _ = try? await self.report(.stopping, trouble: nil)
     }
 
     private func perform(_ action: SyncMachine.Action, trouble: SyncError?) async throws -> SyncMachine.Event {
@@ -235,7 +235,7 @@ package final class SyncAgent: Sendable {
             return .rested
         case .rest(let milliseconds):
             // A parent that can be reached should know what is wrong here.
-            if let trouble, trouble.code == .disk || trouble.code == .content { try? await self.report(.idle, trouble: trouble) }
+            if let trouble, trouble.code == .disk || trouble.code == .content { _ = try? await self.report(.idle, trouble: trouble) }
             try await Elapsing.sleep(for: .milliseconds(milliseconds))
             return .rested
         case .stop: return .rested
