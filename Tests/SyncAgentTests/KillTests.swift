@@ -56,8 +56,14 @@ import Testing
         let (child, clock) = (family.child, family.child.clock)
         let image = TestImage("big", layers: [Fixture.layer(bytes: 100_000, seed: 1), Fixture.layer(bytes: 400_000, seed: 2)])
         try await family.parent.site.push(image, tags: [tag("v1")], to: self.app)
-        family.transport.when(blobBytes: 350_000) { clock.advance(seconds: 3600) }
+        // The small layer is here and the large one under way when the window closes.
+        let (gate, reached) = (Gate(), Gate())
+        family.transport.hold(gate, reached: reached, of: image.layers[1].digest, at: 200_000)
         try await family.following { () async throws in
+            await reached.wait()
+            #expect(try await eventually { try await child.store.content(image.layers[0].digest) != nil })
+            clock.advance(seconds: 3600)
+            gate.open()
             #expect(try await eventually { try await family.parentState?.report?.status?.result?.state == "Pending" })
         }
         #expect(try await child.store.content(image.layers[0].digest) != nil)

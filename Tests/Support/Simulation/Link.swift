@@ -119,6 +119,7 @@ final class Link: TrustingTransport {
 
     /// Without what differs from run to run: identities of logs and uploads, and tags of settings, which speak of instances and passwords.
     private static func traced(_ target: String) -> String {
+        if let instance = target.firstRange(of: "?instance=") { return String(target[..<instance.lowerBound]) }
         let target = target.firstRange(of: "&settings=").map { String(target[..<$0.lowerBound]) } ?? target
         if let uploads = target.firstRange(of: "/uploads/") { return String(target[..<uploads.upperBound]) }
         guard let log = target.firstRange(of: "log=") else { return target }
