@@ -126,6 +126,8 @@ package final class GatewayHandler: RequestHandler {
         let connectedRegistry: ConnectedRegistry
         let map: ScopeMap
         let lease: SyncLease
+        /// The count of changes of settings from before the connected registry was read; `nil` where nobody counts.
+        let generation: UInt64?
 
         /// Whether a repository is selected for the child.
         var isSelected: @Sendable (RepositoryName) -> Bool {
@@ -212,24 +214,24 @@ package final class GatewayHandler: RequestHandler {
         if !registry.isReady, permissions == [.messageRead] {
             throw Refusal(.notReady, 503, "this connected registry has not finished its own first synchronisation")
         }
-        return Call(registry: registry, connectedRegistry: found, map: map, lease: lease)
+        return Call(registry: registry, connectedRegistry: found, map: map, lease: lease, generation: known.generation)
     }
 
     /// A connected registry with its sync token, as they are now.
     private func child(_ name: String, in registry: RegistryID) async throws -> KnownChildren.Child? {
-        try await self.known.child(name, in: registry) {
+        try await self.known.child(name, in: registry) { generation in
             guard let found = try await self.connectedRegistries.find(name, in: registry) else { return nil }
             let token = try await self.identities.token(found.syncToken, in: registry)
             var map: ScopeMap?
             if let token { map = try await self.identities.scopeMap(token.scopeMap, in: registry) }
-            return KnownChildren.Child(connectedRegistry: found, token: token, map: map)
+            return KnownChildren.Child(connectedRegistry: found, token: token, map: map, generation: generation)
         }
     }
 
     /// The tag of the caller's settings.
     private func settingsTag(for call: Call) async throws -> String {
         try await self.known.settingsTag(
-            of: call.connectedRegistry.name, in: call.registry.id, endpoints: call.registry.endpoints
+            of: call.connectedRegistry.name, in: call.registry.id, endpoints: call.registry.endpoints, generation: call.generation
         ) { try Self.etag(try await self.settings(for: call)) }
     }
 

@@ -17,6 +17,8 @@ final class KnownChildren: Sendable {
         let token: TokenRecord?
         /// `nil` when there is none of the token's.
         let map: ScopeMap?
+        /// The count of changes of settings from before it was read; `nil` where nobody counts.
+        let generation: UInt64?
     }
 
     private struct Name: Hashable {
@@ -35,9 +37,9 @@ final class KnownChildren: Sendable {
         var children: [Name: Child] = [:]
         var tags: [Place: String] = [:]
 
-        /// Forgets what was read under another count than `current`.
+        /// Forgets what was read under an earlier count than `current`.
         mutating func follow(_ current: UInt64) {
-            guard self.generation != current else { return }
+            if let generation = self.generation, generation >= current { return }
             self = State(generation: current)
         }
     }
@@ -48,34 +50,37 @@ final class KnownChildren: Sendable {
     /// - Parameter generation: the count of changes of settings; `nil` where nobody counts.
     init(generation: @escaping @Sendable () -> UInt64?) { self.generation = generation }
 
-    /// A connected registry: as remembered, or as `load` finds it.
-    func child(_ name: String, in registry: RegistryID, load: () async throws -> Child?) async throws -> Child? {
-        let key = Name(registry: registry, name: name.lowercased())
-        return try await self.remembered(\.children[key], load)
+    /// A connected registry: as remembered, or as `load` finds it, which is told the count it is read under.
+    func child(_ name: String, in registry: RegistryID, load: (UInt64?) async throws -> Child?) async throws -> Child? {
+        let (key, generation) = (Name(registry: registry, name: name.lowercased()), self.generation())
+        return try await self.remembered(\.children[key], of: generation) { try await load(generation) }
     }
 
     /// The tag of its settings.
+    ///
+    /// - Parameter generation: that of the connected registry the tag is made from. What has changed since then is in no tag that is made from
+    ///   it, so nobody may be given this one under a later count: a child would never hear of the change.
     func settingsTag(
-        of name: String, in registry: RegistryID, endpoints: [String], make: () async throws -> String
+        of name: String, in registry: RegistryID, endpoints: [String], generation: UInt64?, make: () async throws -> String
     ) async throws -> String {
         let key = Place(name: Name(registry: registry, name: name.lowercased()), endpoints: endpoints)
-        if let tag = try await self.remembered(\.tags[key], { try await make() }) { return tag }
+        if let tag = try await self.remembered(\.tags[key], of: generation, { try await make() }) { return tag }
         return try await make()
     }
 
     private func remembered<Value: Sendable>(
-        _ place: WritableKeyPath<State, Value?>, _ load: () async throws -> Value?
+        _ place: WritableKeyPath<State, Value?>, of generation: UInt64?, _ load: () async throws -> Value?
     ) async throws -> Value? {
-        guard let before = self.generation() else { return try await load() }
+        guard let generation else { return try await load() }
         let known = self.state.withLock { state in
-            state.follow(before)
-            return state[keyPath: place]
+            state.follow(generation)
+            return state.generation == generation ? state[keyPath: place] : nil
         }
         if let known { return known }
         let loaded = try await load()
         // What changed while it was read is not remembered.
         self.state.withLock { state in
-            if state.generation == before { state[keyPath: place] = loaded }
+            if state.generation == generation { state[keyPath: place] = loaded }
         }
         return loaded
     }

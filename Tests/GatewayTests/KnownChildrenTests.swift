@@ -9,9 +9,9 @@ import Testing
 @testable import Gateway
 
 @Suite struct KnownChildrenTests {
-    private func child(_ site: DataPlane) async throws -> KnownChildren.Child? {
+    private func child(_ site: DataPlane, _ generation: UInt64?) async throws -> KnownChildren.Child? {
         try await site.connectedRegistries.find("site1", in: site.site.registry).map {
-            KnownChildren.Child(connectedRegistry: $0, token: nil, map: nil)
+            KnownChildren.Child(connectedRegistry: $0, token: nil, map: nil, generation: generation)
         }
     }
 
@@ -26,9 +26,9 @@ import Testing
         let known = KnownChildren { settings.count }
         let registry = server.site.registry
         @Sendable func ask(_ name: String = "site1", meanwhile: @Sendable () -> Void = {}) async throws {
-            let found = try await known.child(name, in: registry) {
+            let found = try await known.child(name, in: registry) { generation in
                 reads.withLock { $0 += 1 }
-                let found = try await self.child(server)
+                let found = try await self.child(server, generation)
                 meanwhile()
                 return found
             }
@@ -45,8 +45,8 @@ import Testing
         #expect(reads.withLock { $0 } == 3)
         // Settings are told apart by the address they were asked for under.
         let made = Mutex(0)
-        func tag(_ endpoints: [String]) async throws -> String {
-            try await known.settingsTag(of: "site1", in: registry, endpoints: endpoints) {
+        func tag(_ endpoints: [String], _ generation: UInt64? = nil) async throws -> String {
+            try await known.settingsTag(of: "site1", in: registry, endpoints: endpoints, generation: generation ?? settings.count) {
                 made.withLock { made in
                     made += 1
                     return "\(made)"
@@ -58,11 +58,18 @@ import Testing
         #expect(try await tag(["one"]) == "1")
         settings.signal()
         #expect(try await tag(["one"]) == "3")
+        // One that is made from what was read before a change is given to nobody who comes after it, nor does it displace what is newer.
+        let before = settings.count
+        settings.signal()
+        #expect(try await tag(["one"], before) == "3")
+        #expect(try await tag(["one"]) == "4")
+        #expect(try await tag(["one"], before) == "5")
+        #expect(try await tag(["one"]) == "4")
         let forgetful = KnownChildren { nil }
         for _ in 0..<2 {
-            _ = try await forgetful.child("site1", in: registry) {
+            _ = try await forgetful.child("site1", in: registry) { generation in
                 reads.withLock { $0 += 1 }
-                return try await self.child(server)
+                return try await self.child(server, generation)
             }
         }
         #expect(reads.withLock { $0 } == 5)
