@@ -42,15 +42,16 @@ import Testing
             try await leaf.site.push(TestImage("three"), tags: [tag("v1")], to: repository("unheard"))
             leaf.transport.setOnline(true)
             #expect(try await eventually { try await self.events(.notification, of: "leaf1", at: root).count == 3 })
+            // Nothing is kept where it has been told, once the answer to the telling has come.
+            for link in chain.links {
+                let events = SiteEvents(database: link.site.database, registry: link.site.registry)
+                #expect(try await eventually { try await events.waiting(limit: 10).isEmpty })
+            }
         }
         let told = try await self.events(.notification, of: "LEAF1", at: root).map(\.body)
         #expect(told[2].contains(#""source":"parent","tag":"down""#))
         #expect(told[1].contains(#""action":"push""#) && told[1].contains(#""source":"client","tag":"up""#))
         #expect(told[0].contains(#""action":"delete""#))
-        // Nothing is kept where it has been told.
-        for link in chain.links {
-            #expect(try await SiteEvents(database: link.site.database, registry: link.site.registry).waiting(limit: 10).isEmpty)
-        }
     }
 
     @Test("C19 sign-ins, pushes, deletions and refusals at a connected registry are gathered at its parent, where that is asked for")
