@@ -104,8 +104,7 @@ struct AppCredentialListCommand: ManagementCommand {
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         let lookup = try DirectoryLookup(session)
-        let application = try await lookup.client.get("/v1.0/applications/\(try await lookup.application(object.id))")
-        return application[cert ? "keyCredentials" : "passwordCredentials"] ?? []
+        return try await Credentials.list("/v1.0/applications/\(try await lookup.application(object.id))", certificates: cert, lookup)
     }
 }
 
@@ -125,9 +124,7 @@ struct AppCredentialDeleteCommand: ManagementCommand {
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         let lookup = try DirectoryLookup(session)
         let path = "/v1.0/applications/\(try await lookup.application(object.id))"
-        if cert { return try await Credentials.deleteCertificate(path, keyId, lookup) }
-        try await lookup.client.post(path + "/removePassword", ["keyId": .string(keyId)])
-        return nil
+        return try await Credentials.delete(path, keyId, isCertificate: cert, lookup)
     }
 }
 

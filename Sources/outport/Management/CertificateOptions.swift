@@ -56,7 +56,18 @@ enum Credentials {
         return result
     }
 
-    static func deleteCertificate(_ path: String, _ id: String, _ lookup: DirectoryLookup) async throws(ManagementError) -> JSONValue? {
+    /// The passwords of an application or a service principal, or its certificates.
+    static func list(_ path: String, certificates: Bool, _ lookup: DirectoryLookup) async throws(ManagementError) -> JSONValue? {
+        try await lookup.client.get(path)[certificates ? "keyCredentials" : "passwordCredentials"] ?? []
+    }
+
+    static func delete(
+        _ path: String, _ id: String, isCertificate: Bool, _ lookup: DirectoryLookup
+    ) async throws(ManagementError) -> JSONValue? {
+        guard isCertificate else {
+            try await lookup.client.post(path + "/removePassword", ["keyId": .string(id)])
+            return nil
+        }
         let keys = try await lookup.client.get(path)["keyCredentials"]?.arrayValue ?? []
         let left = keys.filter { $0["keyId"]?.stringValue?.lowercased() != id.lowercased() }
         guard left.count < keys.count else { throw ManagementError("There is no certificate with the key id '\(id)'.", exitCode: 3) }

@@ -281,8 +281,8 @@ struct SPCredentialListCommand: ManagementCommand {
     @OptionGroup var global: GlobalOptions
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         let lookup = try DirectoryLookup(session)
-        let principal = try await lookup.client.get("/v1.0/servicePrincipals/\(try await lookup.servicePrincipal(object.id))")
-        return principal[cert ? "keyCredentials" : "passwordCredentials"] ?? []
+        return try await Credentials.list(
+            "/v1.0/servicePrincipals/\(try await lookup.servicePrincipal(object.id))", certificates: cert, lookup)
     }
 }
 
@@ -302,9 +302,7 @@ struct SPCredentialDeleteCommand: ManagementCommand {
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         let lookup = try DirectoryLookup(session)
         let path = "/v1.0/servicePrincipals/\(try await lookup.servicePrincipal(object.id))"
-        if cert { return try await Credentials.deleteCertificate(path, keyId, lookup) }
-        try await lookup.client.post(path + "/removePassword", ["keyId": .string(keyId)])
-        return nil
+        return try await Credentials.delete(path, keyId, isCertificate: cert, lookup)
     }
 }
 
