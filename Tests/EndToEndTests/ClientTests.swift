@@ -367,7 +367,7 @@ import Testing
                 "tsv")
             let byBrief = try registry.by(Credentials(name: "slots", password: brief))
             #expect(try await byBrief.token("repository:tokens:pull").status == 200)
-            try await eventually("the password has expired", within: .seconds(10), every: .milliseconds(100)) {
+            try await eventually("the password has expired", every: .milliseconds(100)) {
                 try await byBrief.token("repository:tokens:pull").status == 401
             }
             try await parent.acr("token", "delete", "-n", "slots", "--yes")

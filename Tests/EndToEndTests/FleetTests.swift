@@ -53,7 +53,7 @@ import Testing
     /// Waits until all serve a tag, and looks whether it is whole.
     private func serve(_ registries: [Registry], _ tag: String, _ image: Artifact) async throws {
         _ = try await self.each(registries) { registry in
-            try await eventually("tag \(tag) at \(registry.address)", within: .seconds(60)) {
+            try await eventually("tag \(tag) at \(registry.address)", within: .seconds(180)) {
                 try await registry.manifest("HEAD", "app", tag).status == 200
             }
             #expect(try await registry.flaw("app", tag, digest: image.digest) == nil)

@@ -17,7 +17,7 @@ import Testing
             #expect(rounds() == 0)
             try await parent.acr("connected-registry", "update", "-n", "factory", "--gc-schedule", "* * * * *")
             // It would have been looked at after ten minutes; it is heard of at once.
-            try await eventually("a round of every minute", within: .seconds(90)) { rounds() > 0 }
+            try await eventually("a round of every minute", within: .seconds(180)) { rounds() > 0 }
             let before = applied()
             try await parent.acr("connected-registry", "update", "-n", "factory", "--gc-enabled", "false")
             try await eventually("the word of the end of it") { applied() > before }

@@ -19,7 +19,7 @@ import Testing
             let string = try await parent.connectedRegistry("factory1", tokens: ["line7"], mode: "ReadWrite", parent: "region1")
             #expect(string.contains("ParentGatewayEndpoint=\(middle.address)"))
             let leaf = try await Child.start(box, string, data: box.path("factory1"))
-            try await eventually("the leaf is Online at the root", within: .seconds(40)) {
+            try await eventually("the leaf is Online at the root", within: .seconds(180)) {
                 try await parent.state(of: "factory1") == "Online"
             }
 
@@ -30,7 +30,7 @@ import Testing
             try await eventually("some of it on its way", every: .milliseconds(5)) { proxy.carried.down - before > 8 << 20 }
             try await middle.kill()
             try await middle.start()
-            try await eventually("the image at the leaf", within: .seconds(60)) {
+            try await eventually("the image at the leaf", within: .seconds(180)) {
                 try await atLeaf.flaw("app", "big", digest: image.digest) == nil
             }
             #expect(proxy.carried.down - before < 44 << 20, "no byte twice: \(proxy.carried.down - before)")
@@ -39,7 +39,7 @@ import Testing
             #expect(try await middle.registry(line).token("repository:app:pull").status == 401)
             let small = try Artifact.image(layers: [.random(1000)])
             #expect(try await atLeaf.push(small, "app", "from-below"))
-            try await eventually("the push at the root", within: .seconds(40)) {
+            try await eventually("the push at the root", within: .seconds(180)) {
                 try await atRoot.flaw("app", "from-below", digest: small.digest) == nil
             }
             let refused = try await parent.attempt(

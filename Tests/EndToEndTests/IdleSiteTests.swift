@@ -24,7 +24,7 @@ import Testing
             let atChild = try child.registry(builder)
             try await eventually("the client token") { try await atChild.token("repository:app:pull").status == 200 }
             // What belongs to the start is over when nothing has been said for a while.
-            try await eventually("silence", within: .seconds(60)) {
+            try await eventually("silence", within: .seconds(180)) {
                 let before = proxy.carried
                 try await Task.sleep(for: .seconds(3))
                 return before == proxy.carried

@@ -65,7 +65,7 @@ import Testing
             // What was pulled is there without it.
             try await clients.pull(atChild, "app:v1", into: "oci:\(box.path("again")):v1").succeeded()
             try await parent.server.start()
-            try await eventually("the rest", within: .seconds(90)) { try await atChild.flaw("app", "large", digest: large.digest) == nil }
+            try await eventually("the rest", within: .seconds(180)) { try await atChild.flaw("app", "large", digest: large.digest) == nil }
         }
     }
 }

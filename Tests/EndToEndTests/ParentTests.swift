@@ -134,7 +134,7 @@ import Testing
             try await eventually("the pull is under way") { FileManager.default.fileExists(atPath: copy) }
             #expect(try await curl("thirdreg.westeurope.data.outport.test", "/v2/").status == 60, "not covered yet")
             try await parent("acr", "create", "-n", "thirdreg", "-g", "e2e", "--sku", "Premium", "-l", "westeurope")
-            try await eventually("the new certificate", within: .seconds(10)) {
+            try await eventually("the new certificate") {
                 try await curl("thirdreg.westeurope.data.outport.test", "/v2/").isSuccess
             }
             #expect(

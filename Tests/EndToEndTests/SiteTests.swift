@@ -27,7 +27,7 @@ import Testing
             let started = ContinuousClock.now
             try await child.start()
             let atChild = try child.registry(builder)
-            try await eventually("the image", within: .seconds(40)) { try await atChild.flaw("app", "v1", digest: image.digest) == nil }
+            try await eventually("the image", within: .seconds(180)) { try await atChild.flaw("app", "v1", digest: image.digest) == nil }
             #expect(ContinuousClock.now - started > .milliseconds(2900), "three MiB at one a second")
             try await eventually("it is there") { try await why("app:v1") == "Present" }
             #expect(try await atParent.push(image, "elsewhere", "v1"))

@@ -29,7 +29,7 @@ import Testing
                     ]
                 ).succeeded().trimmed
             }
-            try await eventually("the budget as the reason", within: .seconds(90)) {
+            try await eventually("the budget as the reason", within: .seconds(180)) {
                 try await query("why", "--image", "app:v1", query: "code") == "BudgetExhausted"
             }
             #expect(try await query("show", query: "byteBudget.used[0].used") == "1048576")
@@ -40,14 +40,14 @@ import Testing
             #expect((2 << 20..<3 << 20).contains(left))
             try await parent.acr("connected-registry", "update", "-n", "factory", "--budget", "hour=none")
             let atChild = try child.registry(builder)
-            try await eventually("the image", within: .seconds(90)) { try await atChild.flaw("app", "v1", digest: image.digest) == nil }
-            try await eventually("all of it", within: .seconds(90)) { try await query("plan", query: "bytes") == "0" }
+            try await eventually("the image", within: .seconds(180)) { try await atChild.flaw("app", "v1", digest: image.digest) == nil }
+            try await eventually("all of it", within: .seconds(180)) { try await query("plan", query: "bytes") == "0" }
             let total = try #require(Int(try await query("show", query: "bytesReceived")))
             #expect(total == received + left, "the plan said \(left), \(total - received) came")
-            try await eventually("the tag as an event", within: .seconds(60)) {
+            try await eventually("the tag as an event", within: .seconds(180)) {
                 try await query("events", query: "[0].join(':', [repository, tag])") == "app:v1"
             }
-            try await eventually("the sign-in in the logs", within: .seconds(60)) {
+            try await eventually("the sign-in in the logs", within: .seconds(180)) {
                 try await query("logs", query: "[?event=='SignIn'] | [0].user") == "token:builder"
             }
         }
