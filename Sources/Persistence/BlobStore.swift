@@ -119,6 +119,9 @@ package protocol BlobStore: Sendable {
     func stored(on shelf: String) async throws -> [(blob: StoredBlob, modified: Int64)]
     /// The files committed under one digest, whether a database names them or not.
     func stored(as digest: Digest) async throws -> [StoredBlob]
+    /// Makes the name of committed content durable, for who relies on what another process committed: that one may have ended between giving
+    /// the name and flushing it.
+    func confirm(_ blob: StoredBlob) async throws
 }
 
 extension BlobStore {

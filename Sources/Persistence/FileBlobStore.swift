@@ -138,14 +138,26 @@ package final class FileBlobStore: BlobStore {
         let folder = self.folder(of: digest)
         if !self.folders.withLock({ $0.contains(folder) }) {
             try FileSystem.createFolder(folder)
-            // It may have been made by another commit, or by a process that ended before its entry was durable.
-            try FileSystem.synchronizeFolder("\(self.root)/blobs/\(digest.algorithm.rawValue)")
-            try FileSystem.synchronizeFolder("\(self.root)/blobs")
-            _ = self.folders.withLock { $0.insert(folder) }
+            try self.synchronizeWay(to: folder, of: digest.algorithm)
         }
         try FileSystem.rename(source, to: self.path(blob))
         try FileSystem.synchronizeFolder(folder)
         return blob
+    }
+
+    /// Makes the entry of a shelf durable. It may have been made by another commit, or by a process that ended before it was durable.
+    private func synchronizeWay(to shelf: String, of algorithm: Digest.Algorithm) throws(PersistenceError) {
+        try FileSystem.synchronizeFolder("\(self.root)/blobs/\(algorithm.rawValue)")
+        try FileSystem.synchronizeFolder("\(self.root)/blobs")
+        _ = self.folders.withLock { $0.insert(shelf) }
+    }
+
+    package func confirm(_ blob: StoredBlob) async throws {
+        let shelf = self.folder(of: blob.digest)
+        try await self.pool.runIfActive {
+            try FileSystem.synchronizeFolder(shelf)
+            try self.synchronizeWay(to: shelf, of: blob.digest.algorithm)
+        }
     }
 
     package func open(_ blob: StoredBlob) async throws -> any BlobReader {

@@ -29,6 +29,7 @@ extension RegistryStore {
             if try await self.content(digest) != nil { return true }
             for stored in try await self.blobs.stored(as: digest) where stored.size == size {
                 guard try await self.isIntact(stored) else { continue }
+                try await self.blobs.confirm(stored)
                 try await self.admitArrived(stored, of: registry)
                 return true
             }

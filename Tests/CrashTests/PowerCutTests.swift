@@ -1,6 +1,7 @@
 // The short run of the crash harness: docs/crash-testing.md says what it does and how to make it longer.
 
 import Crash
+import NIOCore
 import OCI
 import Persistence
 import RegistryCore
@@ -71,6 +72,60 @@ import Foundation
         try await firstProcess()
         journal.setFaults(nil)
         try await secondProcess()
+    }
+
+    @Test("R7 C14 content taken over from a killed process survives a power cut, at whatever call its commit was killed")
+    func takenOver() async throws {
+        let clock = TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000))
+        func open(_ path: String) async throws -> Layers { try await Layers(path, clock: clock, tokenTime: clock.milliseconds) }
+        /// Commits, killed at a call counted from the commit's first: whether it got to the end.
+        func commit(_ path: String, _ journal: CrashJournal, killedAt call: Int) async throws -> Bool {
+            let layers = try await open(path)
+            let staged = try await layers.blobs.stage(.transfer(Self.layer.digest))
+            try await staged.append(ByteBuffer(bytes: Self.layer.bytes))
+            journal.setFaults(.death(at: journal.calls + call, atFlush: false))
+            let committed = try? await layers.blobs.commit(staged, as: Self.layer.digest, size: nil)
+            await layers.close()
+            journal.setFaults(nil)
+            return committed != nil
+        }
+        func takeOver(_ path: String) async throws -> Bool {
+            let layers = try await open(path)
+            let isHere = try await layers.store.takeOver(Self.layer.digest, size: Int64(Self.layer.bytes.count), of: layers.registry)
+            await layers.close()
+            return isHere
+        }
+        /// Generations of the layer: in its row, and of its files.
+        func found(_ path: String) async throws -> (row: String?, files: [String]) {
+            let layers = try await open(path)
+            let row = try await layers.database.read {
+                try $0.row("SELECT generation FROM blob WHERE digest = ?", .text(Self.layer.digest.description))?.text(0)
+            }
+            let files = try await layers.blobs.stored(as: Self.layer.digest).map(\.generation)
+            await layers.close()
+            return (row, files)
+        }
+        var takenOver = 0
+        var isCommitted = false
+        for call in 0... {
+            guard !isCommitted else { break }
+            let (scratch, after) = (ScratchFolder(), ScratchFolder())
+            try FileSystem.createFolder(scratch.path)
+            let journal = CrashJournal(scratch.path)
+            defer { journal.end() }
+            isCommitted = try await commit(scratch.path, journal, killedAt: call)
+            let isHere = try await takeOver(scratch.path)
+            if isHere { takenOver += 1 }
+            var generator = SeededGenerator(seed: 1)
+            var disk = Disk()
+            for entry in journal.entries { disk.apply(entry, &generator) }
+            try disk.image(.nothing, &generator).write(to: after.path)
+            let rest = try await found(after.path)
+            #expect((rest.row != nil) == isHere, "killed at call \(call)")
+            #expect(!isHere || rest.files == [rest.row], "killed at call \(call), the row has no file after the power cut")
+        }
+        // Killed at the flush of the shelf, and not at all.
+        #expect(takenOver > 1)
     }
 
     @Test("R7 a first start that is killed at any call leaves nothing that the next start relies on and a power cut takes away")

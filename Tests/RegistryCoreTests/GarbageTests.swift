@@ -154,6 +154,7 @@ private final class HookedBlobStore: BlobStore {
     }
     func open(_ blob: StoredBlob) async throws -> any BlobReader { try await self.base.open(blob) }
     func open(_ name: StagingName, size: Int64) async throws -> (any BlobReader)? { try await self.base.open(name, size: size) }
+    func confirm(_ blob: StoredBlob) async throws { try await self.base.confirm(blob) }
     func shelves() async throws -> [String] { try await self.base.shelves() }
     func stored(on shelf: String) async throws -> [(blob: StoredBlob, modified: Int64)] { try await self.base.stored(on: shelf) }
 

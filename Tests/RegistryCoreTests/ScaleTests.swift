@@ -84,6 +84,7 @@ import Testing
         func commit(_ staged: any StagedBlob, as digest: Digest, size: Int64?) async throws -> StoredBlob {
             StoredBlob(digest: digest, size: staged.size, generation: "1")
         }
+        func confirm(_ blob: StoredBlob) async throws {}
         func open(_ blob: StoredBlob) async throws -> any BlobReader { throw Parts.Broken() }
         func open(_ name: StagingName, size: Int64) async throws -> (any BlobReader)? { nil }
         func delete(_ blob: StoredBlob) async throws {}
