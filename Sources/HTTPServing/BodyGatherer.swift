@@ -19,7 +19,7 @@ final class BodyGatherer: ChannelInboundHandler, RemovableChannelHandler {
 
     private enum State {
         case passing
-        case gathering
+        case gathering(SegmentPool)
     }
 
     private let segments: SegmentPool?
@@ -34,11 +34,11 @@ final class BodyGatherer: ChannelInboundHandler, RemovableChannelHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch self.unwrapInboundIn(data) {
         case .head(let head):
-            if Self.isLarge(head), self.segments?.beginGathering() == true { self.state = .gathering }
+            if Self.isLarge(head), let segments, segments.beginGathering() { self.state = .gathering(segments) }
             context.fireChannelRead(data)
         case .body(let bytes):
             switch self.state {
-            case .gathering: self.gather(bytes, context)
+            case .gathering(let segments): self.gather(bytes, in: segments, context)
             case .passing: context.fireChannelRead(self.wrapInboundOut(.body(ByteBuffer(buffer: bytes))))
             }
         case .end:
@@ -70,8 +70,7 @@ final class BodyGatherer: ChannelInboundHandler, RemovableChannelHandler {
         return Int(length).map { $0 >= Self.smallest } ?? false
     }
 
-    private func gather(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
-        guard let segments else { return }
+    private func gather(_ bytes: ByteBuffer, in segments: SegmentPool, _ context: ChannelHandlerContext) {
         var bytes = bytes
         while bytes.readableBytes > 0 {
             // Nobody else may hold the segment while it is filled.
@@ -93,7 +92,7 @@ final class BodyGatherer: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func end() {
-        if case .gathering = self.state { self.segments?.endGathering() }
+        if case .gathering(let segments) = self.state { segments.endGathering() }
         self.state = .passing
         self.segment = nil
     }

@@ -48,6 +48,8 @@ struct LogKeeper: Service {
             let seen = self.store.activity.count
             if let start, let head = try? await self.store.head().sequence, head - start >= max(1, self.limit / Self.slack) { return }
             await self.store.activity.wait(beyond: seen, atMost: left)
+            // One look for all that is pushed within a second: the database has better things to do meanwhile.
+            try? await Task.sleep(for: .seconds(1))
         }
     }
 
