@@ -18,7 +18,10 @@ package final class ScratchFolder: Sendable {
         self.path = (parent ?? FileManager.default.temporaryDirectory.path) + "/outport-test-" + UUID().uuidString
     }
 
-    deinit { try? FileManager.default.removeItem(atPath: self.path) }
+    deinit { self.remove() }
+
+    /// Removes the folder before nobody needs it any more.
+    package func remove() { try? FileManager.default.removeItem(atPath: self.path) }
 
     /// Paths of all files below, relative, sorted.
     package func files(below folder: String) -> [String] {

@@ -5,6 +5,7 @@ internal import Foundation
 internal import Persistence
 internal import RegistryCore
 internal import Synchronization
+internal import TestSupport
 
 /// One run by its seed.
 package struct Simulation: Sendable {
@@ -43,10 +44,13 @@ package struct Simulation: Sendable {
         let scheduler = Scheduler(seed: self.seed, onNote: self.onNote)
         // Memory, where there is such a folder: flushes cost nothing there.
         let memory = "/dev/shm"
-        let folder = FileManager.default.isWritableFile(atPath: memory) ? memory : FileManager.default.temporaryDirectory.path
+        // One folder for all machines: what a killed process was about to do is never done, so what it holds is never given up.
+        let scratch = ScratchFolder(in: FileManager.default.isWritableFile(atPath: memory) ? memory : nil)
+        try? FileManager.default.createDirectory(atPath: scratch.path, withIntermediateDirectories: true)
+        defer { scratch.remove() }
         return Elapsing.$source.withValue(scheduler) {
             Sabotage.$skipsComparison.withValue(self.isSabotaged) {
-                let world = World(scheduler, folder: folder)
+                let world = World(scheduler, folder: scratch.path)
                 world.begin()
                 scheduler.run(limit: Self.stepLimit)
                 return Outcome(
