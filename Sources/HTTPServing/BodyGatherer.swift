@@ -75,9 +75,9 @@ final class BodyGatherer: ChannelInboundHandler, RemovableChannelHandler {
         while bytes.readableBytes > 0 {
             // Nobody else may hold the segment while it is filled.
             var segment = self.segment.take() ?? segments.take()
-            guard var part = bytes.readSlice(length: min(bytes.readableBytes, Self.smallest - segment.readableBytes)) else { return }
+            guard var part = bytes.readSlice(length: min(bytes.readableBytes, segment.segmentSize - segment.readableBytes)) else { return }
             segment.writeBuffer(&part)
-            if segment.readableBytes == Self.smallest {
+            if segment.readableBytes == segment.segmentSize {
                 context.fireChannelRead(self.wrapInboundOut(.body(segment)))
             } else {
                 self.segment = segment

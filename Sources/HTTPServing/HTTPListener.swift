@@ -117,7 +117,8 @@ package struct HTTPListener: Service {
             body: expected.map { RequestBody(asyncSequence: $0) } ?? request.body,
             isSecure: self.tls != nil,
             remoteAddress: channel.remoteAddress?.ipAddress ?? "-", correlationID: correlationID, logger: logger)
-        var response = await self.answer(incoming)
+        let executor = version == .one && request.head.isLargeUpload ? LoopExecutor(channel.eventLoop) : nil
+        var response = await withTaskExecutorPreference(executor) { await self.answer(incoming) }
         // Answers that cannot have a body have no length either (RFC 9110, section 8.6).
         if response.status.code >= 200, response.status != .noContent, response.status != .notModified {
             response.headers[.contentLength] = String(response.contentLength)

@@ -15,10 +15,18 @@ internal import Darwin
 
 /// A second way into a file, for whole aligned segments.
 final class DirectFile {
-    /// Bytes of a segment.
+    /// Bytes of the smallest segment.
     static let segmentSize = 1 << 20
+    /// Bytes of a segment that is one huge page: the processor finds its way in it, and the kernel hands it to the disk, with a
+    /// fraction of the work that 512 small pages take.
+    static let hugeSegmentSize = 2 << 20
     /// What offsets must be multiples of.
     static let alignment = 4096
+
+    /// Whether so many bytes at this offset can go around the page cache.
+    static func takes(_ count: Int, at offset: Int64) -> Bool {
+        count >= self.segmentSize && count % self.alignment == 0 && offset % Int64(self.alignment) == 0
+    }
 
     private let file: File
     private let descriptor: CInt
@@ -39,7 +47,7 @@ final class DirectFile {
 
     /// Writes one segment; whether all of it is written. Whoever hears "no" writes it the ordinary way and learns the cause.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64) -> Bool {
-        guard bytes.count == Self.segmentSize, offset % Int64(Self.alignment) == 0 else { return false }
+        guard Self.takes(bytes.count, at: offset) else { return false }
         let aligned = self.aligned(bytes)
         var written = -1
         repeat {
@@ -55,10 +63,13 @@ final class DirectFile {
     /// The same bytes where the kernel can take them from: as they are, or as a copy.
     private func aligned(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
         if Int(bitPattern: bytes.baseAddress) % Self.alignment == 0 { return bytes }
-        let buffer = self.buffer ?? .allocate(byteCount: Self.segmentSize, alignment: Self.alignment)
-        self.buffer = buffer
+        if self.buffer.map({ $0.count < bytes.count }) ?? true {
+            self.buffer?.deallocate()
+            self.buffer = .allocate(byteCount: bytes.count, alignment: Self.alignment)
+        }
+        guard let buffer = self.buffer else { return bytes }
         buffer.copyMemory(from: bytes)
-        return UnsafeRawBufferPointer(buffer)
+        return UnsafeRawBufferPointer(rebasing: buffer[..<bytes.count])
     }
 }
 
@@ -85,8 +96,7 @@ final class ContentWriter: Sendable {
 
     /// Whether the page cache was left out; `false` leaves the bytes to the ordinary way.
     private func writeDirect(_ bytes: ByteBuffer, at offset: Int64) -> Bool {
-        guard bytes.readableBytes == DirectFile.segmentSize, offset >= self.directFrom, offset % Int64(DirectFile.alignment) == 0
-        else { return false }
+        guard offset >= self.directFrom, DirectFile.takes(bytes.readableBytes, at: offset) else { return false }
         return self.direct.withLock { direct in
             guard !direct.isRefused else { return false }
             if direct.file == nil { direct.file = DirectFile(self.file) }
@@ -98,21 +108,39 @@ final class ContentWriter: Sendable {
 }
 
 extension ByteBuffer {
+    /// Enough for a huge page, wherever the memory begins.
+    private static let hugeCapacity = 2 * DirectFile.hugeSegmentSize
+
     /// An empty buffer for one segment of large content, which a store can write around the page cache without copying it once more.
-    package static func forSegment() -> ByteBuffer {
-        var buffer = ByteBufferAllocator().buffer(capacity: DirectFile.segmentSize + DirectFile.alignment)
+    ///
+    /// - Parameter isHuge: whether it is to be one huge page, where the system has them to give.
+    package static func forSegment(isHuge: Bool = false) -> ByteBuffer {
+        var buffer = ByteBufferAllocator().buffer(capacity: isHuge ? Self.hugeCapacity : DirectFile.segmentSize + DirectFile.alignment)
         buffer.alignForSegment()
         return buffer
     }
 
-    /// Empties a buffer that ``forSegment()`` has made, for the next segment. Its memory is kept where nobody else holds it.
+    /// Bytes that make a segment that ``forSegment(isHuge:)`` has made full.
+    package var segmentSize: Int { self.isHugeSegment ? DirectFile.hugeSegmentSize : DirectFile.segmentSize }
+
+    private var isHugeSegment: Bool { self.storageCapacity >= Self.hugeCapacity }
+
+    /// Empties a buffer that ``forSegment(isHuge:)`` has made, for the next segment. Its memory is kept where nobody else holds it.
     mutating func clearForSegment() {
-        self.clear(minimumCapacity: DirectFile.segmentSize + DirectFile.alignment)
+        self.clear(minimumCapacity: self.storageCapacity)
         self.alignForSegment()
     }
 
     private mutating func alignForSegment() {
-        let padding = self.withUnsafeMutableWritableBytes { -Int(bitPattern: $0.baseAddress) & (DirectFile.alignment - 1) }
+        let alignment = self.isHugeSegment ? DirectFile.hugeSegmentSize : DirectFile.alignment
+        let padding = self.withUnsafeMutableWritableBytes { bytes in
+            let padding = -Int(bitPattern: bytes.baseAddress) & (alignment - 1)
+            #if os(Linux)
+                // Advice: without huge pages it is memory like any other.
+                if alignment == DirectFile.hugeSegmentSize { _ = madvise(bytes.baseAddress.map { $0 + padding }, alignment, MADV_HUGEPAGE) }
+            #endif
+            return padding
+        }
         self.moveWriterIndex(forwardBy: padding)
         self.moveReaderIndex(forwardBy: padding)
     }

@@ -10,12 +10,14 @@ internal import Synchronization
 package final class SegmentPool: Sendable {
     /// Segments kept.
     private static let spareLimit = 12
+    /// Contents under way beyond which new segments are small ones: each content fills one while others are written.
+    private static let hugeLimit = 8
     /// Bytes of one content that may wait for the disk or the digest, where little else is under way.
     private static let limit: Int64 = 4 << 20
     /// The same for all contents together; one segment of each is always let in.
     private static let totalLimit: Int64 = 32 << 20
-    /// Bodies that may be gathered into segments at the same time: each waits in a queue of up to ten of them.
-    private static let gathererLimit = 4
+    /// Bodies that may be gathered into segments at the same time: each may wait in a queue of ten of them, 20 MiB.
+    private static let gathererLimit = 2
 
     private struct State {
         var spare: [ByteBuffer] = []
@@ -27,9 +29,10 @@ package final class SegmentPool: Sendable {
 
     package init() {}
 
-    /// An empty segment, aligned as `ByteBuffer.forSegment()` makes it.
+    /// An empty segment, as `ByteBuffer.forSegment(isHuge:)` makes it.
     package func take() -> ByteBuffer {
-        guard var segment = self.state.withLock({ $0.spare.popLast() }) else { return .forSegment() }
+        let (spare, isHuge) = self.state.withLock { ($0.spare.popLast(), $0.contents <= Self.hugeLimit) }
+        guard var segment = spare else { return .forSegment(isHuge: isHuge) }
         segment.clearForSegment()
         return segment
     }

@@ -11,7 +11,7 @@ package final class ContentVersions: Sendable {
 
     /// Another value means that some tag may name another manifest, or none.
     package var tags: UInt64 { self.tagCount.load(ordering: .acquiring) }
-    /// Another value means that something may have been removed or unlinked.
+    /// Another value means that something may have been removed, unlinked or locked.
     package var removals: UInt64 { self.removalCount.load(ordering: .acquiring) }
 
     func tagsMoved() { self.tagCount.add(1, ordering: .releasing) }

@@ -90,10 +90,14 @@ extension RegistryStore {
 
     /// Refuses a push into a locked repository before its content is sent.
     package func requireWritable(_ name: RepositoryName, in registry: RegistryID) async throws {
+        // Read first: a lock that is set meanwhile makes void what is remembered under an earlier count.
+        let version = self.versions.removals
+        if self.unlocked.contains(name, in: registry, version: version) { return }
         try await self.database.read { session in
             guard let repository = try Self.repository(name, in: registry, session) else { return }
             try Self.requireWritable(name, repository, session)
         }
+        self.unlocked.insert(name, in: registry, version: version)
     }
 
     static func requireWritable(_ name: RepositoryName, _ repository: Int64, _ session: any SQLReader) throws {

@@ -13,6 +13,7 @@ package final class RegistryStore: Sendable {
     /// Moves whenever content has changed.
     package let activity: Activity
     package let versions = ContentVersions()
+    let unlocked = UnlockedRepositories()
     /// Milliseconds for which content that a client was told of is not collected.
     static let leaseDuration: Int64 = 3_600_000
     /// Files that no row names are either removed or taken over, by one at a time.

@@ -290,17 +290,17 @@ package final class Uploads: Sendable {
             }
             if segment.readableBytes == 0, length == Int64(buffer.readableBytes) { return buffer }
             // A whole segment is one already.
-            if segment.readableBytes == 0, buffer.readableBytes == Self.segmentSize {
+            if segment.readableBytes == 0, buffer.readableBytes == buffer.segmentSize {
                 try await self.staged(&upload, staging).feed(buffer)
                 continue
             }
             while buffer.readableBytes > 0 {
                 // One allocation for each segment, not one for each doubling.
                 if segment.readableBytes == 0 { segment = Self.segment(for: length, of: upload) }
-                let room = Self.segmentSize - segment.readableBytes
+                let room = segment.segmentSize - segment.readableBytes
                 guard var part = buffer.readSlice(length: min(room, buffer.readableBytes)) else { break }
                 segment.writeBuffer(&part)
-                guard segment.readableBytes == Self.segmentSize else { continue }
+                guard segment.readableBytes == segment.segmentSize else { continue }
                 try await self.staged(&upload, staging).feed(segment)
                 segment = ByteBuffer()
             }

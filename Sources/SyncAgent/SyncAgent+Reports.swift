@@ -53,7 +53,7 @@ extension SyncAgent {
             group.addTask {
                 try await Elapsing.sleep(for: .milliseconds(300))
                 while !Task.isCancelled {
-                    try? await self.report(.syncing, trouble: nil)
+                    _ = try? await self.report(.syncing, trouble: nil)
                     try await Elapsing.sleep(for: .seconds(20))
                 }
                 return false

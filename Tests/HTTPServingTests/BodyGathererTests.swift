@@ -10,7 +10,7 @@ import Testing
 @testable import HTTPServing
 
 @Suite struct BodyGathererTests {
-    private static let segment = 1 << 20
+    private static let segment = SegmentPool().take().segmentSize
 
     private struct Received: Equatable {
         var parts: [Int] = []
@@ -89,7 +89,7 @@ import Testing
             let channel = EmbeddedChannel(handler: BodyGatherer(segments: pool))
             try channel.writeInbound(Self.head(["Content-Length": "3000000"]))
             try channel.writeInbound(HTTPServerRequestPart.body(ByteBuffer(bytes: [7, 8])))
-            #expect(try Self.drain(channel).bytes == (index < 4 ? [] : [7, 8]))
+            #expect(try Self.drain(channel).bytes == (index < 2 ? [] : [7, 8]))
             channels.append(channel)
         }
         // Whoever has ended makes room for others.

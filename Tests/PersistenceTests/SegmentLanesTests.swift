@@ -99,13 +99,32 @@ struct SegmentLanesTests {
             var segment = staged.emptySegment()
             #expect(segment.readableBytes == 0)
             #expect(segment.withUnsafeMutableWritableBytes { Int(bitPattern: $0.baseAddress) % 4096 } == 0)
-            segment.writeRepeatingByte(UInt8(index + 1), count: 1 << 20)
+            segment.writeRepeatingByte(UInt8(index + 1), count: segment.segmentSize)
             all += segment.readableBytesView
             try await staged.feed(segment)
             if index % 10 == 9 { try await staged.settle() }
         }
         let blob = try await store.commit(staged, as: Digest.of(all), size: Int64(all.count))
         #expect(try await store.open(blob).read(at: 0, count: all.count) == ByteBuffer(bytes: all))
+    }
+
+    @Test("R7 a huge segment lies in one page, also when it is filled anew; where many contents are under way segments are small")
+    func huge() throws {
+        let segments = SegmentPool()
+        var one = segments.take()
+        for _ in 0..<3 {
+            #expect(one.segmentSize == 2 << 20 && one.readableBytes == 0)
+            #expect(one.withUnsafeMutableWritableBytes { Int(bitPattern: $0.baseAddress) % (2 << 20) } == 0)
+            #expect(one.writableBytes >= one.segmentSize)
+            one.writeRepeatingByte(1, count: one.segmentSize)
+            // Somebody still holds it: the next one is filled elsewhere, and this one stays.
+            let held = one
+            one.clearForSegment()
+            #expect(held.readableBytes == 2 << 20 && held.readableBytesView.allSatisfy { $0 == 1 })
+        }
+        segments.add(20)
+        #expect(segments.take().segmentSize == 1 << 20)
+        segments.add(-20)
     }
 
     @Test("R7 a large content is whole after it was closed and taken up again")
