@@ -136,8 +136,8 @@ extension ByteBuffer {
         let padding = self.withUnsafeMutableWritableBytes { bytes in
             let padding = -Int(bitPattern: bytes.baseAddress) & (alignment - 1)
             #if os(Linux)
-                // Advice: without huge pages it is memory like any other.
-                if alignment == DirectFile.hugeSegmentSize { _ = madvise(bytes.baseAddress.map { $0 + padding }, alignment, MADV_HUGEPAGE) }
+            // Advice: without huge pages it is memory like any other.
+            if alignment == DirectFile.hugeSegmentSize { _ = madvise(bytes.baseAddress.map { $0 + padding }, alignment, MADV_HUGEPAGE) }
             #endif
             return padding
         }
