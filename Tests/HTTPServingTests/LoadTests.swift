@@ -37,7 +37,7 @@ import Foundation
             address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: hot), hot: hot,
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger, segments: SegmentPool(),
             // A thousand handshakes at once take both ends, which share this machine, more than what a client has on a server of its own.
-            headTimeout: .minutes(10)
+            headTimeout: .minutes(10), idleTimeout: .minutes(10)
         ) { tell.yield($0) }
         let services = ServiceGroup(services: [listener], logger: logger)
 
