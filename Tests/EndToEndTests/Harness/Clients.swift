@@ -72,7 +72,7 @@ struct Clients: Sendable {
     }
 
     func curl(_ registry: Registry, _ arguments: String...) async throws -> Outcome {
-        var all = ["--silent", "--show-error", "--max-time", "30", "--cacert", registry.ca]
+        var all = ["--silent", "--show-error", "--max-time", "600", "--cacert", registry.ca]
         if let credentials = registry.credentials { all += ["-u", "\(credentials.name):\(credentials.password)"] }
         return try await command("curl", all + arguments)
     }
