@@ -36,7 +36,7 @@ test:
 	@Scripts/install-clients build test
 	swift build --build-tests
 	SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=8 Scripts/run-tests 20m --skip EndToEndTests
-	Scripts/run-tests 30m --filter EndToEndTests
+	Scripts/run-tests 40m --filter EndToEndTests
 
 test-kubernetes: build
 	@Scripts/install-clients kubernetes

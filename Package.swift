@@ -180,7 +180,7 @@ let package = Package(
         tests("ResourceManager", ["ClusterProtocol", "JSON", "TestSupport", crypto, jwtKit, x509]),
         tests("Webhooks", ["OCI", "Persistence", "RegistryClient", "RegistryCore", "JSON", "TestSupport", logging, nioCore]),
         tests("JMESPath", ["JSON"]),
-        tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser]),
+        tests("outport", ["JMESPath", "JSON", "TestSupport", argumentParser, nioCore, nioPosix]),
 
         // Real clients and the real binary as processes of their own; needs `Scripts/install-clients test`.
         .testTarget(

@@ -39,6 +39,7 @@ package struct HTTPListener: Service {
     private let logger: Logger
     private let segments: SegmentPool?
     private let headTimeout: TimeAmount
+    private let idleTimeout: TimeAmount
     private let onRunning: @Sendable (Int) async -> Void
 
     /// - Parameters:
@@ -48,11 +49,12 @@ package struct HTTPListener: Service {
     ///   - pool: threads for reads that must wait for the disk.
     ///   - segments: what large request bodies are gathered in.
     ///   - headTimeout: how long a handshake or the head of a request may take; ten seconds unless a test says otherwise.
+    ///   - idleTimeout: how long a connection may do nothing; 75 seconds unless a test says otherwise.
     ///   - onRunning: called with the port once connections are accepted.
     package init(
         address: HostAndPort, tls: TLSContextSource?, handlers: [any RequestHandler], hot: (any HotResponder)?,
         eventLoopGroup: any EventLoopGroup, pool: NIOThreadPool,
-        logger: Logger, segments: SegmentPool? = nil, headTimeout: TimeAmount? = nil,
+        logger: Logger, segments: SegmentPool? = nil, headTimeout: TimeAmount? = nil, idleTimeout: TimeAmount? = nil,
         onRunning: @escaping @Sendable (Int) async -> Void
     ) {
         self.address = address
@@ -65,6 +67,7 @@ package struct HTTPListener: Service {
         self.logger = logger
         self.segments = segments
         self.headTimeout = headTimeout ?? RegistryChannel.headTimeout
+        self.idleTimeout = idleTimeout ?? RegistryChannel.idleTimeout
         self.onRunning = onRunning
     }
 
@@ -78,7 +81,7 @@ package struct HTTPListener: Service {
             headTimeout: self.headTimeout, segments: self.segments,
             makeHotPath: { deadline in
                 HotPathHandler(
-                    isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: RegistryChannel.idleTimeout,
+                    isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: self.idleTimeout,
                     headDeadline: deadline, transfers: transfers)
             },
             responder: { request, writer, channel, version in try await self.respond(request, writer, channel, version) })

@@ -85,14 +85,14 @@ import Testing
             let command = Task {
                 try await parent.attempt(["acr", "import", "-n", parent.registryName, "--source", "docker.io/big:v1", "-t", "big:v1"])
             }
-            try await eventually("a part of the layer has passed", within: .seconds(180)) { link.carried.down > 16 << 20 }
+            try await eventually("a part of the layer has passed") { link.carried.down > 16 << 20 }
             try await parent.server.kill()
             let before = link.carried.down
             try await parent.server.start()
             let registry = try parent.registry(by: try await parent.token("reader"))
-            try await eventually("the import is done", within: .seconds(180)) { try await registry.flaw("big", "v1") == nil }
-            // Not from the beginning: what had arrived before is not fetched again, but for what was on its way.
-            #expect(link.carried.down < layer + (8 << 20), "\(link.carried.down) of \(layer), \(before) before")
+            try await eventually("the import is done") { try await registry.flaw("big", "v1") == nil }
+            // Not from the beginning: what had arrived before is not fetched again, but for what was on its way, in the kernel or in memory.
+            #expect(link.carried.down < layer + (12 << 20), "\(link.carried.down) of \(layer), \(before) before")
             _ = try await command.value
         }
     }

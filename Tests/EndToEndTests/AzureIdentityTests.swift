@@ -186,7 +186,7 @@ import Testing
 
     /// Types the code that a waiting program shows into the page, as a person would.
     private func approve(_ waiting: BackgroundProcess, _ parent: Parent, _ password: String) async throws {
-        let code = try await eventually("a code", within: .seconds(180)) { () -> String? in
+        let code = try await eventually("a code") { () -> String? in
             let words = waiting.output.split(separator: " ").map(String.init)
             return words.firstIndex(of: "code").flatMap { words.dropFirst($0 + 1).first }
         }

@@ -166,7 +166,7 @@ import Testing
             let az = try await command(Program.package + "/Scripts/install-azure-cli", [], deadline: .seconds(600)).succeeded().trimmed
             let printed = try await command(
                 az.replacing("/bin/az", with: "/bin/python"), [try box.file("table.py", Self.script)] + Self.groups,
-                environment: ["AZURE_CONFIG_DIR": try box.newFolder("azure"), "AZURE_CORE_COLLECT_TELEMETRY": "no"], deadline: .seconds(300)
+                environment: ["AZURE_CONFIG_DIR": try box.newFolder("azure"), "AZURE_CORE_COLLECT_TELEMETRY": "no"], deadline: .seconds(900)
             ).succeeded().output
             let table = try JSONValue(parsing: String(try #require(printed.split(separator: "\n").last { $0.hasPrefix("{") })))
             let theirs = try #require(table.objectValue).mapValues { arguments in

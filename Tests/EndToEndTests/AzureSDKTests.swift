@@ -106,7 +106,7 @@ import Testing
                     script, bootstrap.resourceManager, bootstrap.tenantId, bootstrap.subscriptionId, bootstrap.clientId,
                     bootstrap.clientSecret,
                 ],
-                environment: ["REQUESTS_CA_BUNDLE": parent.server.ca], deadline: .seconds(180)
+                environment: ["REQUESTS_CA_BUNDLE": parent.server.ca], deadline: .seconds(900)
             ).succeeded().trimmed
             let seen = try JSONValue(parsing: printed)
             #expect(seen["available"] == true)

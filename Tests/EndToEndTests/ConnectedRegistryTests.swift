@@ -15,20 +15,23 @@ import Testing
             let child = try await Child.start(box, string)
             try await eventually("Online at the parent") { try await parent.state(of: "factory") == "Online" }
 
-            // A push is pullable at the child within two seconds; where the machine is busy, three of as many as it takes.
+            // A push is pullable at the child within two seconds, three times of as many as it takes; where the machine is so busy that the
+            // push itself takes long, within five times of that: what waited for the end of a poll would take longer by far.
             let (atParent, atChild) = (try parent.registry(by: builder), try child.registry(line))
-            var seconds: [Double] = []
-            for number in 1...20 where seconds.count(where: { $0 <= 2 }) < 3 {
+            var seconds: [(pullable: Double, push: Double)] = []
+            func prompt() -> Int { seconds.count { $0.pullable <= max(2, 5 * $0.push) } }
+            for number in 1...20 where number <= 5 || prompt() < 3 {
                 let image = try Artifact.image(layers: [.random(200_000), .random(50_000)])
+                let begun = ContinuousClock.now
                 #expect(try await atParent.push(image, "app", "t\(number)"))
                 let pushed = ContinuousClock.now
                 try await eventually("tag t\(number) at the child", every: .milliseconds(5)) {
                     try await atChild.manifest("HEAD", "app", "t\(number)").status == 200
                 }
-                seconds.append((ContinuousClock.now - pushed) / .seconds(1))
+                seconds.append(((ContinuousClock.now - pushed) / .seconds(1), (pushed - begun) / .seconds(1)))
                 #expect(try await atChild.flaw("app", "t\(number)", digest: image.digest) == nil)
             }
-            #expect(seconds.count { $0 <= 2 } == 3, "seconds from push to pullable: \(seconds)")
+            #expect(prompt() >= 3, "seconds from push to pullable, and of the push: \(seconds)")
 
             let clients = try Clients(box)
             let image = try await ImageLayout.busybox(box)
@@ -98,14 +101,13 @@ import Testing
             let copied = try await Child.make(box, string, data: copy).attempt()
             #expect(copied.status == 1, "\(copied.text)")
             #expect(copied.text.contains("ALREADY_ACTIVATED"))
-            #expect(try await parent.state(of: "factory") == "Online")
+            try await eventually("the first is Online still") { try await parent.state(of: "factory") == "Online" }
 
             try await parent.acr("connected-registry", "deactivate", "-n", "factory", "--yes")
+            // Before another takes its place, so that what it is told is always the same.
+            try await eventually("the old instance notices") { first.output.contains("DEACTIVATED") }
             let third = try await Child.start(box, string)
             try await eventually("the new instance is Online") { try await parent.state(of: "factory") == "Online" }
-            try await eventually("the old instance notices") {
-                first.output.contains("DEACTIVATED") || first.output.contains("ALREADY_ACTIVATED")
-            }
             // The old one serves on but gets nothing new.
             #expect(first.running?.hasEnded == false)
             let atParent = try parent.registry(by: builder)
@@ -119,7 +121,7 @@ import Testing
             try await first.start()
             try await eventually("the old instance is told again") { first.output.ranges(of: "DEACTIVATED").count >= 2 }
             #expect(first.running?.hasEnded == false)
-            #expect(try await parent.state(of: "factory") == "Online")
+            try await eventually("the new instance is Online still") { try await parent.state(of: "factory") == "Online" }
         }
     }
 
@@ -233,13 +235,16 @@ import Testing
         try await withSandbox { box in
             let port = try Ports.free()
             let link = try Ports.free()
-            let proxy = try await LinkProxy.start(box, port: link, target: port, bandwidth: 6 << 20)
+            let proxy = try await LinkProxy.start(box, port: link, target: port, bandwidth: 64 << 20)
             let parent = try await Parent.start(box, arguments: ["--public-address", "127.0.0.1:\(link)"], port: port)
             let builder = try await parent.token("builder")
             let child = try await Child.start(box, try await parent.connectedRegistry("factory", tokens: ["builder"]))
             try await eventually("Online") { try await parent.state(of: "factory") == "Online" }
+            // A link on which it takes minutes, until somebody has seen it.
+            proxy.setBandwidth(128 << 10)
             #expect(try await parent.registry(by: builder).push(try .image(layers: [.random(16 << 20)]), "app", "big"))
             try await eventually("Syncing") { try await parent.state(of: "factory") == "Syncing" }
+            proxy.setBandwidth(64 << 20)
             try await eventually("Online again") { try await parent.state(of: "factory") == "Online" }
             #expect(proxy.carried.down > 16 << 20)
             let received = try await parent.acr("connected-registry", "show", "-n", "factory", "--query", "bytesReceived", "-o", "tsv")

@@ -19,18 +19,21 @@ import Testing
             let string = try await parent.connectedRegistry("factory1", tokens: ["line7"], mode: "ReadWrite", parent: "region1")
             #expect(string.contains("ParentGatewayEndpoint=\(middle.address)"))
             let leaf = try await Child.start(box, string, data: box.path("factory1"))
-            try await eventually("the leaf is Online at the root", within: .seconds(180)) {
+            try await eventually("the leaf is Online at the root") {
                 try await parent.state(of: "factory1") == "Online"
             }
 
             let (atRoot, atLeaf) = (try parent.registry(by: builder), try leaf.registry(line))
             let image = try Artifact.image(layers: [.random(40 << 20), .random(1000)])
-            #expect(try await atRoot.push(image, "app", "big"))
             let before = proxy.carried.down
+            // It must not be over before somebody looks.
+            proxy.setDam(before + (16 << 20))
+            #expect(try await atRoot.push(image, "app", "big"))
             try await eventually("some of it on its way", every: .milliseconds(5)) { proxy.carried.down - before > 8 << 20 }
             try await middle.kill()
+            proxy.setDam(.max)
             try await middle.start()
-            try await eventually("the image at the leaf", within: .seconds(180)) {
+            try await eventually("the image at the leaf") {
                 try await atLeaf.flaw("app", "big", digest: image.digest) == nil
             }
             #expect(proxy.carried.down - before < 44 << 20, "no byte twice: \(proxy.carried.down - before)")
@@ -39,7 +42,7 @@ import Testing
             #expect(try await middle.registry(line).token("repository:app:pull").status == 401)
             let small = try Artifact.image(layers: [.random(1000)])
             #expect(try await atLeaf.push(small, "app", "from-below"))
-            try await eventually("the push at the root", within: .seconds(180)) {
+            try await eventually("the push at the root") {
                 try await atRoot.flaw("app", "from-below", digest: small.digest) == nil
             }
             let refused = try await parent.attempt(

@@ -57,7 +57,7 @@ import Testing
             }
             try await eventually("the log is cut") { parent.server.output.contains("change log trimmed") }
             try await child.start()
-            try await eventually("the last of the tags", within: .seconds(180)) {
+            try await eventually("the last of the tags") {
                 try await atChild.flaw("app", "t19-59", digest: two.digest) == nil
             }
             try await eventually("a comparison as the reason") {

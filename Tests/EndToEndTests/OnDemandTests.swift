@@ -12,7 +12,7 @@ import Testing
             let parent = try await Parent.start(box)
             let builder = try await parent.token("builder")
             let atParent = try parent.registry(by: builder)
-            // What the synchronisation is busy with for a minute at this rate: it comes first by priority.
+            // What the synchronisation is busy with for minutes at this rate: it comes first by priority.
             let ahead = try Artifact.image(layers: [.random(128 << 20)])
             #expect(try await atParent.push(ahead, "ahead", "v1"))
             let clients = try Clients(box)
@@ -29,13 +29,13 @@ import Testing
             let file = try box.file("connection-string", try await parent.connectionString("factory"))
             let child = OutportServer(
                 .connect, box: box, data: box.path("child"), port: try Ports.free(),
-                arguments: ["--connection-string-file", file, "--rate-limit", "2MiB"], environment: Child.bareEnvironment)
+                arguments: ["--connection-string-file", file, "--rate-limit", "1MiB"], environment: Child.bareEnvironment)
+            let containerd = try await Containerd.start(box)
             try await child.start()
             let atChild = try child.registry(builder)
             try await eventually("the client token") { try await atChild.token("repository:app:pull").status == 200 }
 
             // All three at once.
-            let containerd = try await Containerd.start(box)
             let name = "\(atChild.address)/app:v1"
             try clients.signIn(atChild)
             let trust = try atChild.trustFolder()
@@ -65,7 +65,7 @@ import Testing
             // What was pulled is there without it.
             try await clients.pull(atChild, "app:v1", into: "oci:\(box.path("again")):v1").succeeded()
             try await parent.server.start()
-            try await eventually("the rest", within: .seconds(180)) { try await atChild.flaw("app", "large", digest: large.digest) == nil }
+            try await eventually("the rest") { try await atChild.flaw("app", "large", digest: large.digest) == nil }
         }
     }
 }

@@ -123,23 +123,30 @@ import Testing
             #expect(try await curl("firstreg.eastus.data.outport.test", "/v2/").succeeded().trimmed.hasSuffix("200"))
 
             // A registry in a new region needs a certificate with more names: a pull that is running does not notice.
-            let big = Data.random(12 << 20)
+            // More than sockets and pipes hold: it is under way for as long as nobody reads on.
+            let big = Data.random(40 << 20)
             try big.write(to: URL(filePath: blob))
             let sent = try await curl(
                 "firstreg.outport.test", "/v2/app/blobs/uploads/?digest=\(big.digest)", "-X", "POST", "-H",
                 "Content-Type: application/octet-stream", "--data-binary", "@\(blob)")
             #expect(sent.trimmed.hasSuffix("201"), "\(sent.text)")
-            let copy = box.path("copy")
-            async let pulled = curl("firstreg.outport.test", "/v2/app/blobs/\(big.digest)", "--limit-rate", "6M", "-o", copy)
-            try await eventually("the pull is under way") { FileManager.default.fileExists(atPath: copy) }
+            let (pipe, copy, goOn) = (box.path("pipe"), box.path("copy"), box.path("go-on"))
+            let reading =
+                "{ head -c 1000000 <&3 > '\(copy)'; until [ -e '\(goOn)' ]; do sleep 0.05; done; cat <&3 >> '\(copy)'; } 3< '\(pipe)'"
+            try await command("mkfifo", [pipe]).succeeded()
+            async let read = command("bash", ["-c", reading])
+            async let pulled = curl("firstreg.outport.test", "/v2/app/blobs/\(big.digest)", "-o", pipe)
+            try await eventually("the pull is under way") {
+                try FileManager.default.attributesOfItem(atPath: copy)[.size] as? Int == 1_000_000
+            }
             #expect(try await curl("thirdreg.westeurope.data.outport.test", "/v2/").status == 60, "not covered yet")
             try await parent("acr", "create", "-n", "thirdreg", "-g", "e2e", "--sku", "Premium", "-l", "westeurope")
             try await eventually("the new certificate") {
                 try await curl("thirdreg.westeurope.data.outport.test", "/v2/").isSuccess
             }
-            #expect(
-                (try FileManager.default.attributesOfItem(atPath: copy)[.size] as? Int ?? 0) < big.count, "the pull outlasted the change")
+            try Data().write(to: URL(filePath: goOn))
             #expect(try await pulled.succeeded().trimmed.hasSuffix("200"))
+            try await read.succeeded()
             #expect(try Data(contentsOf: URL(filePath: copy)) == big)
         }
     }
@@ -155,12 +162,14 @@ import Testing
             let location = try #require(try await registry.ask("POST", "/v2/app/blobs/uploads/", scope: scope)["Location"])
             let url = location + (location.contains("?") ? "&" : "?") + "digest=\(content.digest)"
             let parts = SlowParts(content: content, part: 64 << 10, pause: .milliseconds(120))
+            let begun = parts.isUnderWay
             async let uploaded = registry.upload("PUT", url, scope: scope, size: content.count, parts)
             let download = try await registry.stream("app", big.digest)
             var received = Data()
             var coming = download.body.makeAsyncIterator()
             while received.count < 1 << 20, let part = try await coming.next() { received.append(contentsOf: part.readableBytesView) }
             #expect(received.count < big.count / 2)
+            await begun.wait()
             parent.server.running?.signal(SIGTERM)
             // New clients are turned away while the others are served.
             try await eventually("the port is closed") {

@@ -27,7 +27,7 @@ import Testing
             let started = ContinuousClock.now
             try await child.start()
             let atChild = try child.registry(builder)
-            try await eventually("the image", within: .seconds(180)) { try await atChild.flaw("app", "v1", digest: image.digest) == nil }
+            try await eventually("the image") { try await atChild.flaw("app", "v1", digest: image.digest) == nil }
             #expect(ContinuousClock.now - started > .milliseconds(2900), "three MiB at one a second")
             try await eventually("it is there") { try await why("app:v1") == "Present" }
             #expect(try await atParent.push(image, "elsewhere", "v1"))
@@ -44,9 +44,10 @@ import Testing
             try await eventually("the token is gone") { try await atChild.token("repository:app:pull").status == 401 }
             #expect(applied() <= 2)
 
-            let history = try await parent.acr(
-                "connected-registry", "show", "-n", "factory", "--query", "syncHistory[0].syncState", "-o", "tsv")
-            #expect(history == "Succeeded")
+            try await eventually("a synchronisation that has succeeded") {
+                try await parent.acr("connected-registry", "show", "-n", "factory", "--query", "syncHistory[0].syncState", "-o", "tsv")
+                    == "Succeeded"
+            }
             let opens = try await parent.acr(
                 "connected-registry", "create", "-n", "office", "--repository", "app", "-s", "0 3 * * *", "-w", "PT1H", "--yes", "--query",
                 "nextSyncWindow.opens", "-o", "tsv")

@@ -37,7 +37,7 @@ private struct Served: Sendable {
         let listener = HTTPListener(
             address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: nil), hot: nil,
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger, segments: SegmentPool(),
-            headTimeout: headTimeout
+            headTimeout: headTimeout, idleTimeout: .minutes(10)
         ) { tell.yield($0) }
         let services = ServiceGroup(services: [listener], logger: logger)
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -83,7 +83,7 @@ private struct Served: Sendable {
 
     @Test("R1 a head larger than 16 KiB, or with more than a hundred fields, ends the connection with a refusal")
     func headerFloods() async throws {
-        try await Served.with(headTimeout: .seconds(10)) { served in
+        try await Served.with(headTimeout: .minutes(10)) { served in
             let floods = [
                 "X: \(String(repeating: "a", count: 17 << 10))\r\n",
                 String(repeating: "X-A: \(String(repeating: "b", count: 1000))\r\n", count: 20),
@@ -115,7 +115,7 @@ private struct Served: Sendable {
 
     @Test("R1 an upload refused before it was asked for ends the connection, one that was asked for does not")
     func refusedExpectation() async throws {
-        try await Served.with(headTimeout: .seconds(10)) { served in
+        try await Served.with(headTimeout: .minutes(10)) { served in
             let begin = "POST /v2/app/blobs/uploads/ HTTP/1.1\r\nHost: harbour.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n"
             let text = try await RawConnection.with(port: served.port, isSecure: false) { connection in
                 try await connection.send(begin + "\r\n")
@@ -144,7 +144,7 @@ private struct Served: Sendable {
 
     @Test("R1 several ranges of a large blob arrive as they were asked for", arguments: [false, true])
     func severalRanges(isSecure: Bool) async throws {
-        try await Served.with(isSecure: isSecure, headTimeout: .seconds(10)) { served in
+        try await Served.with(isSecure: isSecure, headTimeout: .minutes(10)) { served in
             let layer = Fixture.layer(bytes: 2_000_000, seed: 9)
             try await served.plane.site.push(layer, to: repository("app"))
             let admin = try #require(try await served.plane.credentials("admin")[.authorization])

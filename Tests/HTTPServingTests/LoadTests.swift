@@ -35,7 +35,9 @@ import Foundation
         let (ports, tell) = AsyncStream.makeStream(of: Int.self)
         let listener = HTTPListener(
             address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: hot), hot: hot,
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger, segments: SegmentPool()
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger, segments: SegmentPool(),
+            // A thousand handshakes at once take both ends, which share this machine, more than what a client has on a server of its own.
+            headTimeout: .minutes(10), idleTimeout: .minutes(10)
         ) { tell.yield($0) }
         let services = ServiceGroup(services: [listener], logger: logger)
 
@@ -48,7 +50,7 @@ import Foundation
                 AccessEntry(type: "repository", name: "pushed", actions: ["pull", "push", "delete"]),
             ]
         ).token
-        let over = Over()
+        let beside = Beside()
 
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await services.run() }
@@ -57,27 +59,37 @@ import Foundation
             // Garbage of no age at all, so that every pass finds some; what clients were told of is under lease.
             group.addTask {
                 let collector = GarbageCollector(store: site.store, uploads: site.uploads)
-                var passes = 0
-                while !over.isOver {
-                    _ = try await collector.collect(GarbagePolicy(uploadAge: 3_600_000, blobAge: 0, untaggedAge: 0))
-                    passes += 1
-                    try await Task.sleep(for: .milliseconds(20))
+                do {
+                    while !beside.isOver {
+                        _ = try await collector.collect(GarbagePolicy(uploadAge: 3_600_000, blobAge: 0, untaggedAge: 0))
+                        beside.collected()
+                        try await Task.sleep(for: .milliseconds(20))
+                    }
+                } catch {
+                    beside.end()
+                    throw error
                 }
-                #expect(passes > 3)
             }
             group.addTask {
-                var rotations = 0
-                while !over.isOver {
-                    let other = try authority.leaf(folder: site.folder.tlsPath, names: ["127.0.0.1"], now: Date())
-                    try tls.replace(certificatePEM: other.certificatePEM, keyPEM: other.keyPEM)
-                    rotations += 1
-                    try await Task.sleep(for: .milliseconds(50))
+                do {
+                    while !beside.isOver {
+                        let other = try authority.leaf(folder: site.folder.tlsPath, names: ["127.0.0.1"], now: Date())
+                        try tls.replace(certificatePEM: other.certificatePEM, keyPEM: other.keyPEM)
+                        beside.rotated()
+                        try await Task.sleep(for: .milliseconds(50))
+                    }
+                } catch {
+                    beside.end()
+                    throw error
                 }
-                #expect(rotations > 1)
             }
-            let failures = await Self.run(port: port, token: token, shared: shared, site: site)
+            // Where the clients are quicker than the others on this machine, they come again.
+            var failures: [String] = []
+            repeat {
+                failures = await Self.run(port: port, token: token, shared: shared, site: site)
+            } while failures.isEmpty && !beside.isEnough
             #expect(failures == [])
-            over.end()
+            beside.end()
             await services.triggerGracefulShutdown()
             try await group.waitForAll()
         }
@@ -93,11 +105,15 @@ import Foundation
         }
     }
 
-    /// Ends what goes on beside the clients.
-    private final class Over: Sendable {
-        private let flag = Atomic(false)
-        var isOver: Bool { self.flag.load(ordering: .acquiring) }
-        func end() { self.flag.store(true, ordering: .releasing) }
+    /// What goes on beside the clients, and its end.
+    private final class Beside: Sendable {
+        private let state = Mutex((passes: 0, rotations: 0, isOver: false))
+        var isOver: Bool { self.state.withLock { $0.isOver } }
+        /// Whether it has met the clients often enough to be a test of it, or will not any more.
+        var isEnough: Bool { self.state.withLock { $0.isOver || $0.passes > 3 && $0.rotations > 1 } }
+        func collected() { self.state.withLock { $0.passes += 1 } }
+        func rotated() { self.state.withLock { $0.rotations += 1 } }
+        func end() { self.state.withLock { $0.isOver = true } }
     }
 
     private static func image(_ index: Int) -> TestImage {

@@ -27,8 +27,9 @@ struct RawConnection {
     static func with<Value: Sendable>(
         port: Int, isSecure: Bool, _ body: @Sendable (inout RawConnection) async throws -> Value
     ) async throws -> Value {
-        let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup).connect(host: "127.0.0.1", port: port) {
-            channel in
+        // A thousand of them at once on a busy machine take longer than the ten seconds that are usual.
+        let bootstrap = ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup).connectTimeout(.minutes(10))
+        let channel = try await bootstrap.connect(host: "127.0.0.1", port: port) { channel in
             channel.eventLoop.makeCompletedFuture {
                 if isSecure {
                     var configuration = TLSConfiguration.makeClientConfiguration()

@@ -69,14 +69,15 @@ import Foundation
     }
 
     @Test("C6 a data folder in use is refused, naming the process; afterwards it is free")
-    func lock() throws {
+    func lock() async throws {
         var first: DataFolder? = try DataFolder(self.scratch.path + "/data/")
         #expect(first?.path == self.scratch.path + "/data")
         let error = #expect(throws: PersistenceError.self) { try DataFolder(self.scratch.path + "/data") }
         #expect(error?.code == .inUse)
         #expect(error?.description.contains("process \(ProcessInfo.processInfo.processIdentifier) ") == true)
         first = nil
-        #expect(throws: Never.self) { try DataFolder(self.scratch.path + "/data") }
+        // A test beside this one may be starting a process, which holds what is open here for the moment between fork and exec.
+        #expect(try await eventually { (try? DataFolder(self.scratch.path + "/data")) != nil })
     }
 
     @Test("C16 a data folder knows the space on its disk")

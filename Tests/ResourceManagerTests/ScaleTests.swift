@@ -83,7 +83,7 @@ import Foundation
             #expect(try await world.services.identities.authenticate(token: "token10007", password: password, in: content) != nil)
         }
         let holds = { (times: [Duration]) in
-            times[1] < times[0] * 1.5 && times[3] < times[2] * 1.5 && times[4] < .milliseconds(150)
+            times[1] < times[0] * 1.5 && times[3] < times[2] * 1.5 && (times[4] < .milliseconds(150) || times[4] < times[0] * 10)
         }
         let times = try await quickest(
             [

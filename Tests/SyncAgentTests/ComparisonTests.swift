@@ -208,7 +208,7 @@ import Testing
             try await parent.put(good.manifest, tags: [tag("wake")], to: self.app)
             #expect(try await family.until { try await family.childHas(tag("bad"), at: bad.manifest, in: self.app) })
             #expect(try await self.inStep(family))
-            #expect(try await family.parentState?.report?.status?.details == [])
+            #expect(try await eventually { try await family.parentState?.report?.status?.details == [] })
         }
         #expect(try await family.childHas(tag("moved"), at: other.manifest, in: self.app))
     }

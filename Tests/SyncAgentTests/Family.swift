@@ -312,7 +312,7 @@ final class Family: Sendable {
 
     /// Waits for the child's content to meet a condition, woken by each change of it.
     func until(_ condition: @Sendable () async throws -> Bool) async throws -> Bool {
-        let deadline = ContinuousClock.now + .seconds(180)
+        let deadline = ContinuousClock.now + .seconds(600)
         while true {
             let seen = self.child.activity.count
             if try await condition() { return true }

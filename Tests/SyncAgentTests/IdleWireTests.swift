@@ -126,7 +126,9 @@ private final class CountingProxy: Sendable {
         let (ports, tell) = AsyncStream.makeStream(of: Int.self)
         let listener = HTTPListener(
             address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: nil), hot: nil,
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger,
+            // Rests take no time here: how long a connection is kept over a real one is seen by the test with the real binary.
+            headTimeout: .minutes(10), idleTimeout: .minutes(10)
         ) { tell.yield($0) }
         let services = ServiceGroup(services: [listener], logger: logger)
         try await withThrowingTaskGroup(of: Void.self) { group in

@@ -410,6 +410,8 @@ private struct Busy: Sendable {
         }
         // Each level has fetched it once.
         #expect(factory.transport.blobBytes == self.size)
+        // The configuration of the blocker travels beside the layer that is held.
+        #expect(try await eventually { region.transport.blobBytes >= self.size + blocker.config.bytes.count })
         #expect(region.transport.blobBytes == self.size + blocker.config.bytes.count)
         gate.open()
         for task in tasks { task.cancel() }

@@ -1,17 +1,22 @@
 // Carries management requests over HTTPS with async-http-client.
 
 import AsyncHTTPClient
+import NIOCore
 
 /// A transport that verifies the server against the system's roots or against one file of certificates, and follows no
 /// redirect: a token goes to the host it was asked for and nowhere else.
 struct HTTPTransport: ManagementTransport {
     private let client: HTTPClient
     private let usesOwnRoots: Bool
+    /// Attempts at a connection; a machine that has been asleep, or is very busy, may let one of them pass.
+    private static let connectAttempts = 3
 
-    /// - Parameter trustFile: certificates in PEM that replace the system's roots.
-    init(trustFile: String?) {
+    /// - Parameters:
+    ///   - trustFile: certificates in PEM that replace the system's roots.
+    ///   - connectTimeout: how long one attempt at a connection may take.
+    init(trustFile: String?, connectTimeout: TimeAmount = .seconds(10)) {
         var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
-        configuration.timeout.connect = .seconds(10)
+        configuration.timeout.connect = connectTimeout
         configuration.timeout.read = .seconds(100)
         if let trustFile {
             var tls = configuration.tlsConfiguration ?? .makeClientConfiguration()
@@ -30,16 +35,24 @@ struct HTTPTransport: ManagementTransport {
         outgoing.method = .init(rawValue: request.method.rawValue)
         for header in request.headers { outgoing.headers.add(name: header.name, value: header.value) }
         if let body = request.body { outgoing.body = .bytes(body) }
-        do {
-            let response = try await client.execute(outgoing, timeout: .seconds(120))
-            let body = try await response.body.collect(upTo: 64 << 20)
-            return ManagementResponse(
-                status: Int(response.status.code), headers: response.headers.map { ($0.name, $0.value) },
-                body: Array(body.readableBytesView))
-        } catch {
-            throw unreachable(request, error)
+        var attempt = 1
+        while true {
+            do {
+                let response = try await client.execute(outgoing, timeout: .seconds(120))
+                let body = try await response.body.collect(upTo: 64 << 20)
+                return ManagementResponse(
+                    status: Int(response.status.code), headers: response.headers.map { ($0.name, $0.value) },
+                    body: Array(body.readableBytesView))
+            } catch let error as HTTPClientError where Self.isUnconnected(error) && attempt < Self.connectAttempts {
+                // Nothing has been said yet, so it may be said again, whatever it is.
+                attempt += 1
+            } catch {
+                throw unreachable(request, error)
+            }
         }
     }
+
+    private static func isUnconnected(_ error: HTTPClientError) -> Bool { error == .connectTimeout || error == .tlsHandshakeTimeout }
 
     func shutdown() async {
         try? await client.shutdown()  // Fails only when already shut down, which is what is wanted.

@@ -62,7 +62,7 @@ struct LoginCommand: AsyncParsableCommand {
             let name = try global.profile.map { (name) throws(ManagementError) in try ProfileFolder.validated(name) }
             let profile = try await signIn(
                 store: ProfileStore.chosen(name, environment: environment), environment: environment,
-                transport: HTTPTransport.init(trustFile:),
+                transport: { HTTPTransport(trustFile: $0) },
                 console: console)
             // Whoever signs in under a name goes on with it.
             if let name { try ProfileFolder(root: ProfileStore(environment: environment).folder).use(name) }

@@ -35,7 +35,7 @@ struct AzureCLI: Sendable {
     }
 
     /// Runs `az …`, whatever comes of it.
-    func attempt(_ arguments: [String], deadline: Duration = .seconds(180)) async throws -> Outcome {
+    func attempt(_ arguments: [String], deadline: Duration = .seconds(900)) async throws -> Outcome {
         try await command(self.program, arguments, environment: self.environment, deadline: deadline)
     }
 

@@ -4,6 +4,18 @@ import Foundation
 import Subprocess
 import Synchronization
 
+/// Runs a client that is written in Go, and again where its own clock of ten seconds for a handshake ran out: on a busy machine both ends
+/// of it wait for their turn. Nothing has been said by then.
+private func client(_ program: String, _ arguments: [String], environment: [String: String] = [:], input: String = "") async throws
+    -> Outcome
+{
+    for _ in 0..<5 {
+        let outcome = try await command(program, arguments, environment: environment, input: input)
+        guard !outcome.isSuccess, outcome.text.contains("TLS handshake timeout") else { return outcome }
+    }
+    return try await command(program, arguments, environment: environment, input: input)
+}
+
 /// skopeo, podman and buildah.
 struct Clients: Sendable {
     let environment: [String: String]
@@ -47,12 +59,12 @@ struct Clients: Sendable {
         try JSONSerialization.data(withJSONObject: ["auths": auths]).write(to: file)
     }
 
-    func skopeo(_ arguments: String...) async throws -> Outcome { try await command("skopeo", arguments, environment: self.environment) }
+    func skopeo(_ arguments: String...) async throws -> Outcome { try await client("skopeo", arguments, environment: self.environment) }
     func podman(_ arguments: String...) async throws -> Outcome {
-        try await command("podman", self.storage + arguments, environment: self.environment)
+        try await client("podman", self.storage + arguments, environment: self.environment)
     }
     func buildah(_ arguments: String...) async throws -> Outcome {
-        try await command("buildah", self.storage + arguments, environment: self.environment)
+        try await client("buildah", self.storage + arguments, environment: self.environment)
     }
 
     /// Copies an image to a registry with skopeo.
@@ -60,7 +72,7 @@ struct Clients: Sendable {
         try self.signIn(registry)
         let arguments =
             ["copy", "--quiet", "--dest-cert-dir", try registry.trustFolder()] + options + [source, "docker://\(registry.address)/\(name)"]
-        return try await command("skopeo", arguments, environment: self.environment)
+        return try await client("skopeo", arguments, environment: self.environment)
     }
 
     /// Copies an image from a registry into a new OCI layout (or the form that `options` and `target` name) with skopeo.
@@ -68,11 +80,11 @@ struct Clients: Sendable {
         try self.signIn(registry)
         let arguments =
             ["copy", "--quiet", "--src-cert-dir", try registry.trustFolder()] + options + ["docker://\(registry.address)/\(name)", target]
-        return try await command("skopeo", arguments, environment: self.environment)
+        return try await client("skopeo", arguments, environment: self.environment)
     }
 
     func curl(_ registry: Registry, _ arguments: String...) async throws -> Outcome {
-        var all = ["--silent", "--show-error", "--max-time", "30", "--cacert", registry.ca]
+        var all = ["--silent", "--show-error", "--max-time", "600", "--cacert", registry.ca]
         if let credentials = registry.credentials { all += ["-u", "\(credentials.name):\(credentials.password)"] }
         return try await command("curl", all + arguments)
     }
@@ -103,7 +115,7 @@ struct Containerd: Sendable {
     }
 
     func ctr(_ arguments: String...) async throws -> Outcome { try await self.ctr(arguments) }
-    private func ctr(_ arguments: [String]) async throws -> Outcome { try await command("ctr", ["--address", self.socket] + arguments) }
+    private func ctr(_ arguments: [String]) async throws -> Outcome { try await client("ctr", ["--address", self.socket] + arguments) }
 
     private func access(_ registry: Registry) throws -> [String] {
         let folder = try self.box.newFolder("certs.d")
@@ -128,7 +140,7 @@ struct Containerd: Sendable {
         let script =
             "mkdir -p /etc/containerd && mount --bind '\(root)/etc/containerd' /etc/containerd && ctr --address '\(self.socket)' images pull "
             + "--snapshotter native --hosts-dir /etc/containerd/certs.d \(user) '\(registry.address)/\(name)'"
-        return try await command("unshare", ["--mount", "bash", "-c", script])
+        return try await client("unshare", ["--mount", "bash", "-c", script])
     }
 
     func push(_ registry: Registry, _ name: String, from local: String) async throws -> Outcome {
@@ -167,7 +179,7 @@ struct Docker: Sendable {
     }
 
     func run(_ arguments: String..., input: String = "") async throws -> Outcome {
-        try await command("docker", ["--config", self.configuration, "-H", self.socket] + arguments, input: input)
+        try await client("docker", ["--config", self.configuration, "-H", self.socket] + arguments, input: input)
     }
 
     func signIn(_ registry: Registry) async throws {

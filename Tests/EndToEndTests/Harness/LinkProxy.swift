@@ -11,13 +11,14 @@ final class LinkProxy: Sendable {
         var down: Int64 = 0
         var up: Int64 = 0
         var accepted = 0
+        /// Bytes per second in the direction of the child, and how many may pass in all.
+        var bandwidth: Int
+        var dam = Int64.max
     }
 
     let port: Int
     private let target: Int
-    /// Bytes per second in the direction of the child.
-    private let bandwidth: Int
-    private let state = Mutex(State())
+    private let state: Mutex<State>
     private let clock = Pace()
 
     /// Starts a proxy that ends with the sandbox.
@@ -41,8 +42,15 @@ final class LinkProxy: Sendable {
     private init(port: Int, target: Int, bandwidth: Int) {
         self.port = port
         self.target = target
-        self.bandwidth = bandwidth
+        self.state = Mutex(State(bandwidth: bandwidth))
     }
+
+    /// Carries so many bytes per second in the direction of the child from here on.
+    func setBandwidth(_ bandwidth: Int) { self.state.withLock { $0.bandwidth = bandwidth } }
+
+    /// Lets about so many bytes pass to the child, counted from the beginning, and holds up what is more until the dam is raised: whoever
+    /// has to act in the middle of a transfer has time for it, however busy the machine is.
+    func setDam(_ bytes: Int64) { self.state.withLock { $0.dam = bytes } }
 
     /// Bytes carried, to the child and to the parent.
     var carried: (down: Int64, up: Int64) { self.state.withLock { ($0.down, $0.up) } }
@@ -62,6 +70,12 @@ final class LinkProxy: Sendable {
                 for try await client in clients { group.addTask { try? await self.forward(client) } }
             }
         }
+    }
+
+    /// Waits until a part may go to the child.
+    private func pass(_ bytes: Int) async throws {
+        while self.state.withLock({ $0.down >= $0.dam }) { try await Task.sleep(for: .milliseconds(5)) }
+        try await self.clock.wait(for: Double(bytes) / Double(self.state.withLock { $0.bandwidth }))
     }
 
     private func forward(_ client: NIOAsyncChannel<ByteBuffer, ByteBuffer>) async throws {
@@ -96,7 +110,7 @@ final class LinkProxy: Sendable {
                     group.addTask {
                         do {
                             for try await part in fromServer {
-                                try await self.clock.wait(for: Double(part.readableBytes) / Double(self.bandwidth))
+                                try await self.pass(part.readableBytes)
                                 self.state.withLock { $0.down += Int64(part.readableBytes) }
                                 try await toClient.write(part)
                             }

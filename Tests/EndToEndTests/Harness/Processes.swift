@@ -81,7 +81,7 @@ enum Program {
 /// Runs a program to its end; it is killed at the deadline.
 func command(
     _ program: String, _ arguments: [String], environment: [String: String] = [:], input: String = "", folder: String? = nil,
-    deadline: Duration = .seconds(240)
+    deadline: Duration = .seconds(900)
 ) async throws -> Outcome {
     let path = try Program.path(program)
     let environment = Dictionary(uniqueKeysWithValues: environment.map { (Environment.Key(rawValue: $0.key)!, Optional($0.value)) })
@@ -123,8 +123,10 @@ func withDeadline<Value: Sendable>(_ deadline: Duration, _ what: String, _ body:
 }
 
 /// Asks again and again until there is an answer.
+///
+/// The deadline is for what never comes: a site that has failed often rests for a minute before it tries again, and a machine may be slow.
 func eventually<Value: Sendable>(
-    _ what: String, within deadline: Duration = .seconds(120), every interval: Duration = .milliseconds(20),
+    _ what: String, within deadline: Duration = .seconds(600), every interval: Duration = .milliseconds(20),
     _ probe: @Sendable () async throws -> Value?
 ) async throws -> Value {
     let end = ContinuousClock.now + deadline
@@ -145,7 +147,7 @@ func eventually<Value: Sendable>(
 
 /// The same for a condition.
 func eventually(
-    _ what: String, within deadline: Duration = .seconds(120), every interval: Duration = .milliseconds(20),
+    _ what: String, within deadline: Duration = .seconds(600), every interval: Duration = .milliseconds(20),
     _ probe: @Sendable () async throws -> Bool
 ) async throws {
     _ = try await eventually(what, within: deadline, every: interval) { try await probe() ? true : nil }
@@ -210,7 +212,7 @@ final class BackgroundProcess: Sendable {
     }
 
     /// Waits for the end: the exit code, or the negated signal.
-    func wait(_ deadline: Duration = .seconds(120)) async throws -> Int32 {
+    func wait(_ deadline: Duration = .seconds(600)) async throws -> Int32 {
         try await eventually("the end of process \(self.pid) (\(self.tail))", within: deadline, every: .milliseconds(5)) { self.hasEnded }
         return try await self.end.value
     }

@@ -42,6 +42,8 @@ final class Registry: Sendable {
     private let box: Sandbox
     private let http: HTTPClient
     private let bearers = Mutex<[String: String]>([:])
+    /// For what never comes: a machine may be slow, and a link have a small bandwidth.
+    private static let patience = TimeAmount.seconds(600)
 
     init(_ address: String, ca: String, credentials: Credentials? = nil, box: Sandbox) throws {
         self.address = address
@@ -51,7 +53,7 @@ final class Registry: Sendable {
         var tls = TLSConfiguration.makeClientConfiguration()
         tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(ca))
         var configuration = HTTPClient.Configuration(tlsConfiguration: tls)
-        configuration.timeout.connect = .seconds(5)
+        configuration.timeout.connect = .seconds(60)
         let http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
         self.http = http
         box.atEnd { try? await http.shutdown() }
@@ -74,7 +76,7 @@ final class Registry: Sendable {
         request.method = .init(rawValue: method)
         for (name, value) in headers { request.headers.replaceOrAdd(name: name, value: value) }
         if let body { request.body = .bytes(ByteBuffer(bytes: body)) }
-        let response = try await self.http.execute(request, timeout: .seconds(60))
+        let response = try await self.http.execute(request, timeout: Self.patience)
         let content = try await response.body.collect(upTo: 256 << 20)
         var fields: [String: String] = [:]
         for (name, value) in response.headers { fields[name.lowercased()] = value }
@@ -194,7 +196,7 @@ final class Registry: Sendable {
         let bearer = self.bearers.withLock { $0["repository:\(repository):pull"] } ?? ""
         var request = HTTPClientRequest(url: "https://\(self.address)/v2/\(repository)/blobs/\(digest)")
         request.headers.add(name: "Authorization", value: "Bearer \(bearer)")
-        return try await self.http.execute(request, timeout: .seconds(60))
+        return try await self.http.execute(request, timeout: Self.patience)
     }
 
     /// Sends a body in parts, in the name of a scope that has been used before.
@@ -206,7 +208,7 @@ final class Registry: Sendable {
         request.headers.add(name: "Authorization", value: "Bearer \(self.bearers.withLock { $0[scope] } ?? "")")
         request.headers.add(name: "Content-Type", value: "application/octet-stream")
         request.body = .stream(parts, length: .known(Int64(size)))
-        return Int(try await self.http.execute(request, timeout: .seconds(60)).status.code)
+        return Int(try await self.http.execute(request, timeout: Self.patience).status.code)
     }
 }
 

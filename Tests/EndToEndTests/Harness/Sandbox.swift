@@ -16,7 +16,7 @@ enum Sentinel {
         let script = """
             trap '' INT HUP TERM
             while kill -0 "$1" 2>/dev/null; do sleep 0.5; done
-            for file in "$2"/pids/*; do [ -e "$file" ] && kill -9 -- "-${file##*/}" 2>/dev/null; done
+            for file in "$2"/pids/*; do [ -e "$file" ] && kill -s KILL -- "-${file##*/}" 2>/dev/null; done
             rm -rf "$2"
             """
         var options = PlatformOptions()

@@ -81,7 +81,7 @@ final class OutportServer: Sendable {
         try FileManager.default.createDirectory(atPath: self.data, withIntermediateDirectories: true)
         // Where it is not refused it would serve for ever.
         return try await command(
-            "timeout", ["-s", "KILL", "30", Program.outport, self.role.rawValue] + self.arguments, environment: self.environment ?? [:])
+            "timeout", ["-s", "KILL", "600", Program.outport, self.role.rawValue] + self.arguments, environment: self.environment ?? [:])
     }
 
     /// SIGTERM; the exit code.

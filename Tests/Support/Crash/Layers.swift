@@ -52,7 +52,7 @@ package struct Layers: Sendable {
 
     /// A test beside this one may be starting a process, which holds our lock's file for the moment between fork and exec.
     private static func folder(_ path: String) async throws -> DataFolder {
-        for _ in 0..<500 {
+        for _ in 0..<12_000 {
             if let folder = try self.folderIfFree(path) { return folder }
             try await Task.sleep(for: .milliseconds(10))
         }

@@ -34,12 +34,17 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
     package static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appendingPathComponent("Corpus").path
 
-    /// Runs one input against the clock.
+    /// Runs one input against the clock, and again where that took long: the machine may have stood still meanwhile, and an input that
+    /// makes a parser slow does so each time.
     package func check(_ bytes: [UInt8]) async -> String? {
-        let begin = ContinuousClock.now
-        let problem = await self.run(bytes)
-        let taken = ContinuousClock.now - begin
-        return problem ?? (taken > .milliseconds(Self.patience) ? "it took \(taken)" : nil)
+        var taken: [Duration] = []
+        while taken.count < 10 {
+            let begin = ContinuousClock.now
+            if let problem = await self.run(bytes) { return problem }
+            taken.append(ContinuousClock.now - begin)
+            if taken.last ?? .zero <= .milliseconds(Self.patience) { return nil }
+        }
+        return "it took \(taken)"
     }
 
     /// Text as it would arrive in a header or a path.
