@@ -171,6 +171,8 @@ package final class GatewayHandler: RequestHandler {
         case (.post, "status", 0):
             return try await self.status(
                 request, try await self.admit(request, name, registry, [.configWrite, .messageWrite], takesPassword: true))
+        case (.post, "state", 0): return try await self.statePages(request, try await self.admit(request, name, registry, [.messageRead]))
+        case (.post, "parcel", 0): return try await self.parcel(request, try await self.admit(request, name, registry, [.messageRead]))
         case (.post, "contents", 0):
             return try await self.contents(request, try await self.admit(request, name, registry, [.messageRead]))
         case (.post, "events", 0):
@@ -426,15 +428,18 @@ package final class GatewayHandler: RequestHandler {
         }
         if let wanted = request.query("buckets") { return try await self.buckets(wanted, of: name, call) }
         let limit = max(1, min(request.query("limit").flatMap(Int.init) ?? GatewayLimits.maximumPage, GatewayLimits.maximumPage))
+        return try .json(.ok, try await self.statePage(of: name, after: last, limit: limit, call))
+    }
+
+    /// Tags of a repository, and with the first page everything else of it.
+    func statePage(of name: RepositoryName, after last: Tag?, limit: Int, _ call: Call) async throws -> RepositoryStatePage {
         let (state, _) = try await self.registries.state(of: name, in: call.registry.id, after: last, limit: limit)
         let absent = last == nil ? try await self.registries.absentManifests(of: name, in: call.registry.id) : []
         let locks = last == nil ? try await self.registries.locks(of: name, in: call.registry.id) : []
-        return try .json(
-            .ok,
-            RepositoryStatePage(
-                tags: state.tags.map { .init(tag: $0.tag, digest: $0.digest) }, referrers: state.referrers,
-                next: state.tags.count == limit ? state.tags.last?.tag : nil, absent: absent.isEmpty ? nil : absent,
-                locks: locks.isEmpty ? nil : locks.map(LockEntry.init)))
+        return RepositoryStatePage(
+            tags: state.tags.map { .init(tag: $0.tag, digest: $0.digest) }, referrers: state.referrers,
+            next: state.tags.count == limit ? state.tags.last?.tag : nil, absent: absent.isEmpty ? nil : absent,
+            locks: locks.isEmpty ? nil : locks.map(LockEntry.init))
     }
 
     private func status(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
