@@ -156,8 +156,8 @@ let package = Package(
         .target(
             name: "Fuzz",
             dependencies: [
-                "ClusterProtocol", "DistributionAPI", "HTTPServing", "Identity", "JSON", "Kubernetes", "OCI", "RegistryCore", "Schedule",
-                "SyncAgent", "TestSupport",
+                "ClusterProtocol", "DistributionAPI", "GatewayProtocol", "HTTPServing", "Identity", "JSON", "Kubernetes", "OCI",
+                "RegistryCore", "Schedule", "SyncAgent", "TestSupport",
                 httpTypes,
                 nioCore,
             ], path: "Tests/Support/Fuzz", swiftSettings: settings),

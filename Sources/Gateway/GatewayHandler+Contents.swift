@@ -9,6 +9,7 @@ extension GatewayHandler {
     /// Manifests that one answer lists.
     private static let listedManifests = 2000
 
+    @inline(never)
     func contents(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let body: ContentsRequest = try await self.decode(request)
         guard (1...ContentsRequest.maximumDigests).contains(body.digests.count) else {

@@ -12,6 +12,7 @@ internal import Foundation
 #endif
 
 extension GatewayHandler {
+    @inline(never)
     func events(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let body: EventsRequest = try await self.decode(request)
         guard body.events.count <= EventsRequest.maximumEvents else {

@@ -9,6 +9,7 @@ internal import RegistryCore
 
 extension GatewayHandler {
     /// Takes one change over, or says what stands instead.
+    @inline(never)
     func outbox(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         guard call.connectedRegistry.configuration.mode == .readWrite else {
             throw Refusal(

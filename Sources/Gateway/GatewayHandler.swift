@@ -121,13 +121,23 @@ package final class GatewayHandler: RequestHandler {
     }
 
     /// A call whose token has been checked.
-    struct Call {
+    ///
+    /// One object, and no value: a long poll holds it for a minute, and each copy would be part of what a child costs that has nothing to do.
+    final class Call: Sendable {
         let registry: GatewayRegistry
         let connectedRegistry: ConnectedRegistry
         let map: ScopeMap
         let lease: SyncLease
         /// The count of changes of settings from before the connected registry was read; `nil` where nobody counts.
         let generation: UInt64?
+
+        init(registry: GatewayRegistry, connectedRegistry: ConnectedRegistry, map: ScopeMap, lease: SyncLease, generation: UInt64?) {
+            self.registry = registry
+            self.connectedRegistry = connectedRegistry
+            self.map = map
+            self.lease = lease
+            self.generation = generation
+        }
 
         /// Whether a repository is selected for the child.
         var isSelected: @Sendable (RepositoryName) -> Bool {
@@ -171,6 +181,8 @@ package final class GatewayHandler: RequestHandler {
         case (.post, "status", 0):
             return try await self.status(
                 request, try await self.admit(request, name, registry, [.configWrite, .messageWrite], takesPassword: true))
+        case (.post, "state", 0): return try await self.statePages(request, try await self.admit(request, name, registry, [.messageRead]))
+        case (.post, "parcel", 0): return try await self.parcel(request, try await self.admit(request, name, registry, [.messageRead]))
         case (.post, "contents", 0):
             return try await self.contents(request, try await self.admit(request, name, registry, [.messageRead]))
         case (.post, "events", 0):
@@ -182,6 +194,7 @@ package final class GatewayHandler: RequestHandler {
     }
 
     /// Checks token, lease and scope map.
+    @inline(never)
     private func admit(
         _ request: ServerRequest, _ name: String, _ registry: GatewayRegistry, _ permissions: [GatewayPermission], needsLease: Bool = true,
         takesPassword: Bool = false
@@ -229,6 +242,7 @@ package final class GatewayHandler: RequestHandler {
     }
 
     /// The tag of the caller's settings.
+    @inline(never)
     private func settingsTag(for call: Call) async throws -> String {
         try await self.known.settingsTag(
             of: call.connectedRegistry.name, in: call.registry.id, endpoints: call.registry.endpoints, generation: call.generation
@@ -242,6 +256,7 @@ package final class GatewayHandler: RequestHandler {
         return ServerResponse(.ok, headers: [.contentType: "application/x-pem-file"], body: .bytes(ByteBuffer(string: trustRoot)))
     }
 
+    @inline(never)
     private func activate(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let body: ActivateRequest = try await self.decode(request)
         guard (8...128).contains(body.instanceId.utf8.count), body.instanceId.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
@@ -259,6 +274,7 @@ package final class GatewayHandler: RequestHandler {
                 epoch: connectedRegistry.epoch, nonce: nonce, registry: call.registry.name, connectedRegistry: connectedRegistry.name))
     }
 
+    @inline(never)
     private func settings(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let settings = try await self.settings(for: call)
         let etag = try Self.etag(settings)
@@ -291,6 +307,9 @@ package final class GatewayHandler: RequestHandler {
         return "\"\(Digest.of(try encoder.encode(settings)).hex.prefix(32))\""
     }
 
+    // What a long poll calls and what it does not is kept out of its frame: a thousand children that have nothing to do hold a thousand of them, and
+    // what is inlined is part of each. `@inline(never)` above and below is for that.
+
     /// Long poll: answers when there is something for this child, when its settings differ, or when the wait is over.
     ///
     /// - Parameters:
@@ -312,22 +331,13 @@ package final class GatewayHandler: RequestHandler {
         var (seen, generation) = (count, settings)
         var etag = try await self.settingsTag(for: call)
         while true {
-            var page = try await self.page(of: call, after: cursor, limit: limit)
+            let page = try await self.page(of: call, after: cursor, limit: limit)
             let remaining = deadline - Elapsing.now
             // Replicas hold what tags and referrers reach. A child of an index comes with it, or, where the index was there first, by itself.
-            func travelling() -> [Change] { page.changes.filter(\.travels) }
-            if !travelling().isEmpty || (known != nil && known != etag) || remaining <= .zero || self.isStopping.load(ordering: .relaxed) {
-                var root: String?
-                if page.isAtHead { (page, root) = try await self.pageAndRoot(of: call, after: cursor, limit: limit) }
-                return try .json(
-                    .ok,
-                    ChangesPage(
-                        changes: travelling().map {
-                            .init(
-                                sequence: $0.sequence, repository: $0.repository, kind: $0.kind.rawValue, tag: $0.tag, digest: $0.digest,
-                                time: $0.time, locks: $0.locks.flatMap { $0.isEmpty ? nil : $0.rawValue })
-                        }, next: GatewayCursor(log: page.next.log, sequence: page.next.sequence), atHead: page.isAtHead, settings: etag,
-                        root: root))
+            if page.changes.contains(where: \.travels) || (known != nil && known != etag) || remaining <= .zero
+                || self.isStopping.load(ordering: .relaxed)
+            {
+                return try await self.answer(page, of: call, after: cursor, limit: limit, etag)
             }
             cursor = page.next
             if page.isAtHead { await self.registries.activity.wait(beyond: seen, atMost: remaining) }
@@ -344,6 +354,24 @@ package final class GatewayHandler: RequestHandler {
         }
     }
 
+    /// What a long poll is answered with: the page, with the root where it reaches the head.
+    @inline(never)
+    private func answer(
+        _ found: ChangePage, of call: Call, after cursor: ChangeCursor, limit: Int, _ etag: String
+    ) async throws -> ServerResponse {
+        var (page, root): (ChangePage, String?) = (found, nil)
+        if page.isAtHead { (page, root) = try await self.pageAndRoot(of: call, after: cursor, limit: limit) }
+        return try .json(
+            .ok,
+            ChangesPage(
+                changes: page.changes.filter(\.travels).map {
+                    .init(
+                        sequence: $0.sequence, repository: $0.repository, kind: $0.kind.rawValue, tag: $0.tag, digest: $0.digest,
+                        time: $0.time, locks: $0.locks.flatMap { $0.isEmpty ? nil : $0.rawValue })
+                }, next: GatewayCursor(log: page.next.log, sequence: page.next.sequence), atHead: page.isAtHead, settings: etag,
+                root: root))
+    }
+
     /// The root of what is selected for the caller.
     private func root(for call: Call) async throws -> String {
         let selection = call.selection
@@ -354,6 +382,7 @@ package final class GatewayHandler: RequestHandler {
         return summary.root
     }
 
+    @inline(never)
     private func page(of call: Call, after cursor: ChangeCursor, limit: Int) async throws -> ChangePage {
         if self.quiet.root(at: cursor, of: call.selection) != nil { return ChangePage(changes: [], next: cursor, isAtHead: true) }
         do {
@@ -363,6 +392,7 @@ package final class GatewayHandler: RequestHandler {
         }
     }
 
+    @inline(never)
     private func pageAndRoot(of call: Call, after cursor: ChangeCursor, limit: Int) async throws -> (ChangePage, String?) {
         let selection = call.selection
         if let root = self.quiet.root(at: cursor, of: selection) { return (ChangePage(changes: [], next: cursor, isAtHead: true), root) }
@@ -377,6 +407,7 @@ package final class GatewayHandler: RequestHandler {
         }
     }
 
+    @inline(never)
     private func state(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let summary = try await self.registries.stateSummary(of: call.registry.id, isSelected: call.isSelected)
         let cursor = GatewayCursor(log: summary.head.log, sequence: summary.head.sequence)
@@ -412,6 +443,7 @@ package final class GatewayHandler: RequestHandler {
                 }, locks: locks.isEmpty ? nil : locks.map(LockEntry.init)))
     }
 
+    @inline(never)
     private func state(of text: String, _ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         let name: RepositoryName
         let last: Tag?
@@ -426,17 +458,21 @@ package final class GatewayHandler: RequestHandler {
         }
         if let wanted = request.query("buckets") { return try await self.buckets(wanted, of: name, call) }
         let limit = max(1, min(request.query("limit").flatMap(Int.init) ?? GatewayLimits.maximumPage, GatewayLimits.maximumPage))
+        return try .json(.ok, try await self.statePage(of: name, after: last, limit: limit, call))
+    }
+
+    /// Tags of a repository, and with the first page everything else of it.
+    func statePage(of name: RepositoryName, after last: Tag?, limit: Int, _ call: Call) async throws -> RepositoryStatePage {
         let (state, _) = try await self.registries.state(of: name, in: call.registry.id, after: last, limit: limit)
         let absent = last == nil ? try await self.registries.absentManifests(of: name, in: call.registry.id) : []
         let locks = last == nil ? try await self.registries.locks(of: name, in: call.registry.id) : []
-        return try .json(
-            .ok,
-            RepositoryStatePage(
-                tags: state.tags.map { .init(tag: $0.tag, digest: $0.digest) }, referrers: state.referrers,
-                next: state.tags.count == limit ? state.tags.last?.tag : nil, absent: absent.isEmpty ? nil : absent,
-                locks: locks.isEmpty ? nil : locks.map(LockEntry.init)))
+        return RepositoryStatePage(
+            tags: state.tags.map { .init(tag: $0.tag, digest: $0.digest) }, referrers: state.referrers,
+            next: state.tags.count == limit ? state.tags.last?.tag : nil, absent: absent.isEmpty ? nil : absent,
+            locks: locks.isEmpty ? nil : locks.map(LockEntry.init))
     }
 
+    @inline(never)
     private func status(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
         // One that is a parent speaks for a whole tree.
         let isParent = try await self.connectedRegistries.isParent(call.connectedRegistry.name, in: call.registry.id)

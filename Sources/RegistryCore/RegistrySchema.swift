@@ -82,5 +82,6 @@ package enum RegistrySchema {
         SiteEvents.migration,
         ProvisionalTags.migration,
         OutboxLocks.migration,
+        SiteEvents.droppedMigration,
     ]
 }

@@ -45,31 +45,43 @@ extension RegistryStore {
     ///
     /// - Throws: `MANIFEST_BLOB_UNKNOWN` when content is missing; nothing is then visible.
     package func apply(_ update: ReplicaUpdate, to registry: RegistryID, origin: String) async throws {
+        try await self.apply([update], to: registry, origin: origin)
+    }
+
+    /// The same with several, all in one transaction.
+    package func apply(_ updates: [ReplicaUpdate], to registry: RegistryID, origin: String) async throws {
+        guard !updates.isEmpty else { return }
         let now = self.clock.milliseconds()
         try await self.database.write { session in
-            let repository = try Self.ensureRepository(update.repository, in: registry, now: now, session)
-            for new in update.manifests {
-                for digest in new.manifest.requiredBlobs.map(\.digest) {
-                    guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(digest)) != nil else {
-                        throw RegistryError(.manifestBlobUnknown, "blob \(digest) of \(update.repository)@\(new.digest) has not arrived")
-                    }
-                    try Self.link(digest, into: repository, now: now, session)
-                    try Self.endTransfer(of: digest, now: now, session)
-                }
-                try Self.store(
-                    new, repository: repository, name: update.repository, registry: registry, origin: origin, now: now, session)
-            }
-            for entry in update.tags {
-                // What clients here have made of it is tried against the parent's value when it is sent; until then it stays.
-                if try Outbox.isPending(.tag(entry.tag), in: update.repository, of: registry, session) { continue }
-                try Self.move(
-                    entry.tag, to: entry.digest, repository: repository, name: update.repository, registry: registry, origin: origin,
-                    now: now,
-                    session)
-            }
+            for update in updates { try Self.apply(update, to: registry, origin: origin, now: now, session) }
         }
-        if !update.tags.isEmpty { self.versions.tagsMoved() }
+        if updates.contains(where: { !$0.tags.isEmpty }) { self.versions.tagsMoved() }
         self.activity.signal()
+    }
+
+    private static func apply(
+        _ update: ReplicaUpdate, to registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
+    ) throws {
+        let repository = try Self.ensureRepository(update.repository, in: registry, now: now, session)
+        for new in update.manifests {
+            for digest in new.manifest.requiredBlobs.map(\.digest) {
+                guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(digest)) != nil else {
+                    throw RegistryError(.manifestBlobUnknown, "blob \(digest) of \(update.repository)@\(new.digest) has not arrived")
+                }
+                try Self.link(digest, into: repository, now: now, session)
+                try Self.endTransfer(of: digest, now: now, session)
+            }
+            try Self.store(
+                new, repository: repository, name: update.repository, registry: registry, origin: origin, now: now, session)
+        }
+        for entry in update.tags {
+            // What clients here have made of it is tried against the parent's value when it is sent; until then it stays.
+            if try Outbox.isPending(.tag(entry.tag), in: update.repository, of: registry, session) { continue }
+            try Self.move(
+                entry.tag, to: entry.digest, repository: repository, name: update.repository, registry: registry, origin: origin,
+                now: now,
+                session)
+        }
     }
 
     /// Removes tags and manifests that the parent no longer has. What is gone already is no error; what waits to be told to the parent stays.

@@ -55,6 +55,15 @@ package struct SiteEvents: Sendable {
             """,
         ])
 
+    /// How many a connected registry has dropped itself apart from how many of its events had to go here. What is known so far says not which:
+    /// it is what was told, or more.
+    package static let droppedMigration = Migration(
+        "registry-12-events-dropped-elsewhere",
+        [
+            "ALTER TABLE site_event_state ADD COLUMN reported INTEGER NOT NULL DEFAULT 0",
+            "UPDATE site_event_state SET reported = dropped, dropped = 0",
+        ])
+
     private let database: any Database
     private let registry: RegistryID
 
@@ -71,11 +80,11 @@ package struct SiteEvents: Sendable {
         try await self.database.write { session in
             try Self.add(events, to: registry, session)
             for drop in dropped {
-                // A total, so that telling it twice changes nothing.
+                // A total, so that telling it twice changes nothing. What had to go here comes on top of it.
                 try session.execute(
                     """
-                    INSERT INTO site_event_state (registry, site, kind, dropped) VALUES (?, ?, ?, ?)
-                    ON CONFLICT (registry, site, kind) DO UPDATE SET dropped = max(dropped, excluded.dropped)
+                    INSERT INTO site_event_state (registry, site, kind, reported) VALUES (?, ?, ?, ?)
+                    ON CONFLICT (registry, site, kind) DO UPDATE SET reported = max(reported, excluded.reported)
                     """, .integer(registry.value), SQLValue(drop.site), .text(drop.kind.rawValue), .integer(drop.count))
             }
         }
@@ -151,18 +160,19 @@ package struct SiteEvents: Sendable {
                 """, .integer(registry.value), SQLValue(site), .text(kind.rawValue), .integer(Int64(limit))
             ).compactMap(Self.decode)
             let dropped = try session.row(
-                "SELECT dropped FROM site_event_state WHERE registry = ? AND site = ? AND kind = ?", .integer(registry.value),
+                "SELECT dropped + reported FROM site_event_state WHERE registry = ? AND site = ? AND kind = ?", .integer(registry.value),
                 SQLValue(site), .text(kind.rawValue))?.integer(0)
             return (events, dropped ?? 0)
         }
     }
 
-    /// How many had to go unread, of all connected registries of which some had.
+    /// How many had to go unread, here and below, of all connected registries of which some had.
     package func dropped() async throws -> [DroppedEvents] {
         let registry = self.registry
         return try await self.database.read { session in
             try session.rows(
-                "SELECT site, kind, dropped FROM site_event_state WHERE registry = ? AND dropped > 0", .integer(registry.value)
+                "SELECT site, kind, dropped + reported FROM site_event_state WHERE registry = ? AND dropped + reported > 0",
+                .integer(registry.value)
             ).compactMap { row in
                 SiteEvent.Kind(rawValue: row.text(1)).map { DroppedEvents(site: row.text(0), kind: $0, count: row.integer(2)) }
             }

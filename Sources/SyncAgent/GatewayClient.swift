@@ -19,6 +19,8 @@ actor GatewayClient {
     private var lease: (instance: String, epoch: Int64)?
     /// Whether the parent takes the password with a heartbeat, as far as is known under this lease.
     private var takesPasswords = true
+    /// Whether the parent knows calls for many things at once, as far as is known under this lease.
+    private var knowsParcels = true
 
     init(transport: any Transport, connection: ConnectionString) {
         self.transport = transport
@@ -30,6 +32,7 @@ actor GatewayClient {
         self.lease = epoch.map { (instance, $0) }
         self.token = nil
         self.takesPasswords = true
+        self.knowsParcels = true
     }
 
     /// A sync token with at least a minute left. Time is measured since it was issued, so a wrong wall clock does no harm.
@@ -103,6 +106,32 @@ actor GatewayClient {
 
     func state(of name: RepositoryName, after last: Tag?) async throws -> RepositoryStatePage {
         try await self.call("GET", "state/\(name)" + (last.map { "?last=\($0)" } ?? ""))
+    }
+
+    /// The first pages of several repositories, as many as the parent gives at once.
+    ///
+    /// - Returns: `nil` when the parent does not know this call.
+    func states(of names: [RepositoryName]) async throws -> [RepositoryStatePage]? {
+        guard self.knowsParcels, let response = try await self.optional("state", StatePagesRequest(repositories: names)) else { return nil }
+        return try JSONDecoder().decode(StatePagesResponse.self, from: Data(try await response.collect(limit: 16 << 20))).pages
+    }
+
+    /// Many small things in one answer; see ``ParcelParser``.
+    ///
+    /// - Returns: `nil` when the parent does not know this call.
+    func parcel(_ request: ParcelRequest) async throws -> ClientResponseBody? {
+        guard self.knowsParcels else { return nil }
+        return try await self.optional("parcel", request)?.body
+    }
+
+    /// Sends what an older parent does not know; it is then not asked again under this lease.
+    private func optional(_ target: String, _ body: any Encodable & Sendable) async throws -> ClientResponse? {
+        let response = try await self.send("POST", target, body: [UInt8](try JSONEncoder().encode(body)))
+        guard response.status != 200 else { return response }
+        let refusal = try await ServerRefusal(response)
+        guard refusal.status == 404, refusal.code == GatewayErrorCode.noGateway.rawValue else { throw refusal }
+        self.knowsParcels = false
+        return nil
     }
 
     func tell(_ events: EventsRequest) async throws -> EventsResponse { try await self.call("POST", "events", body: events) }

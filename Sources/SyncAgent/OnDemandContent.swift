@@ -151,7 +151,8 @@ package final class OnDemandContent: MissingContent {
         let place = Place(repository: order.repository, reference: .digest(order.digest))
         do {
             _ = try await self.engine.replicate(
-                order.digest, tags: [], in: order.repository, for: .demand, known: order.manifest)
+                order.digest, tags: [], in: order.repository, for: .demand,
+                known: [.init(repository: order.repository, digest: order.digest): order.manifest])
             try await self.note(order.tag, order.digest, in: order.repository)
         } catch {
             if !Task.isCancelled {

@@ -8,7 +8,7 @@ internal import Synchronization
 /// Whoever does the work does it in a task of their own. If that task is cancelled, one of those who wait takes its place; if the work fails,
 /// everybody who waited for it gets the error, and who comes later tries anew.
 final class SharedWork<Key: Hashable & Sendable, Value: Sendable>: Sendable {
-    private final class Entry: Sendable {
+    fileprivate final class Entry: Sendable {
         struct State {
             var isLed = false
             /// Attempts that have come to an end, and what the last one came to.
@@ -52,6 +52,37 @@ final class SharedWork<Key: Hashable & Sendable, Value: Sendable>: Sendable {
                 }
             }
         }
+    }
+
+    /// Work on one key that is done elsewhere, together with that on others.
+    struct Lead: Sendable {
+        fileprivate let work: SharedWork
+        fileprivate let key: Key
+        fileprivate let entry: Entry
+
+        /// Tells those who wait what became of it; to be called once.
+        ///
+        /// - Parameter value: `nil` where nothing has been found out: one of those who wait takes the place of whoever leads.
+        func end(_ value: Value?) {
+            SharedWork.land(self.entry, value.map { .success($0) })
+            self.work.leave(self.key)
+        }
+    }
+
+    /// Takes the lead of the work on a key; it must be ended.
+    ///
+    /// - Returns: `nil` when somebody is at it.
+    func lead(_ key: Key) -> Lead? {
+        let (entry, _) = self.join(key)
+        let isFree = entry.state.withLock { state in
+            defer { state.isLed = true }
+            return !state.isLed
+        }
+        guard isFree else {
+            self.leave(key)
+            return nil
+        }
+        return Lead(work: self, key: key, entry: entry)
     }
 
     private func join(_ key: Key) -> (Entry, landings: Int) {

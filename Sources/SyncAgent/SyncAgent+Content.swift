@@ -107,10 +107,13 @@ extension SyncAgent {
         let isReadWrite = memory.isReadWrite
         let last = LastWords(changes)
         let locked = Change.Kind.locksChanged.rawValue
+        // Images that follow each other: rows of other kinds keep their place between them.
+        var run: [ChangesPage.Change] = []
         for change in memory.prioritized(changes) {
             if change.kind == locked {
                 if isReadWrite, try await self.isOutdated(change, log) { continue }
-                try await self.lock(change)
+                try await self.finish(&run)
+                try await self.lock([change])
                 continue
             }
             if let tag = change.tag {
@@ -119,27 +122,42 @@ extension SyncAgent {
             }
             if isReadWrite, try await self.isOutdated(change, log) { continue }
             switch (Change.Kind(rawValue: change.kind), change.tag, change.digest) {
-            case (.tagSet, let tag?, let digest?):
-                try await self.replicate(digest, tags: [tag], in: change.repository)
-                // A tag that was deleted and set again has lost its locks.
-                try await self.lock(change)
-            case (.manifestPut, nil, let digest?): try await self.replicate(digest, tags: [], in: change.repository)
-            case (.tagDeleted, let tag?, _): try await self.retract([tag], [], from: change.repository)
+            case (.tagSet, _?, _?), (.manifestPut, nil, _?): run.append(change)
+            case (.tagDeleted, let tag?, _):
+                try await self.finish(&run)
+                try await self.retract([tag], [], from: change.repository)
             case (.manifestDeleted, nil, let digest?):
+                try await self.finish(&run)
                 try await self.skipped.resolve(digest, in: change.repository)
                 try await self.retract([], [digest], from: change.repository)
             default: break
             }
         }
+        try await self.finish(&run)
     }
 
-    /// Locks what a row names as it is locked at the parent now.
-    private func lock(_ change: ChangesPage.Change) async throws {
-        let isTag = change.kind == Change.Kind.tagSet.rawValue
-        let entry = LockEntry(tag: change.tag, digest: isTag ? nil : change.digest, locks: change.locks ?? 0)
-        try await self.store.apply([entry.carried(in: change.repository)], to: self.registry, origin: TransferEngine.origin)
+    /// Replicates the images that rows name.
+    private func finish(_ run: inout [ChangesPage.Change]) async throws {
+        let changes = run
+        run = []
+        for start in stride(from: 0, to: changes.count, by: TransferEngine.bundleSize) {
+            let some = changes[start..<min(start + TransferEngine.bundleSize, changes.count)]
+            try await self.replicate(WantedImage.of(some))
+            // A tag that was deleted and set again has lost its locks.
+            try await self.lock(some.filter { $0.tag != nil })
+        }
+    }
+
+    /// Locks what rows name as it is locked at the parent now.
+    private func lock(_ changes: [ChangesPage.Change]) async throws {
+        let tagSet = Change.Kind.tagSet.rawValue
+        let locks = changes.map { change in
+            LockEntry(tag: change.tag, digest: change.kind == tagSet ? nil : change.digest, locks: change.locks ?? 0)
+                .carried(in: change.repository)
+        }
+        try await self.store.apply(locks, to: self.registry, origin: TransferEngine.origin)
         // What could not be read there may be readable now.
-        if !isTag { try await self.skipped.wake(in: change.repository) }
+        for change in changes where change.kind != tagSet { try await self.skipped.wake(in: change.repository) }
     }
 
     /// Whether the row is older than what the parent has taken over from here of the same tag or manifest.
@@ -162,12 +180,34 @@ extension SyncAgent {
         try await self.store.retract(tags: tags, manifests: manifests, from: name, of: self.registry, origin: TransferEngine.origin)
     }
 
+    /// Replicates images: what is small of them together, the rest one after the other.
+    ///
+    /// - Parameter waitsForBudget: as for one.
+    func replicate(_ images: [WantedImage], waitsForBudget: Bool = true) async throws {
+        let left = try await self.engine.bundle(images)
+        let remaining = Set(left.images)
+        for image in images where !remaining.contains(image) { try await self.skipped.resolve(image.digest, in: image.repository) }
+        var unaffordable: SyncError?
+        for image in left.images {
+            do {
+                try await self.replicate(
+                    image.digest, tags: image.tags, in: image.repository, known: left.manifests, waitsForBudget: waitsForBudget)
+            } catch let error as SyncError where error.code == .budget {
+                unaffordable = unaffordable ?? error
+            }
+        }
+        if let unaffordable { throw unaffordable }
+    }
+
     /// Replicates one image; content that is damaged at the parent does not keep the others waiting, it is tried again later.
     ///
     /// - Parameter waitsForBudget: whether what the budget does not allow is remembered as well, and the rest goes on.
-    private func replicate(_ digest: Digest, tags: [Tag], in name: RepositoryName, waitsForBudget: Bool = true) async throws {
+    private func replicate(
+        _ digest: Digest, tags: [Tag], in name: RepositoryName, known: [TransferEngine.ManifestPlace: TransferEngine.FetchedManifest] = [:],
+        waitsForBudget: Bool = true
+    ) async throws {
         do {
-            try await self.engine.replicate(digest, tags: tags, in: name)
+            _ = try await self.engine.replicate(digest, tags: tags, in: name, for: .synchronisation, known: known)
             try await self.skipped.resolve(digest, in: name)
         } catch {
             let error = SyncError(error)
@@ -189,6 +229,7 @@ extension SyncAgent {
 
     private func retrySkipped() async throws {
         let memory = await self.memory.memory
+        // One by one: what was damaged once is looked at for itself.
         for image in memory.prioritized(try await self.skipped.due(), by: \.repository) {
             try await self.replicate(image.digest, tags: image.tags.sorted { $0.description < $1.description }, in: image.repository)
         }
@@ -232,9 +273,9 @@ extension SyncAgent {
         let comparison = StateComparison(
             store: self.store, registry: self.registry, gateway: self.gateway, kept: memory.isReadWrite ? memory.selection : nil,
             rank: { memory.rank(of: $0) },
-            replicate: { digest, tags, name in
+            replicate: { images in
                 do {
-                    try await self.replicate(digest, tags: tags, in: name, waitsForBudget: false)
+                    try await self.replicate(images, waitsForBudget: false)
                 } catch let error as SyncError where error.code == .budget {
                     unaffordable.withLock { $0 = $0 ?? error }
                 }

@@ -81,7 +81,9 @@ extension SyncAgent {
         let comparison = StateComparison(
             store: self.store, registry: self.registry, gateway: self.gateway, kept: memory.isReadWrite ? memory.selection : nil,
             rank: { memory.rank(of: $0) }, isRehearsal: true,
-            replicate: { digest, tags, name in try await builder.add(digest, tags: tags, in: name) })
+            replicate: { images in
+                for image in images { try await builder.add(image.digest, tags: image.tags, in: image.repository) }
+            })
         _ = try await comparison.run()
     }
 

@@ -98,7 +98,9 @@ package final class SyncAgent: Sendable {
             try await gateway.bearer()
         }
         let gate = self.gate
-        self.engine = TransferEngine(client: client, store: store, registry: registry, gate: gate, demandClient: demandClient)
+        self.engine = TransferEngine(
+            client: client, store: store, registry: registry, gate: gate, demandClient: demandClient,
+            parcels: { try await gateway.parcel($0) })
         self.onDemand = OnDemandContent(
             memory: memory, store: store, registry: registry, engine: self.engine, client: demandClient, clock: clock, logger: logger
         ) {

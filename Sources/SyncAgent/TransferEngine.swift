@@ -14,7 +14,7 @@ package final class TransferEngine: Sendable {
     /// Bytes between two flushes of a blob under way.
     private static let flushInterval: Int64 = 8 << 20
     /// How deep indexes may nest.
-    private static let maximumDepth = 8
+    static let maximumDepth = 8
 
     /// For whom content is fetched.
     package enum Purpose: Sendable {
@@ -25,16 +25,18 @@ package final class TransferEngine: Sendable {
 
     private let client: RegistryClient
     private let demandClient: RegistryClient
-    private let store: RegistryStore
-    private let registry: RegistryID
-    private let received = Atomic<Int64>(0)
-    private let gate: TransferGate
+    let store: RegistryStore
+    let registry: RegistryID
+    let received = Atomic<Int64>(0)
+    let gate: TransferGate
+    /// Asks for many small things at once; `nil` where everything is asked for alone.
+    let parcels: ParcelSource?
     /// What has not arrived of the blobs of the image under way.
-    private let missing = Mutex<[Digest: Int64]>([:])
+    let missing = Mutex<[Digest: Int64]>([:])
     private let offsets: TransferOffsets
     /// One transfer for each blob and each manifest, however many ask.
-    private let transfers = SharedWork<Digest, Void>()
-    private let manifests = SharedWork<ManifestPlace, FetchedManifest?>()
+    let transfers = SharedWork<Digest, Void>()
+    let manifests = SharedWork<ManifestPlace, FetchedManifest?>()
     /// What is told to those who read blobs while they arrive.
     let arrivals = Arrivals()
 
@@ -44,16 +46,19 @@ package final class TransferEngine: Sendable {
         let mediaType: MediaType
     }
 
-    private struct ManifestPlace: Hashable, Sendable {
+    struct ManifestPlace: Hashable, Sendable {
         let repository: RepositoryName
         let digest: Digest
     }
 
-    /// - Parameter demandClient: the way to the parent for what somebody waits for; `nil` for the same.
+    /// - Parameters:
+    ///   - demandClient: the way to the parent for what somebody waits for; `nil` for the same.
+    ///   - parcels: asks the parent for many small things at once; `nil` for never.
     package init(
         client: RegistryClient, store: RegistryStore, registry: RegistryID, gate: TransferGate = TransferGate(),
-        demandClient: RegistryClient? = nil
+        demandClient: RegistryClient? = nil, parcels: ParcelSource? = nil
     ) {
+        self.parcels = parcels
         self.demandClient = demandClient ?? client
         self.gate = gate
         self.offsets = TransferOffsets(database: store.database)
@@ -75,12 +80,12 @@ package final class TransferEngine: Sendable {
     package func replicate(
         _ digest: Digest, tags: [Tag], in name: RepositoryName, for purpose: Purpose = .synchronisation
     ) async throws -> Bool {
-        try await self.replicate(digest, tags: tags, in: name, for: purpose, known: nil)
+        try await self.replicate(digest, tags: tags, in: name, for: purpose, known: [:])
     }
 
-    /// The same with the manifest itself, where it has been fetched already.
+    /// The same with manifests that have been fetched already.
     func replicate(
-        _ digest: Digest, tags: [Tag], in name: RepositoryName, for purpose: Purpose, known: FetchedManifest?
+        _ digest: Digest, tags: [Tag], in name: RepositoryName, for purpose: Purpose, known: [ManifestPlace: FetchedManifest]
     ) async throws -> Bool {
         let entries = tags.map { RepositoryState.TagEntry(tag: $0, digest: digest) }
         // What became visible in one transaction stays complete, unless damage has been taken out of service since.
@@ -110,7 +115,8 @@ package final class TransferEngine: Sendable {
 
     /// Gathers the manifests below `digest`, children first.
     private func collect(
-        _ digest: Digest, size: Int64? = nil, in name: RepositoryName, for purpose: Purpose, known: FetchedManifest? = nil, depth: Int,
+        _ digest: Digest, size: Int64? = nil, in name: RepositoryName, for purpose: Purpose, known: [ManifestPlace: FetchedManifest],
+        depth: Int,
         _ manifests: inout [NewManifest], _ seen: inout Set<Digest>
     ) async throws -> Bool {
         guard seen.insert(digest).inserted else { return true }
@@ -118,13 +124,14 @@ package final class TransferEngine: Sendable {
             throw SyncError(.content, "indexes in repository \(name) nest deeper than \(Self.maximumDepth) levels at \(digest)")
         }
         if depth > 0, try await self.store.holdsWhole(digest, in: name, of: self.registry) { return true }
-        var fetched = known
+        var fetched = known[ManifestPlace(repository: name, digest: digest)]
         if fetched == nil { fetched = try await self.fetchManifest(digest, size: size, in: name, for: purpose) }
         guard let fetched else { return false }
         let new = try Self.parse(fetched, digest, in: name)
         for child in new.manifest.manifests {
             // An index may list what its registry does not hold; the copy is then as sparse as the original.
-            _ = try await self.collect(child.digest, size: child.size, in: name, for: purpose, depth: depth + 1, &manifests, &seen)
+            _ = try await self.collect(
+                child.digest, size: child.size, in: name, for: purpose, known: known, depth: depth + 1, &manifests, &seen)
         }
         manifests.append(new)
         return true

@@ -8,7 +8,7 @@ import Testing
 
     private static let names = [
         "names", "digests", "manifests", "upload-ranges", "scopes", "scope-map-actions", "connection-strings", "schedules", "durations",
-        "percent-encoding", "json", "hosts", "extension-settings", "kubeconfigs", "tokens", "requests",
+        "percent-encoding", "json", "hosts", "extension-settings", "kubeconfigs", "parcels", "tokens", "requests",
     ]
 
     @Test("R1 I2 no bytes from outside crash or hang a parser, and what is accepted reads back", arguments: Self.names)

@@ -123,5 +123,13 @@ import Testing
         // A total that is told again is no news.
         for _ in 0..<2 { try await events.add([], dropped: [DroppedEvents(site: "site2", kind: .audit, count: 7)]) }
         #expect(try await events.list(.audit, of: "site2", limit: 1).dropped == 7)
+        // What has to go at a middle comes on top of what the site dropped itself, and both are told on.
+        try await events.add((0..<10).map { SiteEvent(id: "\($0)", site: "site2", kind: .audit, time: 0, body: "{}") })
+        try await events.makeRoom(of: "site2")
+        #expect(try await events.list(.audit, of: "site2", limit: 1).dropped == 8)
+        try await events.add([], dropped: [DroppedEvents(site: "SITE2", kind: .audit, count: 9)])
+        #expect(try await events.list(.audit, of: "site2", limit: 1).dropped == 10)
+        let told = try await events.dropped().filter { $0.site == "site2" }
+        #expect(told.map(\.count) == [10])
     }
 }

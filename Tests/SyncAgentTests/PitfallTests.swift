@@ -94,7 +94,7 @@ import Testing
     @Test("R7 C13 what a quarantine took from a copy comes back with the next synchronisation, and only that")
     func quarantined() async throws {
         let family = try await Family()
-        let (one, two) = (TestImage("one", layers: [Fixture.layer("damaged"), Fixture.layer("whole")]), TestImage("two"))
+        let (one, two) = (TestImage("one", layers: [Fixture.layer(bytes: 40_000, seed: 1), Fixture.layer("whole")]), TestImage("two"))
         let index = Fixture.index([one.manifest.descriptor])
         try await family.parent.site.push(one, to: self.app)
         try await family.parent.site.push(two, tags: [tag("v2")], to: self.app)

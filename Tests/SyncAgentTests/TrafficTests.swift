@@ -209,10 +209,14 @@ import Testing
     func priorities() async throws {
         let family = try await Family(priorities: ["zeta", "mid/*"])
         let parent = family.parent.site
-        for name in ["alpha", "mid/one", "zeta"] { try await parent.push(TestImage(name), tags: [tag("v1")], to: repository(name)) }
+        // What is small comes together.
+        @Sendable func image(_ name: String, _ round: UInt64) -> TestImage {
+            TestImage("\(round) \(name)", layers: [Fixture.layer(bytes: 40_000, seed: 10 * round + UInt64(name.utf8.count))])
+        }
+        for name in ["alpha", "mid/one", "zeta"] { try await parent.push(image(name, 1), tags: [tag("v1")], to: repository(name)) }
         func order() -> [String] {
-            family.transport.requests.filter { $0.target.contains("/manifests/sha256") && $0.method == "GET" }.map {
-                $0.target.split(separator: "/manifests").first.map { String($0.dropFirst(4)) } ?? ""
+            family.transport.requests.filter { $0.target.contains("/blobs/sha256") && $0.method == "GET" }.map {
+                $0.target.split(separator: "/blobs").first.map { String($0.dropFirst(4)) } ?? ""
             }
         }
         try await family.following { () async throws in
@@ -220,11 +224,11 @@ import Testing
         }
         #expect(order() == ["zeta", "mid/one", "alpha"])
         family.transport.forget()
-        for name in ["alpha", "mid/one", "zeta"] { try await parent.push(TestImage("2 " + name), tags: [tag("v2")], to: repository(name)) }
+        for name in ["alpha", "mid/one", "zeta"] { try await parent.push(image(name, 2), tags: [tag("v2")], to: repository(name)) }
         try await family.following { () async throws in
             #expect(try await eventually { try await family.parentState?.report?.inStepSince != nil })
             #expect(
-                try await family.until { try await family.childHas(tag("v2"), at: TestImage("2 alpha").manifest, in: repository("alpha")) })
+                try await family.until { try await family.childHas(tag("v2"), at: image("alpha", 2).manifest, in: repository("alpha")) })
         }
         #expect(order() == ["zeta", "mid/one", "alpha"])
     }

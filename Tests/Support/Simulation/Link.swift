@@ -97,9 +97,13 @@ final class Link: TrustingTransport {
         guard let response, !isBroken, self.isUp, !self.scheduler.chance(luck.answerLost) else {
             throw TransportError(.interrupted, "the link was cut")
         }
-        let isContent = request.method == "GET" && response.status.code < 300 && request.target.hasPrefix("/v2/")
+        let isParcel = request.target.hasSuffix("/parcel")
+        let isContent = response.status.code < 300 && (request.method == "GET" && request.target.hasPrefix("/v2/") || isParcel)
         let blob = request.target.contains("/blobs/") ? request.target.split(separator: "/").last.map(String.init) : nil
         var source = Body(link: self, server: server, reader: nil, bytes: ByteBuffer(), range: 0..<0, isContent: isContent, blob: blob)
+        if isParcel, isContent, case .bytes(let buffer) = response.body {
+            source.parcel = ParcelMap(answer: Array(buffer.readableBytesView), to: request.body)
+        }
         switch response.body {
         case .none, .announced: break
         case .bytes(let buffer):
@@ -152,10 +156,13 @@ final class Link: TrustingTransport {
         var range: Range<Int64>
         let isContent: Bool
         let blob: String?
+        /// What is in it, where it is a parcel.
+        var parcel: ParcelMap?
 
         struct AsyncIterator: AsyncIteratorProtocol {
             let body: Body
             var offset: Int64
+            var isDamaged = false
 
             mutating func next() async throws -> ByteBuffer? {
                 guard self.offset < self.body.range.upperBound else { return nil }
@@ -179,7 +186,19 @@ final class Link: TrustingTransport {
                     part = ByteBuffer(bytes: bytes)
                 }
                 self.offset += Int64(count)
-                if self.body.isContent { link.count(count, of: self.body.blob, isDamaged: isDamaged) }
+                if let parcel = self.body.parcel {
+                    // Behind what is damaged nothing may be found at its place.
+                    self.isDamaged = self.isDamaged || isDamaged
+                    let place = Int(self.offset) - count..<Int(self.offset)
+                    for blob in parcel.blobs where blob.range.overlaps(place) {
+                        link.count(blob.range.clamped(to: place).count, of: "\(blob.digest)", isDamaged: self.isDamaged)
+                    }
+                    for manifest in parcel.manifests where manifest.overlaps(place) {
+                        link.count(manifest.clamped(to: place).count, of: nil, isDamaged: false)
+                    }
+                } else if self.body.isContent {
+                    link.count(count, of: self.body.blob, isDamaged: isDamaged)
+                }
                 return part
             }
         }
