@@ -17,6 +17,12 @@ import Foundation
 @Suite(.serialized) struct PowerCutTests {
     private static let seed: UInt64 = 20_261
 
+    /// In memory, where the machine has a file system for it: what would be lost of a disk is played here.
+    private static func scratchFolder() -> ScratchFolder {
+        let memory = "/dev/shm"
+        return ScratchFolder(in: FileManager.default.isWritableFile(atPath: memory) ? memory : nil)
+    }
+
     @Test("R7 after a power cut at any call everything acknowledged is there and nothing half of it is seen")
     func powerCuts() async throws {
         let report = try await Campaign().powerCuts(seed: Self.seed, images: 100, steps: 12, perCut: 2)
@@ -39,7 +45,7 @@ import Foundation
 
     @Test("R7 what a killed process wrote but did not flush is durable before the next process relies on it")
     func unflushedCommit() async throws {
-        let scratch = ScratchFolder()
+        let scratch = Self.scratchFolder()
         try FileSystem.createFolder(scratch.path)
         let journal = CrashJournal(scratch.path)
         defer { journal.end() }
@@ -63,7 +69,7 @@ import Foundation
             var disk = Disk()
             for entry in journal.entries { disk.apply(entry, &generator) }
             await layers.close()
-            let after = ScratchFolder()
+            let after = Self.scratchFolder()
             try disk.image(.nothing, &generator).write(to: after.path)
             let rest = try await open(after.path)
             #expect(try await rest.store.resolve(tag("v1"), in: app, of: rest.registry) == image.manifest.digest)
@@ -135,7 +141,7 @@ import Foundation
         let total = try await Self.callsOfFirstStart(clock)
         #expect(total > 100)
         for call in Array(stride(from: 0, to: total - 50, by: 23)) + Array(total - 50...total) {
-            let scratch = ScratchFolder()
+            let scratch = Self.scratchFolder()
             try FileSystem.createFolder(scratch.path)
             let journal = CrashJournal(scratch.path)
             defer { journal.end() }
@@ -146,7 +152,7 @@ import Foundation
             var generator = SeededGenerator(seed: 1)
             var disk = Disk()
             for entry in journal.entries { disk.apply(entry, &generator) }
-            let after = ScratchFolder()
+            let after = Self.scratchFolder()
             try disk.image(.nothing, &generator).write(to: after.path)
             let rest = try await Layers(after.path, clock: clock, tokenTime: clock.milliseconds)
             let verified = try? await rest.tokens.verify(token, as: [.sync], audience: "registry/harbour")
@@ -158,7 +164,7 @@ import Foundation
     }
 
     private static func callsOfFirstStart(_ clock: TestClock) async throws -> Int {
-        let scratch = ScratchFolder()
+        let scratch = Self.scratchFolder()
         try FileSystem.createFolder(scratch.path)
         let journal = CrashJournal(scratch.path)
         defer { journal.end() }
