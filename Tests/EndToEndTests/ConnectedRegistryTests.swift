@@ -51,7 +51,7 @@ import Testing
             #expect(try await atChild.flaw("app", "v1", digest: image.digest) == nil)
             #expect(try await child.stop() == 0)
             try await child.start()
-            #expect(try await atChild.flaw("app", "t5") == nil)
+            #expect(try await atChild.flaw("app", "t3") == nil)
             #expect(!child.output.contains(line.password))
         }
     }

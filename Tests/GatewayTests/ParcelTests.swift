@@ -16,7 +16,11 @@ import Foundation
 
 @Suite struct ParcelTests {
     private struct Tokens: Decodable {
-        let access_token: String
+        let accessToken: String
+
+        enum CodingKeys: String, CodingKey {
+            case accessToken = "access_token"
+        }
     }
 
     /// A server, and a connected registry that is active at it.
@@ -27,7 +31,7 @@ import Foundation
             "site1", instance: "instance-1", nonce: nil, version: "test", loginServer: nil, in: server.site.registry)
         let form =
             "grant_type=password&username=site1-sync&password=\(password)&scope=\(GatewayScope.text("site1"))&instance=instance-1&epoch=\(active.epoch)"
-        let token = try await server.send(.post, "/oauth2/token", body: Array(form.utf8)).decode(Tokens.self).access_token
+        let token = try await server.send(.post, "/oauth2/token", body: Array(form.utf8)).decode(Tokens.self).accessToken
         return (server, DataPlane.bearer(token))
     }
 
