@@ -50,6 +50,12 @@ import Testing
             let tags = try await atChild.ask("GET", "/v2/app/tags/list", scope: "repository:app:pull")
             #expect(tags.status == 404 || tags.text.contains("v1") == false, "\(tags.text)")
 
+            // The image is made complete behind the clients: it needs no parent from the moment its tag is noted.
+            let noted = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT name FROM provisional_tag').fetchall())"
+            try await eventually("the image is complete") {
+                try await command("python3", ["-c", noted, child.data + "/outport.db"]).succeeded().output.contains("v1")
+            }
+
             // More than what sockets hold, and the parent dies on the way.
             let url = "https://\(atChild.address)/v2/app/blobs/\(large.blobs[1].digest)"
             let part = box.path("cut")
