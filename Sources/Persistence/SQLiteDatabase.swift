@@ -55,7 +55,7 @@ package final class SQLiteDatabase: Database {
             try db.execute(sql: "PRAGMA journal_mode = WAL")
             try db.execute(sql: "PRAGMA synchronous = FULL")
             try db.execute(sql: "PRAGMA temp_store = MEMORY")
-            try db.execute(sql: "PRAGMA cache_size = -8192")
+            try db.execute(sql: "PRAGMA cache_size = -4096")
             // Pages that are written often reach the file once for each 16 MiB of log, and pushes wait less often for it.
             try db.execute(sql: "PRAGMA wal_autocheckpoint = 4000")
         }
