@@ -22,7 +22,7 @@ package struct Layers: Sendable {
     package let registry: RegistryID
 
     /// Between the sizes of what is pushed: some of it lies in rows, some in files.
-    private static let smallContentLimit = 1500
+    static let smallContentLimit = 1500
 
     /// - Parameters:
     ///   - tokenTime: the instant at which signed tokens are looked at, in milliseconds since 1970.

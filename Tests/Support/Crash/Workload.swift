@@ -311,10 +311,14 @@ package final class Workload {
         self.passwords.removeLast()
     }
 
-    /// Takes an image as a connected registry does: blobs by transfer, then everything visible in one transaction.
+    /// Takes an image as a connected registry does: blobs by transfer, or what is small of them together; then everything visible in one
+    /// transaction.
     private func replicate(_ layers: Layers) async throws {
         let image = self.makeImage()
-        for blob in image.blobs { try await layers.transfer(blob) }
+        let isBundled = self.images.count.isMultiple(of: 2)
+        let small = isBundled ? image.blobs.filter { $0.bytes.count <= Layers.smallContentLimit } : []
+        try await layers.store.admitArrived(small: small.compactMap { VerifiedContent($0.bytes, digest: $0.digest) })
+        for blob in image.blobs where !small.contains(where: { $0.digest == blob.digest }) { try await layers.transfer(blob) }
         let tag = tag("v1")
         let update = ReplicaUpdate(
             repository: Self.mirror,
