@@ -17,6 +17,10 @@ extension GatewayHandler {
             throw Refusal(.invalid, 400, "a parcel takes 1 to \(ParcelRequest.maximumItems) things")
         }
         try self.requireSelected(body.parts.map(\.repository), call)
+        guard call.registry.servesContent else {
+            return ServerResponse(
+                .ok, headers: [.contentType: ParcelFormat.mediaType], body: .bytes(ByteBuffer(string: ParcelFormat.end(items.count))))
+        }
         let (found, considered) = try await self.registries.small(
             items.map { SmallItem(repository: $0.repository, digest: $0.digest, isManifest: $0.isManifest) }, of: call.registry.id,
             limits: SmallItemLimits(

@@ -24,8 +24,10 @@ import Foundation
     }
 
     /// A server, and a connected registry that is active at it.
-    private func activated(_ repositories: [String] = ["*"]) async throws -> (server: DataPlane, headers: HTTPFields) {
-        let server = try await DataPlane(Site())
+    private func activated(
+        _ repositories: [String] = ["*"], readRefusal: String? = nil
+    ) async throws -> (server: DataPlane, headers: HTTPFields) {
+        let server = try await DataPlane(Site(), readRefusal: readRefusal)
         let password = try await server.connectedRegistry("site1", repositories: repositories)
         let (active, _) = try await server.connectedRegistries.activate(
             "site1", instance: "instance-1", nonce: nil, version: "test", loginServer: nil, in: server.site.registry)
@@ -108,6 +110,22 @@ import Foundation
         let pages = try await self.post("state", StatePagesRequest(repositories: [repository("none"), name]), server, headers)
             .decode(StatePagesResponse.self).pages
         #expect(pages.count == 2 && pages.allSatisfy { $0.tags.isEmpty })
+    }
+
+    @Test("C18 where nothing is served any more a parcel is empty, and who asks for its content alone is told why")
+    func ended() async throws {
+        let name = repository("app")
+        let image = TestImage("one")
+        for readRefusal in [nil, "it serves nothing any more"] {
+            let (server, headers) = try await self.activated(readRefusal: readRefusal)
+            try await server.site.push(image, tags: [tag("v1")], to: name)
+            let request = ParcelRequest(parts: [.init(repository: name, manifests: [image.manifest.digest], blobs: [image.config.digest])])
+            let events = try self.events(try await self.post("parcel", request, server, headers), 2)
+            #expect(events.last == .end(2) && events.count == (readRefusal == nil ? 3 : 1))
+            let alone = try await server.send(.get, "/v2/app/blobs/\(image.config.digest)", headers: headers)
+            #expect(alone.status == (readRefusal == nil ? 200 : 403))
+            #expect(readRefusal.map { alone.text.contains($0) } ?? true)
+        }
     }
 
     @Test("C12 the pages of many repositories are those of each; where they are long, the rest is asked for again")

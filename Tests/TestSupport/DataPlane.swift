@@ -93,7 +93,7 @@ package final class DataPlane: Sendable {
     ///   - isReady: whether its gateway has content to compare with.
     package init(
         _ site: Site, audience: String = "registry/harbour", writeRefusal: String? = nil, scope: String? = nil,
-        options: Options = Options(), owner: String? = nil, missing: (any MissingContent)? = nil,
+        options: Options = Options(), owner: String? = nil, missing: (any MissingContent)? = nil, readRefusal: String? = nil,
         isReady: @escaping @Sendable () async -> Bool = { true }
     ) async throws {
         self.site = site
@@ -110,13 +110,16 @@ package final class DataPlane: Sendable {
         let registry = OneRegistry(
             registry: DataPlaneRegistry(
                 id: site.registry, name: "harbour", audience: audience, writeRefusal: writeRefusal, scope: scope,
-                isAdminUserEnabled: options.isAdminUserEnabled, allowsAnonymousPull: options.allowsAnonymousPull, quota: options.quota))
+                isAdminUserEnabled: options.isAdminUserEnabled, allowsAnonymousPull: options.allowsAnonymousPull, quota: options.quota,
+                readRefusal: readRefusal))
         let id = site.registry
         self.gateway = GatewayHandler(
             connectedRegistries: self.connectedRegistries, registries: site.store, identities: site.identities, tokens: self.authority,
             trustRoot: nil
         ) { _ in
-            GatewayRegistry(id: id, name: "harbour", audience: audience, endpoints: ["harbour.test"], isReady: await isReady())
+            GatewayRegistry(
+                id: id, name: "harbour", audience: audience, endpoints: ["harbour.test"], isReady: await isReady(),
+                servesContent: readRefusal == nil)
         }
         let gateway = self.gateway
         self.makeHandlers = { hot in

@@ -242,7 +242,8 @@ private struct ReplicaDirectory: RegistryDirectory {
         return GatewayRegistry(
             id: self.registry, name: memory.registry ?? name, audience: Self.audience(name),
             endpoints: [self.names.publicAddress.description],
-            writeRefusal: self.writeRefusal(memory), isReady: memory.result?.lastSuccess != nil)
+            writeRefusal: self.writeRefusal(memory), isReady: memory.result?.lastSuccess != nil,
+            servesContent: self.readRefusal(memory) == nil)
     }
 
     private static func audience(_ name: String) -> String { "connected-registry/\(name.lowercased())" }
