@@ -203,7 +203,11 @@ extension DistributionHandler {
 }
 
 extension Substring {
+    /// Without the blanks around it (RFC 9110, section 5.6.3).
     func trimmingBlanks() -> String {
-        String(self.drop { $0 == " " || $0 == "\t" }.reversed().drop { $0 == " " || $0 == "\t" }.reversed())
+        func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+        let start = self.utf8.firstIndex { !isBlank($0) } ?? self.endIndex
+        let end = self.utf8.lastIndex { !isBlank($0) }.map { self.utf8.index(after: $0) } ?? start
+        return String(self[start..<end])
     }
 }

@@ -34,14 +34,14 @@ enum Route: Sendable, Hashable {
         guard let decoded = PercentEncoding.decode(rest.dropFirst()) else {
             throw Refusal(code: .nameInvalid, message: "the path has a broken percent-escape")
         }
-        let parts = decoded.split(separator: "/", omittingEmptySubsequences: false)
+        let parts = decoded.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map { Substring($0) }
         if parts == ["_catalog"] {
             self = .catalog
             return
         }
         func name(_ dropping: Int) throws(Refusal) -> RepositoryName {
             do {
-                return try RepositoryName(parts.dropLast(dropping).joined(separator: "/"))
+                return try RepositoryName(decoded[..<parts[parts.count - dropping - 1].endIndex])
             } catch {
                 throw Refusal(code: .nameInvalid, message: error.description)
             }

@@ -109,8 +109,6 @@ package struct HTTPListener: Service {
         let started = ContinuousClock.now
         let number = UInt64.random(in: .min ... .max)
         let correlationID = ASCII.hex(withUnsafeBytes(of: number) { Array($0) })
-        var logger = self.logger
-        logger[metadataKey: "id"] = .string(correlationID)
         let expected =
             version == .one && request.headers[.expect]?.lowercased() == "100-continue"
             ? ExpectedBody(base: request.body, channel: channel) : nil
@@ -119,7 +117,7 @@ package struct HTTPListener: Service {
             host: request.head.authority.flatMap { HostAndPort($0) }, hostHeader: request.head.authority,
             body: expected.map { RequestBody(asyncSequence: $0) } ?? request.body,
             isSecure: self.tls != nil,
-            remoteAddress: channel.remoteAddress?.ipAddress ?? "-", correlationID: correlationID, logger: logger)
+            remoteAddress: channel.remoteAddress?.ipAddress ?? "-", correlationID: correlationID, logger: self.logger)
         let executor = version == .one && request.head.isLargeUpload ? LoopExecutor(channel.eventLoop) : nil
         var response = await withTaskExecutorPreference(executor) { await self.answer(incoming) }
         // Answers that cannot have a body have no length either (RFC 9110, section 8.6).

@@ -24,10 +24,14 @@ extension HTTPRequest {
 
     /// Whether the request brings content of a large blob. Its parts are only handed on, whatever they are.
     var isLargeUpload: Bool {
-        guard self.method == .patch || self.method == .put || self.method == .post, self.path?.contains("/blobs/uploads/") == true else {
-            return false
-        }
-        guard let length = self.headerFields[.contentLength] else { return self.headerFields[.transferEncoding] != nil }
-        return Int64(length).map { $0 >= Self.largeUpload } ?? false
+        guard self.method == .patch || self.method == .put || self.method == .post else { return false }
+        let isLarge =
+            if let length = self.headerFields[.contentLength] {
+                Int64(length).map { $0 >= Self.largeUpload } ?? false
+            } else {
+                self.headerFields[.transferEncoding] != nil
+            }
+        // The path last: most bodies are small.
+        return isLarge && self.path?.contains("/blobs/uploads/") == true
     }
 }

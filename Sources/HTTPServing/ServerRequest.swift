@@ -20,9 +20,15 @@ package struct ServerRequest: Sendable {
     package let body: RequestBody
     package let isSecure: Bool
     package let remoteAddress: String
-    /// Carries the request's correlation identifier.
-    package var logger: Logger
     package let correlationID: String
+    private let baseLogger: Logger
+
+    /// Carries the request's correlation identifier. Made when something is to be said, which is seldom.
+    package var logger: Logger {
+        var logger = self.baseLogger
+        logger[metadataKey: "id"] = .string(self.correlationID)
+        return logger
+    }
 
     package init(
         method: HTTPRequest.Method, path: String, headers: HTTPFields, host: HostAndPort?, hostHeader: String? = nil, body: RequestBody,
@@ -31,16 +37,20 @@ package struct ServerRequest: Sendable {
     ) {
         self.method = method
         self.headers = headers
-        let parts = path.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-        self.path = String(parts.first ?? "")
-        self.query = parts.count == 2 ? FormURL.decode(parts[1]) : []
+        if let mark = path.utf8.firstIndex(of: UInt8(ascii: "?")) {
+            self.path = String(path[..<mark])
+            self.query = FormURL.decode(path[path.utf8.index(after: mark)...])
+        } else {
+            self.path = path
+            self.query = []
+        }
         self.host = host
         self.hostHeader = hostHeader
         self.body = body
         self.isSecure = isSecure
         self.remoteAddress = remoteAddress
         self.correlationID = correlationID
-        self.logger = logger
+        self.baseLogger = logger
     }
 
     /// The first value of a query item.
@@ -92,14 +102,14 @@ package enum Authorization: Sendable {
 package enum FormURL {
     /// At most 100 items are read; names and values are decoded, `+` is a blank.
     package static func decode(_ text: some StringProtocol) -> [(name: String, value: String)] {
-        text.split(separator: "&").prefix(100).map { item in
-            let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            return (self.unescape(parts[0]), parts.count == 2 ? self.unescape(parts[1]) : "")
+        String(text).utf8.split(separator: UInt8(ascii: "&")).prefix(100).map { item in
+            let item = Substring(item)
+            guard let equals = item.utf8.firstIndex(of: UInt8(ascii: "=")) else { return (self.unescape(item), "") }
+            return (self.unescape(item[..<equals]), self.unescape(item[item.utf8.index(after: equals)...]))
         }
     }
 
-    private static func unescape(_ text: some StringProtocol) -> String {
-        guard text.utf8.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) else { return String(text) }
-        return PercentEncoding.decode(text, plusIsBlank: true) ?? String(text)
+    private static func unescape(_ text: Substring) -> String {
+        PercentEncoding.decode(text, plusIsBlank: true) ?? String(text)
     }
 }

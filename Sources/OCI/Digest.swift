@@ -24,18 +24,20 @@ package struct Digest: Hashable, Sendable {
     ///
     /// - Throws: ``OCIParseError`` naming what is wrong: separator, algorithm, length or a character.
     package init(_ text: some StringProtocol) throws(OCIParseError) {
-        guard let colon = text.firstIndex(of: ":") else {
-            throw OCIParseError(.digest, String(text), "it has no ':' between algorithm and hash")
+        // One type from here on: code for any kind of string is slow where it meets each byte.
+        let text = String(text)
+        guard let colon = text.utf8.firstIndex(of: UInt8(ascii: ":")) else {
+            throw OCIParseError(.digest, text, "it has no ':' between algorithm and hash")
         }
         guard let algorithm = Algorithm(rawValue: String(text[..<colon])) else {
-            throw OCIParseError(.digest, String(text), "its algorithm is not sha256 or sha512")
+            throw OCIParseError(.digest, text, "its algorithm is not sha256 or sha512")
         }
-        let hex = text[text.index(after: colon)...]
+        let hex = text[text.utf8.index(after: colon)...]
         guard hex.utf8.count == algorithm.hexLength else {
-            throw OCIParseError(.digest, String(text), "its hash needs \(algorithm.hexLength) characters")
+            throw OCIParseError(.digest, text, "its hash needs \(algorithm.hexLength) characters")
         }
         guard hex.utf8.allSatisfy(ASCII.isLowerHex) else {
-            throw OCIParseError(.digest, String(text), "its hash must be lower-case hexadecimal")
+            throw OCIParseError(.digest, text, "its hash must be lower-case hexadecimal")
         }
         self.algorithm = algorithm
         self.hex = String(hex)

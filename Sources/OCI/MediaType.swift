@@ -5,14 +5,16 @@ package struct MediaType: Hashable, Sendable, CustomStringConvertible {
     package let description: String
 
     package init(_ text: some StringProtocol) throws(OCIParseError) {
+        // One type from here on: code for any kind of string is slow where it meets each byte.
+        let text = String(text)
         guard text.utf8.count <= 255, !text.isEmpty else {
-            throw OCIParseError(.mediaType, String(text), "it must have 1 to 255 characters")
+            throw OCIParseError(.mediaType, text, "it must have 1 to 255 characters")
         }
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy(Self.isRestrictedNameByte) }) else {
-            throw OCIParseError(.mediaType, String(text), "it must be 'type/subtype' (RFC 6838)")
+        let parts = text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty && $0.allSatisfy(Self.isRestrictedNameByte) }) else {
+            throw OCIParseError(.mediaType, text, "it must be 'type/subtype' (RFC 6838)")
         }
-        self.description = String(text)
+        self.description = text
     }
 
     private init(known text: String) { self.description = text }

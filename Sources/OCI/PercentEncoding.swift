@@ -4,7 +4,11 @@
 package enum PercentEncoding {
     /// Decodes; `nil` for a broken escape or bytes that are not UTF-8.
     package static func decode(_ text: some StringProtocol, plusIsBlank: Bool = false) -> String? {
+        // One type from here on: code for any kind of string is slow where it meets each byte.
+        let text = String(text)
+        guard text.utf8.contains(where: { $0 == UInt8(ascii: "%") || plusIsBlank && $0 == UInt8(ascii: "+") }) else { return text }
         var bytes: [UInt8] = []
+        bytes.reserveCapacity(text.utf8.count)
         var iterator = text.utf8.makeIterator()
         while let byte = iterator.next() {
             switch byte {

@@ -59,21 +59,30 @@ package enum CursorProblem: String, Error, Sendable {
     case unknownLog, beyondHead, trimmed
 }
 
+/// A row that was appended to the log.
+struct LoggedChange {
+    let sequence: Int64
+    /// Whether the registry keeps an outbox for a parent.
+    let isOwed: Bool
+}
+
 /// Reads and appends the log within a caller's transaction.
 package enum ChangeLog {
-    /// Appends one row and returns its sequence. The counter row is locked by the same transaction.
+    /// Appends one row. The counter row is locked by the same transaction.
     @discardableResult
     static func append(
         _ kind: Change.Kind, registry: RegistryID, repository: RepositoryName, tag: Tag? = nil, digest: Digest? = nil,
         origin: String, time: Int64, in session: any SQLWriter
-    ) throws -> Int64 {
-        try session.execute("UPDATE change_log SET head = head + 1 WHERE id = 1")
-        let sequence = try session.row("SELECT head FROM change_log WHERE id = 1")?.integer(0) ?? 0
+    ) throws -> LoggedChange {
+        let row = try session.row(
+            "UPDATE change_log SET head = head + 1 WHERE id = 1 RETURNING head, (SELECT outbox FROM registry WHERE id = ?)",
+            .integer(registry.value))
+        let sequence = row?.integer(0) ?? 0
         try session.execute(
             "INSERT INTO change (sequence, registry, repository, kind, tag, digest, origin, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             .integer(sequence), .integer(registry.value), SQLValue(repository), SQLValue(kind.rawValue), SQLValue(tag?.description),
             SQLValue(digest?.description), SQLValue(origin), .integer(time))
-        return sequence
+        return LoggedChange(sequence: sequence, isOwed: row?.flag(1) ?? false)
     }
 
     package static func head(in session: any SQLReader) throws -> ChangeCursor {

@@ -124,9 +124,9 @@ enum Outbox {
     /// stays, and a change that was taken back is none.
     static func note(
         _ subject: OutboxEntry.Subject, in name: RepositoryName, from old: String?, to new: String?, registry: RegistryID, origin: String,
-        sequence: Int64, now: Int64, _ session: any SQLWriter
+        as logged: LoggedChange, now: Int64, _ session: any SQLWriter
     ) throws {
-        guard !self.silentOrigins.contains(origin), try self.isKept(for: registry, session) else { return }
+        guard logged.isOwed, !self.silentOrigins.contains(origin) else { return }
         if case .tag(let tag) = subject, ConflictTag.isReserved(tag.description) { return }
         let key = subject.key
         try session.execute(
@@ -134,7 +134,7 @@ enum Outbox {
             INSERT INTO outbox (registry, repository, kind, name, sequence, expected, target, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (registry, repository, kind, name) DO UPDATE SET sequence = excluded.sequence, target = excluded.target,
                 attempts = 0, due = 0, code = NULL, reason = NULL
-            """, .integer(registry.value), SQLValue(name), .integer(key.kind), .text(key.name), .integer(sequence), SQLValue(old),
+            """, .integer(registry.value), SQLValue(name), .integer(key.kind), .text(key.name), .integer(logged.sequence), SQLValue(old),
             SQLValue(new), .integer(now))
         try OutboxLocks.noteChange(of: subject, in: name, key.kind == 1 ? [old, new] : [], registry: registry, session)
         // A manifest's row has no agreed value: whether the parent has it is asked when it is sent.
@@ -144,10 +144,6 @@ enum Outbox {
             DELETE FROM outbox WHERE registry = ? AND repository = ? AND kind = ? AND name = ? AND expected IS target
                 AND sent_operation IS NULL AND opened IS NULL
             """, .integer(registry.value), SQLValue(name), .integer(key.kind), .text(key.name))
-    }
-
-    static func isKept(for registry: RegistryID, _ session: any SQLReader) throws -> Bool {
-        try session.row("SELECT outbox FROM registry WHERE id = ?", .integer(registry.value))?.flag(0) ?? false
     }
 
     /// Whether the subject has a value here that the parent has not judged.

@@ -84,8 +84,8 @@ extension RegistryStore {
 
     static func link(_ digest: Digest, into name: RepositoryName?, of registry: RegistryID, now: Int64, _ session: any SQLWriter) throws {
         guard let name else { return }
-        let repository = try Self.ensureRepository(name, in: registry, now: now, session)
-        try Self.requireWritable(name, repository, session)
+        let repository =
+            try Self.writableRepository(name, in: registry, session) ?? Self.ensureRepository(name, in: registry, now: now, session)
         try Self.link(digest, into: repository, now: now, session)
     }
 
@@ -127,8 +127,9 @@ extension RegistryStore {
                     try session.row("SELECT 1 FROM repository_blob WHERE repository = ? AND digest = ?", .integer(origin), SQLValue(digest))
                         != nil
                 else { continue }
-                let target = try Self.ensureRepository(name, in: registry, now: now, session)
-                try Self.requireWritable(name, target, session)
+                let target =
+                    try Self.writableRepository(name, in: registry, session)
+                    ?? Self.ensureRepository(name, in: registry, now: now, session)
                 try Self.link(digest, into: target, now: now, session)
                 try session.execute(
                     "UPDATE blob SET lease = max(lease, ?) WHERE digest = ?", .integer(now + Self.leaseDuration), SQLValue(digest))

@@ -60,12 +60,12 @@ extension RegistryStore {
                 "UPDATE manifest SET locks = ?, updated = ? WHERE repository = ? AND digest = ?", .integer(new.rawValue), .integer(now),
                 .integer(repository), SQLValue(name))
         }
-        let sequence = try ChangeLog.append(
+        let logged = try ChangeLog.append(
             .locksChanged, registry: registry, repository: target.repository, tag: tag, digest: digest, origin: origin, time: now,
             in: session)
         try Outbox.note(
             .locks(target), in: target.repository, from: String(old.rawValue), to: String(new.rawValue), registry: registry, origin: origin,
-            sequence: sequence, now: now, session)
+            as: logged, now: now, session)
     }
 
     /// - Throws: `MANIFEST_UNKNOWN` when what should carry the lock is not there.
@@ -93,32 +93,45 @@ extension RegistryStore {
         // Read first: a lock that is set meanwhile makes void what is remembered under an earlier count.
         let version = self.versions.removals
         if self.unlocked.contains(name, in: registry, version: version) { return }
-        try await self.database.read { session in
-            guard let repository = try Self.repository(name, in: registry, session) else { return }
-            try Self.requireWritable(name, repository, session)
-        }
+        try await self.database.read { _ = try Self.writableRepository(name, in: registry, $0) }
         self.unlocked.insert(name, in: registry, version: version)
     }
 
     static func requireWritable(_ name: RepositoryName, _ repository: Int64, _ session: any SQLReader) throws {
-        let target = LockTarget.repository(name)
-        if try self.locks(of: target, repository, session).contains(.write) {
-            throw RegistryError.locked(target, "writeEnabled", "pushing")
-        }
+        try self.requireWritable(name, try self.locks(of: .repository(name), repository, session))
+    }
+
+    private static func requireWritable(_ name: RepositoryName, _ locks: ImageLocks) throws {
+        if locks.contains(.write) { throw RegistryError.locked(.repository(name), "writeEnabled", "pushing") }
+    }
+
+    /// The repository's row, for a push into it; `nil` where there is none.
+    static func writableRepository(_ name: RepositoryName, in registry: RegistryID, _ session: any SQLReader) throws -> Int64? {
+        guard
+            let row = try session.row(
+                "SELECT id, locks FROM repository WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))
+        else { return nil }
+        try self.requireWritable(name, ImageLocks(rawValue: row.integer(1)))
+        return row.integer(0)
     }
 
     /// Refuses to move a locked tag. A tag that is not there yet is not locked.
-    static func requireMovable(_ tag: Tag, to digest: Digest, _ name: RepositoryName, _ repository: Int64, _ session: any SQLReader) throws
-    {
+    ///
+    /// - Returns: what the tag names now.
+    @discardableResult
+    static func requireMovable(
+        _ tag: Tag, to digest: Digest, _ name: RepositoryName, _ repository: Int64, _ session: any SQLReader
+    ) throws -> String? {
         guard
             let row = try session.row(
                 "SELECT locks, digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
-        else { return }
+        else { return nil }
+        let current = row.text(1)
         // Pushing once more what is there changes nothing.
-        if row.text(1) == digest.description { return }
-        if ImageLocks(rawValue: row.integer(0)).contains(.write) {
+        if current != digest.description, ImageLocks(rawValue: row.integer(0)).contains(.write) {
             throw RegistryError.locked(.tag(name, tag), "writeEnabled", "overwriting")
         }
+        return current
     }
 
     /// Refuses to delete what is locked, or lies in a locked repository.

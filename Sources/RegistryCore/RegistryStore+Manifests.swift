@@ -54,12 +54,11 @@ extension RegistryStore {
         let now = self.clock.milliseconds()
         try await self.database.write { session in
             guard
-                let repository = try Self.repository(name, in: registry, session)
+                let repository = try Self.writableRepository(name, in: registry, session)
                     ?? (new.manifest.requiredBlobs.isEmpty ? Self.ensureRepository(name, in: registry, now: now, session) : nil)
             else {
                 throw Self.missing(new.manifest.requiredBlobs.map(\.digest), name)
             }
-            try Self.requireWritable(name, repository, session)
             var missing: [Digest] = []
             for blob in new.manifest.requiredBlobs {
                 let size = try session.row(
@@ -80,9 +79,10 @@ extension RegistryStore {
             try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             for tag in tags {
                 try ConflictTag.refuse(tag)
-                try Self.requireMovable(tag, to: new.digest, name, repository, session)
+                let current = try Self.requireMovable(tag, to: new.digest, name, repository, session)
                 try Self.move(
-                    tag, to: new.digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+                    tag, from: current, to: new.digest, repository: repository, name: name, registry: registry, origin: origin, now: now,
+                    session)
             }
         }
         if !tags.isEmpty { self.versions.tagsMoved() }
@@ -100,18 +100,16 @@ extension RegistryStore {
         _ new: NewManifest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64,
         _ session: any SQLWriter
     ) throws {
-        guard
-            try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(new.digest)) == nil
-        else {
-            return
-        }
         try session.execute(
             "INSERT INTO manifest_content (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING", SQLValue(new.digest), .blob(new.bytes))
         let manifest = new.manifest
-        try session.execute(
-            "INSERT INTO manifest (repository, digest, media_type, size, artifact_type, subject, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            .integer(repository), SQLValue(new.digest), SQLValue(manifest.mediaType), .integer(Int64(new.bytes.count)),
+        let inserted = try session.execute(
+            """
+            INSERT INTO manifest (repository, digest, media_type, size, artifact_type, subject, created) VALUES (?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT DO NOTHING
+            """, .integer(repository), SQLValue(new.digest), SQLValue(manifest.mediaType), .integer(Int64(new.bytes.count)),
             SQLValue(manifest.artifactType), SQLValue(manifest.subject?.digest.description), .integer(now))
+        guard inserted > 0 else { return }
         let required = Set(manifest.requiredBlobs.map(\.digest))
         for (kind, entries) in [
             (0, manifest.requiredBlobs), (1, manifest.manifests), (2, manifest.layers.filter { !required.contains($0.digest) }),
@@ -124,10 +122,10 @@ extension RegistryStore {
         }
         try SoftDelete.forget(new.digest, in: name, of: registry, session)
         try session.execute("UPDATE repository SET updated = ? WHERE id = ?", .integer(now), .integer(repository))
-        let sequence = try ChangeLog.append(
+        let logged = try ChangeLog.append(
             .manifestPut, registry: registry, repository: name, digest: new.digest, origin: origin, time: now, in: session)
         try Outbox.note(
-            .manifest(new.digest), in: name, from: nil, to: Outbox.present, registry: registry, origin: origin, sequence: sequence,
+            .manifest(new.digest), in: name, from: nil, to: Outbox.present, registry: registry, origin: origin, as: logged,
             now: now,
             session)
     }
@@ -138,6 +136,15 @@ extension RegistryStore {
     ) throws {
         let current = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))?
             .text(0)
+        try self.move(
+            tag, from: current, to: digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+    }
+
+    /// - Parameter current: what the tag names now, as read in this transaction; `nil` where there is no such tag.
+    static func move(
+        _ tag: Tag, from current: String?, to digest: Digest, repository: Int64, name: RepositoryName, registry: RegistryID,
+        origin: String, now: Int64, _ session: any SQLWriter
+    ) throws {
         guard current != digest.description else { return }
         if let current { try self.noteUntagged(current, repository: repository, now: now, session) }
         try session.execute(
@@ -147,10 +154,10 @@ extension RegistryStore {
             """, .integer(repository), SQLValue(tag), SQLValue(digest), .integer(now), .integer(now))
         try SoftDelete.forget(tag, of: digest, in: name, of: registry, session)
         try session.execute("UPDATE repository SET updated = ? WHERE id = ?", .integer(now), .integer(repository))
-        let sequence = try ChangeLog.append(
+        let logged = try ChangeLog.append(
             .tagSet, registry: registry, repository: name, tag: tag, digest: digest, origin: origin, time: now, in: session)
         try Outbox.note(
-            .tag(tag), in: name, from: current, to: digest.description, registry: registry, origin: origin, sequence: sequence, now: now,
+            .tag(tag), in: name, from: current, to: digest.description, registry: registry, origin: origin, as: logged, now: now,
             session)
     }
 
@@ -214,11 +221,11 @@ extension RegistryStore {
         }
         try session.execute("DELETE FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
         try self.noteUntagged(row.text(0), repository: repository, now: now, session)
-        let sequence = try ChangeLog.append(
+        let logged = try ChangeLog.append(
             .tagDeleted, registry: registry, repository: name, tag: tag, origin: origin, time: now, in: session)
         try OutboxLocks.forget(.tag(name, tag), registry: registry, session)
         try Outbox.note(
-            .tag(tag), in: name, from: row.text(0), to: nil, registry: registry, origin: origin, sequence: sequence, now: now, session)
+            .tag(tag), in: name, from: row.text(0), to: nil, registry: registry, origin: origin, as: logged, now: now, session)
         return true
     }
 
@@ -262,11 +269,11 @@ extension RegistryStore {
         try session.execute("DELETE FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest))
         try session.execute(
             "DELETE FROM manifest_content WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM manifest WHERE digest = ?1)", SQLValue(digest))
-        let sequence = try ChangeLog.append(
+        let logged = try ChangeLog.append(
             .manifestDeleted, registry: registry, repository: name, digest: digest, origin: origin, time: now, in: session)
         try OutboxLocks.forget(.manifest(name, digest), registry: registry, session)
         try Outbox.note(
-            .manifest(digest), in: name, from: Outbox.present, to: nil, registry: registry, origin: origin, sequence: sequence, now: now,
+            .manifest(digest), in: name, from: Outbox.present, to: nil, registry: registry, origin: origin, as: logged, now: now,
             session)
         return true
     }

@@ -130,7 +130,9 @@ extension RegistryStore {
                 try ConflictTag.refuse(tag)
                 try self.requireWritable(name, repository, session)
                 try self.requireMovable(tag, to: target, name, repository, session)
-                try self.move(tag, to: target, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+                try self.move(
+                    tag, from: current?.description, to: target, repository: repository, name: name, registry: registry, origin: origin,
+                    now: now, session)
             } else {
                 try self.requireDeletable(.tag(name, tag), repository, session)
                 _ = try self.remove(tag, repository: repository, name: name, registry: registry, origin: origin, now: now, session)

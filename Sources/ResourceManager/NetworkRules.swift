@@ -61,7 +61,8 @@ package struct NetworkGate: RequestHandler {
     package init(entry: @escaping @Sendable (HostAndPort?) -> RegistryEntry?) { self.entry = entry }
 
     package func respond(to request: ServerRequest) async throws -> ServerResponse? {
-        guard let first = request.path.split(separator: "/", maxSplits: 1).first, Self.guarded.contains(first.lowercased()),
+        guard let first = request.path.utf8.split(separator: UInt8(ascii: "/"), maxSplits: 1).first,
+            Self.guarded.contains(Substring(first).lowercased()),
             let registry = self.entry(request.host), let rules = registry.network, !rules.allows(request.remoteAddress)
         else { return nil }
         return .document(

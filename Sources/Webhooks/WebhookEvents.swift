@@ -48,15 +48,15 @@ extension WebhookStore {
     ///
     /// Cursor and events move in one transaction, so each change becomes an event once, also across a crash.
     /// - Parameter host: the login server of a registry, for the events; `nil` when the registry is gone.
-    /// - Returns: how many changes were read. Zero when there is nothing new.
-    package func publish(host: @escaping @Sendable (RegistryID) -> String?) async throws -> Int {
+    /// - Returns: how many changes were read: zero when there is nothing new, `nil` when there is no webhook.
+    package func publish(host: @escaping @Sendable (RegistryID) -> String?) async throws -> Int? {
         let isBehind = try await self.database.read { session in
             try session.row(
                 """
-                SELECT 1 FROM webhook_cursor, change_log
-                WHERE (log <> identity OR sequence < head) AND EXISTS (SELECT 1 FROM webhook)
-                """) != nil
+                SELECT log <> identity OR sequence < head FROM webhook_cursor, change_log WHERE EXISTS (SELECT 1 FROM webhook)
+                """)?.flag(0)
         }
+        guard let isBehind else { return nil }
         guard isBehind else { return 0 }
         let now = self.clock.milliseconds()
         return try await self.database.write { session in

@@ -60,9 +60,13 @@ package struct WebhookSender: Sendable {
 
     private func publish() async {
         while !Task.isCancelled {
-            let seen = self.changes.count
+            let (seen, known) = (self.changes.count, self.store.activity.count)
             do {
-                let count = try await self.store.publish(host: self.host)
+                guard let count = try await self.store.publish(host: self.host) else {
+                    // Until there is a webhook nobody needs to look at what is pushed.
+                    await self.store.activity.wait(beyond: known, atMost: .seconds(60))
+                    continue
+                }
                 if count > 0 {
                     self.store.activity.signal()
                     continue

@@ -221,10 +221,30 @@ private final class Receiver: Transport {
         try await site.push(TestImage("one"), tags: [tag("v1")], to: self.app)
         site.clock.advance(seconds: 90 * 86_400)
         #expect(try await site.store.trimLog(before: site.clock.milliseconds, readTo: try await store.cursor()) == 0)
-        #expect(try await store.publish { _ in "harbour.test" } > 0)
+        #expect(try await store.publish { _ in "harbour.test" } ?? 0 > 0)
         #expect(try await site.store.trimLog(before: site.clock.milliseconds, readTo: try await store.cursor()) > 0)
         #expect(try await store.delete("HOOK1", in: site.registry))
         #expect(try await store.cursor() == nil)
+        #expect(try await store.publish { _ in "harbour.test" } == nil)
+    }
+
+    @Test("R9 a webhook that is made while there was none is told of what comes after it")
+    func later() async throws {
+        let site = try await Site()
+        let store = try self.store(site)
+        let receiver = Receiver()
+        let isMade = Mutex(false)
+        try await self.sending(store, site, to: receiver) {
+            if !isMade.withLock({ $0 }) {
+                // The sender has found that there is nobody to tell, and waits.
+                for name in ["v1", "v2"] { try await site.push(TestImage(name), tags: [tag(name)], to: self.app) }
+                try await self.hook(store, site)
+                try await site.push(TestImage("v3"), tags: [tag("v3")], to: self.app)
+                isMade.withLock { $0 = true }
+            }
+            return !receiver.all.isEmpty
+        }
+        #expect(receiver.all.map(\.tag) == ["v3"])
     }
 
     @Test("R9 a registry has as many webhooks as its tier allows")
