@@ -28,12 +28,8 @@ package struct Manifest: Sendable, Hashable {
 
     package var isIndex: Bool { self.mediaType == .ociIndex || self.mediaType == .dockerList }
 
-    /// Blobs that must be in the repository before the manifest is accepted: everything but foreign layers.
-    package var requiredBlobs: [Descriptor] {
-        var seen: Set<Digest> = []
-        let all = (self.config.map { [$0] } ?? []) + self.layers.filter { !$0.mediaType.isForeignLayer }
-        return all.filter { seen.insert($0.digest).inserted }
-    }
+    /// Blobs that must be in the repository before the manifest is accepted, each once: everything but foreign layers.
+    package let requiredBlobs: [Descriptor]
 
     private struct Document: Decodable {
         var schemaVersion: Int?
@@ -123,6 +119,9 @@ package struct Manifest: Sendable, Hashable {
         self.mediaType = mediaType
         self.subject = document.subject
         self.annotations = document.annotations ?? [:]
+        var seen: Set<Digest> = []
+        self.requiredBlobs = ([self.config].compactMap { $0 } + self.layers.filter { !$0.mediaType.isForeignLayer })
+            .filter { seen.insert($0.digest).inserted }
     }
 
     private static func explain(_ error: DecodingError) -> String {

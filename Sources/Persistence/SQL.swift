@@ -84,7 +84,7 @@ package protocol Database: Sendable {
     /// Runs `body` as one operation: wholly applied or, when it throws, not at all.
     ///
     /// Returns only when the operation is durable (survives power loss). Operations that wait together may share
-    /// one commit, so a refusal of one never undoes its neighbours.
+    /// one commit; a refusal of one never undoes its neighbours, but may run them again: `body` changes nothing but the database.
     func write<Value: Sendable>(_ body: @escaping @Sendable (any SQLWriter) throws -> Value) async throws -> Value
 
     func close() async throws

@@ -20,7 +20,7 @@ package final class SQLiteDatabase: Database {
 
     private struct Operation: Sendable {
         /// Runs the operation; returns whether it failed, and what to do once the fate of the commit is known.
-        let run: @Sendable (GRDB.Database, _ hasNeighbours: Bool) -> (hasFailed: Bool, complete: @Sendable ((any Error)?) -> Void)
+        let run: @Sendable (GRDB.Database, _ inSavepoint: Bool) -> (hasFailed: Bool, complete: @Sendable ((any Error)?) -> Void)
         /// Ends the operation without having run it.
         let refuse: @Sendable (any Error) -> Void
     }
@@ -55,7 +55,7 @@ package final class SQLiteDatabase: Database {
             try db.execute(sql: "PRAGMA journal_mode = WAL")
             try db.execute(sql: "PRAGMA synchronous = FULL")
             try db.execute(sql: "PRAGMA temp_store = MEMORY")
-            try db.execute(sql: "PRAGMA cache_size = -4096")
+            try db.execute(sql: "PRAGMA cache_size = -2048")
             // Pages that are written often reach the file once for each 32 MiB of log, and pushes wait less often for it. More would
             // be read for longer at the start after a crash.
             try db.execute(sql: "PRAGMA wal_autocheckpoint = 8000")
@@ -70,7 +70,7 @@ package final class SQLiteDatabase: Database {
             reading.label = "outport.db.reader"
             reading.readonly = true
             reading.busyMode = .timeout(10)
-            reading.prepareDatabase { try $0.execute(sql: "PRAGMA cache_size = -2048") }
+            reading.prepareDatabase { try $0.execute(sql: "PRAGMA cache_size = -1024") }
             self.readers = try (0..<max(1, readers)).map { _ in try DatabaseQueue(path: path, configuration: reading) }
         } catch let error as DatabaseError {
             throw error.explained("open the database \(path)")
@@ -91,9 +91,9 @@ package final class SQLiteDatabase: Database {
     package func write<Value: Sendable>(_ body: @escaping @Sendable (any SQLWriter) throws -> Value) async throws -> Value {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
             let operation = Operation(
-                run: { db, hasNeighbours in
+                run: { db, inSavepoint in
                     let outcome = Result {
-                        try hasNeighbours
+                        try inSavepoint
                             ? Self.inSavepoint(db) { try body(Session(db: db)) } : Self.alone { try body(Session(db: db)) }
                     }
                     let hasFailed = if case .failure = outcome { true } else { false }
@@ -149,29 +149,43 @@ package final class SQLiteDatabase: Database {
         }
     }
 
+    /// Runs operations and commits them together.
+    ///
+    /// A savepoint around each makes SQLite copy every page before the operation changes it, so they are made only when one of several has
+    /// refused: then all of them run once more, each in its own.
     private static func commit(_ group: [Operation], _ db: GRDB.Database) {
+        if !self.commit(group, inSavepoints: false, db) { _ = self.commit(group, inSavepoints: true, db) }
+    }
+
+    /// - Returns: false when one of several operations has failed; nothing is changed and nobody told then.
+    private static func commit(_ group: [Operation], inSavepoints: Bool, _ db: GRDB.Database) -> Bool {
         func explain(_ error: any Error) -> any Error { (error as? DatabaseError)?.explained("commit a change") ?? error }
         do {
             try Self.run("BEGIN IMMEDIATE", db)
         } catch {
             for operation in group { operation.refuse(explain(error)) }
-            return
+            return true
         }
         var hasFailed = false
-        let completions = group.map { operation -> @Sendable ((any Error)?) -> Void in
+        var completions: [@Sendable ((any Error)?) -> Void] = []
+        for operation in group {
             // A full disk may have ended the transaction: what came after it would be committed on its own and reported as failed.
             guard db.isInsideTransaction else {
-                return {
+                completions.append {
                     operation.refuse(
                         $0
                             ?? PersistenceError(
                                 .busy, tried: "commit a change", cause: "the transaction it was part of was undone", advice: "try again"))
                 }
+                continue
             }
-            // The savepoint of an operation is there for its neighbours.
             let complete: @Sendable ((any Error)?) -> Void
-            (hasFailed, complete) = operation.run(db, group.count > 1)
-            return complete
+            (hasFailed, complete) = operation.run(db, inSavepoints)
+            if hasFailed, !inSavepoints, group.count > 1 {
+                if db.isInsideTransaction { try? Self.run("ROLLBACK", db) }
+                return false
+            }
+            completions.append(complete)
         }
         do {
             if group.count == 1, hasFailed {
@@ -185,9 +199,10 @@ package final class SQLiteDatabase: Database {
             if db.isInsideTransaction { try? Self.run("ROLLBACK", db) }
             for complete in completions { complete(explain(error)) }
         }
+        return true
     }
 
-    /// Runs the only operation of a transaction, which is undone with it.
+    /// Runs an operation that is undone with the transaction.
     private static func alone<Value>(_ body: () throws -> Value) throws -> Value {
         do { return try body() } catch { throw (error as? DatabaseError)?.explained("change the database") ?? error }
     }

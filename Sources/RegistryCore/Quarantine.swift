@@ -72,9 +72,11 @@ extension ContentVerifier {
 
     private func removeBlob(_ digest: String) async throws -> (blob: StoredBlob, content: [UInt8])? {
         try await self.store.database.write { session -> (blob: StoredBlob, content: [UInt8])? in
-            guard let row = try session.row("SELECT size, generation, content FROM blob WHERE digest = ?", .text(digest)) else {
-                return nil
-            }
+            guard
+                let row = try session.row(
+                    "SELECT size, generation, bytes FROM blob LEFT JOIN small_content ON small_content.id = blob.small WHERE digest = ?",
+                    .text(digest))
+            else { return nil }
             try session.execute("DELETE FROM repository_blob WHERE digest = ?", .text(digest))
             try session.execute("DELETE FROM blob WHERE digest = ?", .text(digest))
             let blob = StoredBlob(digest: try Digest(digest), size: row.integer(0), generation: row.text(1))

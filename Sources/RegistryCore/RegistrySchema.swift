@@ -76,12 +76,12 @@ package enum RegistrySchema {
         Migration("registry-4-untagged", ["ALTER TABLE manifest ADD COLUMN untagged INTEGER"]),
         Outbox.migration,
         StateSchema.lockMigration,
-        // Small content itself; NULL where it is a file.
-        Migration("registry-7-small-content", ["ALTER TABLE blob ADD COLUMN content BLOB"]),
+        SmallContentSchema.firstMigration,
         SoftDelete.migration,
         SiteEvents.migration,
         ProvisionalTags.migration,
         OutboxLocks.migration,
         SiteEvents.droppedMigration,
+        SmallContentSchema.migration,
     ]
 }

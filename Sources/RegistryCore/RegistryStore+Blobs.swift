@@ -73,7 +73,8 @@ extension RegistryStore {
         } else {
             let replaced = try await self.database.write { session in
                 try session.execute(
-                    "UPDATE blob SET generation = ?, size = ? WHERE digest = ? AND generation = ?", SQLValue(stored.generation),
+                    "UPDATE blob SET generation = ?, size = ?, small = NULL WHERE digest = ? AND generation = ?",
+                    SQLValue(stored.generation),
                     .integer(stored.size),
                     SQLValue(stored.digest), SQLValue(kept))
             }

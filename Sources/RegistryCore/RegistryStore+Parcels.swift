@@ -129,7 +129,8 @@ extension RegistryStore {
         guard
             let row = try session.row(
                 """
-                SELECT blob.size, blob.generation, blob.content FROM repository_blob JOIN blob USING (digest)
+                SELECT blob.size, blob.generation, small_content.bytes FROM repository_blob JOIN blob USING (digest)
+                    LEFT JOIN small_content ON small_content.id = blob.small
                 WHERE repository_blob.repository = ? AND repository_blob.digest = ? AND blob.size <= ?
                 """, .integer(repository), SQLValue(item.digest), .integer(Int64(limits.largestBlob)))
         else { return nil }
@@ -150,13 +151,14 @@ extension RegistryStore {
         let now = self.clock.milliseconds()
         _ = try await self.database.write { session in
             for content in contents {
-                // What came another way in the meantime stays as it is.
-                try session.execute(
+                // What came another way in the meantime stays where it is.
+                let row = try session.row(
                     """
-                    INSERT INTO blob (digest, size, generation, created, lease, content) VALUES (?, ?, ?, ?, ?, ?)
-                    ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease)
+                    INSERT INTO blob (digest, size, generation, created, lease, small) VALUES (?, ?, ?, ?, ?, \(SmallContentSchema.nextID))
+                    ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease) RETURNING generation, small
                     """, SQLValue(content.digest), .integer(Int64(content.bytes.count)), .text(StoredBlob.inRow), .integer(now),
-                    .integer(now + Self.transferLease), .blob(content.bytes))
+                    .integer(now + Self.transferLease))
+                if let row, row.text(0) == StoredBlob.inRow { try SmallContentSchema.write(content.bytes, as: row.integer(1), session) }
             }
         }
     }

@@ -1,4 +1,4 @@
-// Small content lies in its row: a push then costs its share of one commit, and neither a file nor a flush of its own.
+// Small content lies in the database: a push then costs its share of one commit, and neither a file nor a flush of its own.
 
 package import NIOCore
 package import OCI
@@ -35,8 +35,9 @@ extension RegistryStore {
     package func open(_ blob: StoredBlob) async throws -> any BlobReader {
         guard blob.isInRow else { return try await self.blobs.open(blob) }
         let bytes = try await self.database.read { session in
-            try session.row("SELECT content FROM blob WHERE digest = ? AND generation = ?", SQLValue(blob.digest), .text(StoredBlob.inRow))?
-                .blob(0)
+            try session.row(
+                "SELECT bytes FROM blob JOIN small_content ON small_content.id = blob.small WHERE digest = ? AND generation = ?",
+                SQLValue(blob.digest), .text(StoredBlob.inRow))?.blob(0)
         }
         guard let bytes else {
             throw PersistenceError(.notFound, tried: "read \(blob.digest)", cause: "it is not in the database any more")
@@ -59,16 +60,14 @@ extension RegistryStore {
         let (bytes, size) = (Array(content.readableBytesView), Int64(content.readableBytes))
         let stored = StoredBlob(digest: digest, size: size, generation: StoredBlob.inRow)
         let kept = try await self.database.write { session in
-            // Content in a row is written again: what was damaged there is mended by it.
             let row = try session.row(
                 """
-                INSERT INTO blob (digest, size, generation, created, lease, content) VALUES (?, ?, ?, ?, ?, ?)
+                INSERT INTO blob (digest, size, generation, created, lease, small) VALUES (?, ?, ?, ?, ?, \(SmallContentSchema.nextID))
                 ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease),
-                    size = CASE generation WHEN excluded.generation THEN excluded.size ELSE size END,
-                    content = CASE generation WHEN excluded.generation THEN excluded.content END
-                RETURNING generation
-                """, SQLValue(digest), .integer(size), .text(StoredBlob.inRow), .integer(now), .integer(now + Self.leaseDuration),
-                .blob(bytes))
+                    size = CASE generation WHEN excluded.generation THEN excluded.size ELSE size END
+                RETURNING generation, small
+                """, SQLValue(digest), .integer(size), .text(StoredBlob.inRow), .integer(now), .integer(now + Self.leaseDuration))
+            if let row, row.text(0) == StoredBlob.inRow { try SmallContentSchema.write(bytes, as: row.integer(1), session) }
             try Self.link(digest, into: name, of: registry, now: now, session)
             return row?.text(0)
         }
@@ -77,11 +76,15 @@ extension RegistryStore {
         let earlier = StoredBlob(digest: digest, size: size, generation: kept)
         if await self.isWhole(earlier) { return earlier }
         let replaced = try await self.database.write { session in
-            try session.execute(
-                "UPDATE blob SET generation = ?, size = ?, content = ? WHERE digest = ? AND generation = ?", .text(StoredBlob.inRow),
-                .integer(size), .blob(bytes), SQLValue(digest), SQLValue(kept))
+            let row = try session.row(
+                """
+                UPDATE blob SET generation = ?, size = ?, small = \(SmallContentSchema.nextID) WHERE digest = ? AND generation = ?
+                RETURNING small
+                """, .text(StoredBlob.inRow), .integer(size), SQLValue(digest), SQLValue(kept))
+            if let row { try SmallContentSchema.write(bytes, as: row.integer(0), session) }
+            return row != nil
         }
-        if replaced > 0 { try await self.blobs.delete(earlier) }
+        if replaced { try await self.blobs.delete(earlier) }
         self.versions.contentRemoved()
         return stored
     }

@@ -1,9 +1,10 @@
 internal import NIOCore
 internal import OCI
 internal import Persistence
-internal import RegistryCore
 internal import TestSupport
 internal import Testing
+
+@testable import RegistryCore
 
 /// Content that lies in its row (decision 0015).
 @Suite struct SmallContentTests {
@@ -99,7 +100,7 @@ internal import Testing
         let content = Fixture.layer(bytes: 300, seed: 5)
         try await site.push(content, to: self.app)
         let bad = [UInt8](repeating: 7, count: 300)
-        try await site.database.write { _ = try $0.execute("UPDATE blob SET content = ?", .blob(bad)) }
+        try await site.database.write { _ = try $0.execute("UPDATE small_content SET bytes = ?", .blob(bad)) }
         let verifier = ContentVerifier(store: site.store)
         var report = try await verifier.verify()
         #expect(report.damage.map(\.problem) == [.wrongDigest])
@@ -155,5 +156,43 @@ internal import Testing
         let site = try await Site()
         for _ in 0..<10_010 { _ = try await site.uploads.begin(in: self.app, of: site.registry) }
         #expect(site.scratch.files(below: "uploads").count == 10)
+    }
+
+    @Test("R7 small content of the version that kept it in the rows that name it is found, collected and mended as before")
+    func upgrade() async throws {
+        let folder = ScratchFolder()
+        try FileSystem.createFolder(folder.path)
+        let path = folder.path + "/old.db"
+        let before = RegistrySchema.migrations.filter { $0.name != SmallContentSchema.migration.name }
+        let old = try SQLiteDatabase(path: path, migrations: before)
+        let contents = [0, 1, 9000, 32 << 10].enumerated().map { Fixture.layer(bytes: $1, seed: UInt64($0)) }
+        try await old.write { session in
+            for content in contents {
+                try session.execute(
+                    "INSERT INTO blob (digest, size, generation, created, lease, content) VALUES (?, ?, 'row', 1, 2, ?)",
+                    SQLValue(content.digest), .integer(Int64(content.bytes.count)), .blob(content.bytes))
+            }
+            try session.execute(
+                "INSERT INTO blob (digest, size, generation, created, lease) VALUES (?, 5, 'file', 1, 2)", SQLValue(Digest.of("file".utf8)))
+        }
+        try await old.close()
+        let database = try SQLiteDatabase(path: path, migrations: RegistrySchema.migrations)
+        let store = RegistryStore(
+            database: database, blobs: FileBlobStore(folder: try DataFolder(folder.path + "/data"), pool: .singleton), activity: Activity())
+        for content in contents {
+            let reader = try await store.open(try #require(try await store.content(content.digest)))
+            #expect(try await Array(reader.read(at: 0, count: 40_000).readableBytesView) == content.bytes)
+        }
+        #expect(try await store.content(Digest.of("file".utf8)) == StoredBlob(digest: .of("file".utf8), size: 5, generation: "file"))
+        // Content goes with the row that names it, and what comes next takes nobody's place.
+        try await database.write { _ = try $0.execute("DELETE FROM blob WHERE digest = ?", SQLValue(contents[3].digest)) }
+        try await database.write { _ = try $0.execute("DELETE FROM blob WHERE digest = ?", SQLValue(contents[1].digest)) }
+        let registry = try await store.registry(named: "registry")
+        _ = try await store.admit(small: ByteBuffer(bytes: contents[3].bytes), as: contents[3].digest, into: self.app, of: registry)
+        let lengths = try await database.read { try $0.rows("SELECT length(bytes) FROM small_content ORDER BY 1").map { $0.integer(0) } }
+        #expect(lengths == [0, 9000, 32 << 10])
+        try await database.close()
+        // The version before says that it cannot read this.
+        #expect(throws: PersistenceError.self) { _ = try SQLiteDatabase(path: path, migrations: before) }
     }
 }

@@ -162,7 +162,8 @@ import Testing
         let damaged = images[4].layers[1]
         _ = try await parent.database.write {
             try $0.execute(
-                "UPDATE blob SET content = ? WHERE digest = ?", .blob(damaged.bytes.map { $0 ^ 1 }), SQLValue(damaged.digest))
+                "UPDATE small_content SET bytes = ? WHERE id = (SELECT small FROM blob WHERE digest = ?)",
+                .blob(damaged.bytes.map { $0 ^ 1 }), SQLValue(damaged.digest))
         }
         try await family.following { () async throws in
             #expect(try await eventually { try await family.parentState?.report?.status?.details.map(\.code) == ["ContentError"] })
