@@ -22,14 +22,22 @@ enum Accept {
 
     /// Whether a header without parameters has the type itself, or everything, among its items.
     private static func plainlyNames(_ header: String, _ type: String) -> Bool {
-        let (text, type) = (header.utf8, type.utf8)
+        if header == type { return true }
+        let isNamed = header.utf8.withContiguousStorageIfAvailable { text in
+            type.utf8.withContiguousStorageIfAvailable { type in self.plainlyNames(text, type) } ?? false
+        }
+        // What lies in memory otherwise is read item by item.
+        return isNamed ?? false
+    }
+
+    private static func plainlyNames(_ text: UnsafeBufferPointer<UInt8>, _ type: UnsafeBufferPointer<UInt8>) -> Bool {
         guard !text.contains(UInt8(ascii: ";")) else { return false }
         var start = text.startIndex
         while start < text.endIndex {
             let end = text[start...].firstIndex(of: UInt8(ascii: ",")) ?? text.endIndex
             let item = text[start..<end].drop { $0 == UInt8(ascii: " ") }
             if item.elementsEqual(type) || item.elementsEqual("*/*".utf8) { return true }
-            start = end < text.endIndex ? text.index(after: end) : end
+            start = min(end + 1, text.endIndex)
         }
         return false
     }
