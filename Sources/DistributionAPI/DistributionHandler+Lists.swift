@@ -39,18 +39,11 @@ extension DistributionHandler {
 
     func catalog(_ call: Call) async throws -> ServerResponse {
         let limit = try Self.limit(call.request)
-        var visible: [String] = []
-        var last = call.request.query("last")
-        // Names the caller may not see are passed over until the page is full.
-        while visible.count <= limit {
-            let names = try await self.store.repositories(in: call.registry.id, after: last, limit: 1000)
-            visible += names.filter(call.caller.maySee).map(\.description)
-            guard names.count == 1000, let end = names.last else { break }
-            last = end.description
+        let page = try await VisibleRepositories(limit: limit, after: call.request.query("last"), isVisible: call.caller.maySee) {
+            try await self.store.repositories(in: call.registry.id, after: $0, limit: $1)
         }
-        let page = Array(visible.prefix(limit))
         return try .json(
-            .ok, Catalog(repositories: page), headers: Self.link(visible.count > limit ? page.last : nil, "/v2/_catalog", limit))
+            .ok, Catalog(repositories: page.names), headers: Self.link(page.hasMore ? page.names.last : nil, "/v2/_catalog", limit))
     }
 
     func referrers(_ name: RepositoryName, _ digest: Digest, _ call: Call) async throws -> ServerResponse {

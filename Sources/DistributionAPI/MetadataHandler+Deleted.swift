@@ -57,17 +57,12 @@ extension MetadataHandler {
 
     func deletedCatalog(_ call: Call) async throws -> ServerResponse {
         let limit = try Self.limit(call.request)
-        var visible: [String] = []
-        var last = call.request.query("last")
-        while visible.count <= limit {
-            let names = try await self.store.deletedRepositories(in: call.registry.id, after: last, limit: 1000)
-            visible += names.filter { call.caller.may(.deletedRead, on: $0) }.map(\.description)
-            guard names.count == 1000, let end = names.last else { break }
-            last = end.description
+        func isVisible(_ name: RepositoryName) -> Bool { call.caller.may(.deletedRead, on: name) }
+        let page = try await VisibleRepositories(limit: limit, after: call.request.query("last"), isVisible: isVisible) {
+            try await self.store.deletedRepositories(in: call.registry.id, after: $0, limit: $1)
         }
-        let page = Array(visible.prefix(limit))
-        let link = visible.count > limit ? page.last.map { "/acr/v1/_deleted/_catalog?last=\(PercentEncoding.encode($0))&n=\(limit)" } : nil
-        return try .json(.ok, Catalog(repositories: page), headers: Self.link(link))
+        let link = page.hasMore ? page.names.last.map { "/acr/v1/_deleted/_catalog?last=\(PercentEncoding.encode($0))&n=\(limit)" } : nil
+        return try .json(.ok, Catalog(repositories: page.names), headers: Self.link(link))
     }
 
     func deletedManifests(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {

@@ -200,17 +200,11 @@ package struct MetadataHandler: RequestHandler {
 
     private func catalog(_ call: Call) async throws -> ServerResponse {
         let limit = try Self.limit(call.request)
-        var visible: [String] = []
-        var last = call.request.query("last")
-        while visible.count <= limit {
-            let names = try await self.store.repositories(in: call.registry.id, after: last, limit: 1000)
-            visible += names.filter(call.caller.maySee).map(\.description)
-            guard names.count == 1000, let end = names.last else { break }
-            last = end.description
+        let page = try await VisibleRepositories(limit: limit, after: call.request.query("last"), isVisible: call.caller.maySee) {
+            try await self.store.repositories(in: call.registry.id, after: $0, limit: $1)
         }
-        let page = Array(visible.prefix(limit))
-        let link = visible.count > limit ? page.last.map { "/acr/v1/_catalog?last=\(PercentEncoding.encode($0))&n=\(limit)" } : nil
-        return try .json(.ok, Catalog(repositories: page), headers: Self.link(link))
+        let link = page.hasMore ? page.names.last.map { "/acr/v1/_catalog?last=\(PercentEncoding.encode($0))&n=\(limit)" } : nil
+        return try .json(.ok, Catalog(repositories: page.names), headers: Self.link(link))
     }
 
     private func tags(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
