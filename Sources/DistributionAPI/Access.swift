@@ -96,9 +96,8 @@ package struct AccessController: Sendable {
         case .bearer(let text):
             let token = try await self.tokens.verify(text, as: [.registryAccess, .sync], audience: registry.audience)
             guard token.kind == .sync else { return Caller(subject: token.subject, grant: .listed(token.access), lease: nil) }
-            guard case .token(let name) = token.subject, let record = try await self.identities.token(name, in: registry.id),
-                record.isEnabled,
-                let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
+            guard case .token(let name) = token.subject,
+                let (record, map) = try await self.identities.tokenWithMap(name, in: registry.id), record.isEnabled
             else { throw IdentityError(.invalidToken, "the sync token is disabled or deleted at the parent") }
             return Caller(subject: token.subject, grant: .scopeMap(map), lease: token.lease)
         case .basic(let user, let password):
@@ -173,9 +172,9 @@ package struct AccessController: Sendable {
             }
             return Caller(subject: subject, grant: .everything, lease: nil)
         case .token(let name):
-            guard let record = try await self.identities.token(name, in: registry.id), record.isEnabled,
-                let map = try await self.identities.scopeMap(record.scopeMap, in: registry.id)
-            else { throw IdentityError(.invalidCredentials, "token '\(name)' is disabled or deleted") }
+            guard let (record, map) = try await self.identities.tokenWithMap(name, in: registry.id), record.isEnabled else {
+                throw IdentityError(.invalidCredentials, "token '\(name)' is disabled or deleted")
+            }
             return Caller(subject: subject, grant: .scopeMap(map), lease: nil)
         case .servicePrincipal, .user:
             guard let standing = try await self.directory?.standing(of: subject, credential: nil), !standing.isRevoked else {

@@ -13,9 +13,7 @@ extension GatewayHandler {
         var maps: [String: GatewaySettings.ScopeMap] = [:]
         for name in names.sorted() {
             // A token that is gone simply no longer travels.
-            guard let token = try await self.identities.token(name, in: registry),
-                let map = try await self.identities.scopeMap(token.scopeMap, in: registry)
-            else { continue }
+            guard let (token, map) = try await self.identities.tokenWithMap(name, in: registry) else { continue }
             tokens.append(
                 .init(
                     name: token.name, enabled: token.isEnabled, created: token.created, scopeMap: map.name,

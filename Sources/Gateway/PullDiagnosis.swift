@@ -109,8 +109,7 @@ package struct PullDiagnostician: Sendable {
                 "'\(one.name)' is to sign in with a managed identity, which instances of this version cannot: make it anew with a sync token"
             )
         }
-        guard let token = try await self.identities.token(one.syncToken, in: registry),
-            let map = try await self.identities.scopeMap(token.scopeMap, in: registry)
+        guard let (token, map) = try await self.identities.tokenWithMap(one.syncToken, in: registry)
         else { return found(.syncTokenDisabled, "the sync token '\(one.syncToken)' of '\(one.name)' is deleted: create it anew") }
         guard map.permits(.contentRead, on: repository) else {
             return found(

@@ -153,6 +153,20 @@ package final class IdentityStore: Sendable {
         try await self.database.read { try Self.token(name, in: registry, $0) }
     }
 
+    /// A token and its scope map, as they were at one moment; `nil` where either is missing.
+    package func tokenWithMap(_ name: String, in registry: RegistryID) async throws -> (token: TokenRecord, map: ScopeMap)? {
+        try await self.database.read { try Self.tokenWithMap(name, in: registry, $0) }
+    }
+
+    private static func tokenWithMap(_ name: String, in registry: RegistryID, _ session: any SQLReader) throws -> (
+        token: TokenRecord, map: ScopeMap
+    )? {
+        guard let token = try self.token(name, in: registry, session),
+            let map = try self.scopeMap(token.scopeMap, in: registry, session)
+        else { return nil }
+        return (token, map)
+    }
+
     private static let selectToken = "SELECT name, scope_map, enabled, created FROM token"
 
     private static func token(_ row: SQLRow, passwords: [SQLRow]) -> TokenRecord {
@@ -289,12 +303,11 @@ package final class IdentityStore: Sendable {
     )? {
         let now = self.clock.milliseconds()
         let found = try await self.database.read { session -> (TokenRecord, ScopeMap)? in
-            guard let token = try Self.token(name, in: registry, session),
+            guard let found = try Self.tokenWithMap(name, in: registry, session),
                 try session.row("SELECT carried FROM token WHERE registry = ? AND name = ?", .integer(registry.value), SQLValue(name))?
-                    .flag(0) == false,
-                let map = try Self.scopeMap(token.scopeMap, in: registry, session)
+                    .flag(0) == false
             else { return nil }
-            return (token, map)
+            return found
         }
         // The comparison is made also for names that do not exist, so that answers take the same time.
         let verifiers =
