@@ -33,6 +33,8 @@ def metrics(data: Data):
     small = ["--repository", PUSH_REPOSITORY, "--size", str(8 * KIB)]
     return [
         Metric("manifest", "manifest GET 1.5 KB × 64", "rate", ["get", "--connections", "64", *manifest]),
+        # The time it takes to make so many connections is not what is measured.
+        Metric("manifest-many", "manifest GET 1.5 KB × 256", "rate", ["get", "--connections", "256", "--warm-up", "1", *manifest]),
         Metric("head", "manifest HEAD × 64", "rate", ["get", "--head", "--connections", "64", *manifest]),
         Metric("blob", "blob GET 1 MiB × 64", "bytes", ["get", "--connections", "64", *mib]),
         Metric("range", "range 64 KiB of 64 MiB × 16", "bytes",

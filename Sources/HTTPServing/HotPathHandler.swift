@@ -80,6 +80,8 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var isReplaying = false
     private var wantsRead = false
     private var mustFlush = false
+    /// Something went on to Hummingbird since it was last told that a read is complete.
+    private var hasPassedOn = false
     /// Requests that went on to Hummingbird and have not been answered yet.
     private var coldInFlight = 0
     private var coldRequestEnded = true
@@ -145,9 +147,9 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func take(_ part: HTTPServerRequestPart, _ context: ChannelHandlerContext) {
-        self.lastActivity = .now()
         switch part {
         case .head(let head):
+            self.lastActivity = .now()
             if self.coldInFlight == 0, context.channel.isWritable, let responder, let request = HotRequest(head),
                 let grant = self.grant(request, responder), let answer = responder.answer(request, grant)
             {
@@ -156,17 +158,25 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
             }
             self.coldInFlight += 1
             self.coldRequestEnded = false
-            context.fireChannelRead(self.wrapInboundOut(part))
-        case .body: if self.answer == nil { context.fireChannelRead(self.wrapInboundOut(part)) }
+            self.passOn(part, context)
+        case .body:
+            self.lastActivity = .now()
+            if self.answer == nil { self.passOn(part, context) }
         case .end:
             guard let (answer, request, started) = self.answer else {
+                self.lastActivity = .now()
                 self.coldRequestEnded = true
-                context.fireChannelRead(self.wrapInboundOut(part))
+                self.passOn(part, context)
                 return
             }
             self.answer = nil
             self.respond(answer, request, started, context)
         }
+    }
+
+    private func passOn(_ part: HTTPServerRequestPart, _ context: ChannelHandlerContext) {
+        self.hasPassedOn = true
+        context.fireChannelRead(self.wrapInboundOut(part))
     }
 
     /// What the token lets its bearer do. Comparing it with the last one costs a tenth of finding it among all.
@@ -180,9 +190,10 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func respond(_ answer: HotAnswer, _ request: HotRequest, _ started: NIODeadline, _ context: ChannelHandlerContext) {
         self.encoder?.write(NIOAny(IOData.byteBuffer(answer.bytes)), promise: nil)
         self.mustFlush = true
+        self.lastActivity = .now()
         self.log?.add(
             method: request.isHead ? "HEAD" : "GET", path: request.path, status: answer.status, bytes: answer.length,
-            microseconds: (NIODeadline.now() - started).nanoseconds / 1000, from: self.address, id: nil)
+            microseconds: (self.lastActivity - started).nanoseconds / 1000, from: self.address, id: nil)
         if case .file(let file, let range) = answer.body { self.send(FileBody(file: file, range: range), context, nil) }
     }
 
@@ -200,6 +211,7 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
         self.isReplaying = false
         self.flush(context)
+        self.completeRead(context)
         if self.wantsRead, self.transfer == nil, self.held.isEmpty {
             self.wantsRead = false
             context.read()
@@ -214,6 +226,14 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelReadComplete(context: ChannelHandlerContext) {
         self.flush(context)
+        self.completeRead(context)
+    }
+
+    /// Tells those behind that they have all there is for now, without which they do not begin.
+    private func completeRead(_ context: ChannelHandlerContext) {
+        // Nobody behind has to hear of reads that were answered here.
+        guard self.hasPassedOn else { return }
+        self.hasPassedOn = false
         context.fireChannelReadComplete()
     }
 

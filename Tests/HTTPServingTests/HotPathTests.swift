@@ -178,6 +178,30 @@ private struct Pair: Sendable {
         }
     }
 
+    @Test("R1 a request that came together with one for a file is answered once the file has gone", arguments: [false, true])
+    func lastBehindFile(isSecure: Bool) async throws {
+        try await Pair.with(isSecure: isSecure) { pair in
+            // More than the sockets between the two hold, so that the file is still on its way when both requests have been read.
+            let image = TestImage("one", layers: [Fixture.layer(bytes: 20_000_000, seed: 3)])
+            try await pair.site.push(image, tags: [tag("v1")], to: Self.app)
+            let file = pair.request("GET", "/v2/app/blobs/\(image.layers[0].digest)")
+            let expected = try await pair.answers([file, file], pair.hot)
+            for path in ["/v2/app/tags/list", "/v2/app/manifests/nothing"] {
+                let list = pair.request("GET", path)
+                let last = try await pair.answers([list], pair.cold)
+                let answers = try await RawConnection.with(port: pair.hot, isSecure: isSecure) { connection in
+                    // The buffer for reading grows with this one: the next two come in one read.
+                    try await connection.send(file)
+                    var answers = [try await connection.answer()]
+                    try await connection.send(file + list)
+                    for _ in 0..<2 { answers.append(try await connection.answer()) }
+                    return answers
+                }
+                #expect(answers == expected + last)
+            }
+        }
+    }
+
     @Test("I1 what one caller has read is not served to one who may not read it")
     func otherCallers() async throws {
         try await Pair.with(isSecure: false) { pair in

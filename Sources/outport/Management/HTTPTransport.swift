@@ -47,7 +47,7 @@ struct HTTPTransport: ManagementTransport {
                 // Nothing has been said yet, so it may be said again, whatever it is.
                 attempt += 1
             } catch {
-                throw unreachable(request, error)
+                throw unreachable(request, error, attempt)
             }
         }
     }
@@ -58,9 +58,10 @@ struct HTTPTransport: ManagementTransport {
         try? await client.shutdown()  // Fails only when already shut down, which is what is wanted.
     }
 
-    private func unreachable(_ request: ManagementRequest, _ error: any Error) -> ManagementError {
+    private func unreachable(_ request: ManagementRequest, _ error: any Error, _ attempt: Int) -> ManagementError {
         let isCertificate = "\(error)".contains("CERTIFICATE_VERIFY_FAILED") || "\(error)".contains("certificate")
-        let cause = isCertificate ? "its certificate is not trusted" : "\(error)"
+        let tried = attempt > 1 ? " (attempt \(attempt) of \(Self.connectAttempts))" : ""
+        let cause = isCertificate ? "its certificate is not trusted" : "\(error)\(tried)"
         let advice =
             if !isCertificate {
                 "Check that the server is running and that its address can be reached from here."
