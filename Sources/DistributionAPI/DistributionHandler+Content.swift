@@ -14,6 +14,10 @@ extension DistributionHandler {
         if case .tag(let tag) = reference, let upstream {
             isFollowed = await upstream.refresh(tag, in: name, of: call.registry, asks: self.mayFetch(call), logger: call.request.logger)
         }
+        // As for blobs: who may push asks because he is about to rely on it.
+        if case .digest(let digest) = reference, call.request.method == .head, call.caller.may(.contentWrite, on: name) {
+            try await self.store.renewLease(of: digest, in: name, of: call.registry.id)
+        }
         // Taken before the read: what changes meanwhile makes the remembered answer void.
         let version = isTag ? self.store.versions.tags : self.store.versions.removals
         let manifest: StoredManifest

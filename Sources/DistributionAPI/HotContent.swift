@@ -66,6 +66,22 @@ package final class HotContent: HotResponder {
     package init(tokens: TokenAuthority, store: RegistryStore) {
         self.tokens = tokens
         self.versions = store.versions
+        store.versions.whenFilesGo { [weak self] in self?.forgetStale() }
+    }
+
+    /// Gives up what is not answered any more: a file that is open takes its space although it has been removed.
+    private func forgetStale() {
+        let (tags, removals) = (self.versions.tags, self.versions.removals)
+        let gone = self.state.withLock { state -> [Key: Entry] in
+            let gone = state.entries.filter { $0.value.version != ($0.value.isTag ? tags : removals) }
+            for key in gone.keys { state.entries[key] = nil }
+            state.answers.removeAll { gone[$0] != nil }
+            state.files.removeAll { gone[$0] != nil }
+            state.bytes -= gone.values.reduce(0) { $0 + $1.content.bytes }
+            return gone
+        }
+        // Closed after the lock is given back: event loops wait for it.
+        withExtendedLifetime(gone) {}
     }
 
     package func grant(for token: Substring) -> HotGrant? {
@@ -73,6 +89,7 @@ package final class HotContent: HotResponder {
         return HotGrant(
             audience: token.audience,
             repositories: token.access.filter { $0.type == "repository" && $0.actions.contains("pull") }.map(\.name),
+            pushes: token.access.filter { $0.type == "repository" && $0.actions.contains("push") }.map(\.name),
             expires: token.expires)
     }
 
@@ -86,6 +103,8 @@ package final class HotContent: HotResponder {
         switch entry.content {
         case .manifest(let get, let head, let length, let type, _):
             guard request.range == nil, Accept.allows(request.accept, type) else { return nil }
+            // As for blobs below, and for who may push only: others do not rely on what they are told of staying.
+            if request.isHead, !entry.isTag, grant.pushes.contains(entry.repository) { return nil }
             return HotAnswer(bytes: request.isHead ? head : get, body: .none, status: 200, length: length)
         case .small(let get, let length, _):
             if request.isHead || request.range != nil { return nil }

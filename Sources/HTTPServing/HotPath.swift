@@ -49,12 +49,15 @@ package struct HotAnswer {
 package struct HotGrant: Sendable {
     package let audience: String
     package let repositories: [String]
+    /// Those of them that it lets its bearer push to, too.
+    package let pushes: [String]
     /// In seconds since 1970.
     package let expires: Int64
 
-    package init(audience: String, repositories: [String], expires: Int64) {
+    package init(audience: String, repositories: [String], pushes: [String], expires: Int64) {
         self.audience = audience
         self.repositories = repositories
+        self.pushes = pushes
         self.expires = expires
     }
 }

@@ -1,4 +1,4 @@
-// Two counters by which caches know that what they hold may have changed.
+// Two counters by which caches know that what they hold may have changed, and how they hear that files have gone.
 
 internal import Synchronization
 
@@ -6,8 +6,14 @@ internal import Synchronization
 package final class ContentVersions: Sendable {
     private let tagCount = Atomic<UInt64>(0)
     private let removalCount = Atomic<UInt64>(0)
+    private let watchers = Mutex<[@Sendable () -> Void]>([])
 
     init() {}
+
+    /// Calls `body` whenever the collector has removed files: whoever keeps one of them open keeps its space from being free.
+    package func whenFilesGo(_ body: @escaping @Sendable () -> Void) { self.watchers.withLock { $0.append(body) } }
+
+    func filesRemoved() { for body in self.watchers.withLock({ $0 }) { body() } }
 
     /// Another value means that some tag may name another manifest, or none.
     package var tags: UInt64 { self.tagCount.load(ordering: .acquiring) }

@@ -14,7 +14,10 @@ package struct GarbagePolicy: Sendable, Equatable {
     package var transferAge = RegistryStore.transferLease
     /// Milliseconds after which a manifest that no tag, no index and no subject reaches is removed; `nil` keeps them.
     package var untaggedAge: Int64?
-    /// The same for registries that have a policy of their own.
+    /// Milliseconds for which a manifest waits, at least and whatever the ages say, for the tag or the index it was pushed for. Pushing it again
+    /// or asking for it before a push begins them anew.
+    package var manifestLease = RegistryStore.leaseDuration
+    /// The same as ``untaggedAge`` for registries that have a policy of their own.
     package var retention: [RegistryID: Int64] = [:]
 
     package static let day: Int64 = 86_400_000
@@ -27,7 +30,8 @@ package struct GarbagePolicy: Sendable, Equatable {
 
     /// What is asked of whom; `nil` is every registry.
     var untaggedAges: [(registry: RegistryID?, age: Int64)] {
-        (self.untaggedAge.map { [(nil, $0)] } ?? []) + self.retention.sorted { $0.key.value < $1.key.value }.map { ($0.key, $0.value) }
+        ((self.untaggedAge.map { [(nil, $0)] } ?? []) + self.retention.sorted { $0.key.value < $1.key.value }.map { ($0.key, $0.value) })
+            .map { ($0.0, max($0.1, self.manifestLease)) }
     }
 }
 
@@ -49,10 +53,10 @@ package struct GarbageReport: Sendable, Equatable {
 /// Collects garbage of one server.
 ///
 /// Everything is decided in the writer's transactions, one batch at a time, so a push that arrives meanwhile is either seen or comes
-/// afterwards. A row names the generation of its file: when a digest is pushed again while its old file is being removed, the new
+/// afterwards; what is decided about was found on a connection that only reads (``GarbageScan``). A row names the generation of its file: when a digest is pushed again while its old file is being removed, the new
 /// row names a new file. Content that a client has just been told of is under lease and stays.
 package struct GarbageCollector: Sendable {
-    /// Rows looked at in one transaction: pushes wait no longer than one of these.
+    /// Rows removed in one transaction: pushes wait no longer than one of these.
     private static let batch = 200
 
     let store: RegistryStore
@@ -63,12 +67,13 @@ package struct GarbageCollector: Sendable {
         self.uploads = uploads
     }
 
-    /// Manifests, of one registry or (NULL) all, that have been without a tag since before an instant and that nothing reaches, at
-    /// most so many.
-    static let unreachedManifests = """
-        SELECT repository.registry, repository.name, manifest.repository, manifest.digest FROM manifest
-            JOIN repository ON repository.id = manifest.repository
-        WHERE (?1 IS NULL OR repository.registry = ?1) AND max(manifest.created, coalesce(manifest.untagged, 0)) < ?2
+    /// Manifests, of one registry (`?1`) or (NULL) all, that have been without a tag since before an instant (`?2`) and that nothing reaches.
+    static let unreachedManifests = GarbageScan(
+        "repository.registry, repository.name, manifest.repository, manifest.digest",
+        from: "manifest JOIN repository ON repository.id = manifest.repository",
+        key: [("manifest.repository", isText: false), ("manifest.digest", isText: true)],
+        where: """
+            (?1 IS NULL OR repository.registry = ?1) AND max(manifest.created, coalesce(manifest.untagged, 0)) < ?2
             AND manifest.locks & 3 = 0 AND repository.locks & 3 = 0
             AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
             AND NOT EXISTS (SELECT 1 FROM provisional_tag
@@ -79,28 +84,30 @@ package struct GarbageCollector: Sendable {
                 AND outbox.kind = 0 AND outbox.name = manifest.digest)
             AND (manifest.subject IS NULL OR NOT EXISTS (SELECT 1 FROM manifest AS subject
                 WHERE subject.repository = manifest.repository AND subject.digest = manifest.subject))
-        LIMIT ?3
-        """
+            """)
 
     /// Whether nobody has been promised the content of a blob any more, at the instant `?2`. One that lasts longer than any lease was given by a
     /// clock that has been set back since.
     private static let isLeaseOver = "(blob.lease < ?2 OR blob.lease > ?2 + \(2 * RegistryStore.transferLease))"
 
-    /// Links older than an instant, of blobs whose lease is over, that no manifest of the repository needs.
-    static let unneededLinks = """
-        SELECT repository_blob.repository, repository_blob.digest FROM repository_blob JOIN blob USING (digest)
-        WHERE repository_blob.created < ?1 AND \(Self.isLeaseOver)
+    /// Links older than an instant (`?1`), of blobs whose lease is over, that no manifest of the repository names: as its blob, as a layer that
+    /// could also be had elsewhere, or as an entry of an index, where build caches have their layers.
+    static let unneededLinks = GarbageScan(
+        "repository_blob.repository, repository_blob.digest", from: "repository_blob JOIN blob ON blob.digest = repository_blob.digest",
+        key: [("repository_blob.repository", isText: false), ("repository_blob.digest", isText: true)],
+        where: """
+            repository_blob.created < ?1 AND \(Self.isLeaseOver)
             AND NOT EXISTS (SELECT 1 FROM manifest_entry WHERE manifest_entry.repository = repository_blob.repository
-                AND manifest_entry.digest = repository_blob.digest AND kind = 0)
-        LIMIT ?3
-        """
+                AND manifest_entry.digest = repository_blob.digest)
+            """)
 
     /// Content whose lease is over, that no repository links to and that nothing deleted is kept with.
-    static let unlinkedBlobs = """
-        SELECT digest, size, generation FROM blob
-        WHERE \(Self.isLeaseOver) AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.digest = blob.digest)
-            AND NOT EXISTS (SELECT 1 FROM deleted_entry WHERE deleted_entry.digest = blob.digest AND kind = 0) LIMIT ?3
-        """
+    static let unlinkedBlobs = GarbageScan(
+        "blob.digest, blob.size, blob.generation", from: "blob", key: [("blob.digest", isText: true)],
+        where: """
+            \(Self.isLeaseOver) AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.digest = blob.digest)
+            AND NOT EXISTS (SELECT 1 FROM deleted_entry WHERE deleted_entry.digest = blob.digest)
+            """)
 
     /// Runs once over everything.
     package func collect(_ policy: GarbagePolicy) async throws -> GarbageReport {
@@ -116,6 +123,7 @@ package struct GarbageCollector: Sendable {
         let (blobs, bytes) = try await self.collectBlobs()
         report.blobs = blobs
         report.bytes = bytes
+        if blobs > 0 { self.store.versions.filesRemoved() }
         let files = try await self.collectFiles(olderThan: policy.blobAge)
         report.files = files.count
         report.bytes += files.bytes
@@ -132,26 +140,37 @@ package struct GarbageCollector: Sendable {
     /// Manifests that no tag names, no index lists and that refer to no subject that is here. Removing an index may leave its
     /// children unreached; rounds go on until nothing is found.
     private func collectManifests(of registry: RegistryID?, olderThan age: Int64) async throws -> Int {
-        let now = self.store.clock.milliseconds()
-        let (limit, clock) = (Self.batch, self.store.clock)
+        var (total, round) = (0, 0)
+        repeat {
+            round = try await self.collectManifestsOnce(of: registry, olderThan: age)
+            total += round
+        } while round > 0
+        return total
+    }
+
+    private func collectManifestsOnce(of registry: RegistryID?, olderThan age: Int64) async throws -> Int {
+        let (now, scan) = (self.store.clock.milliseconds(), Self.unreachedManifests)
+        let arguments = [SQLValue(registry?.value), .integer(now - age), .null]
+        var walk = scan.walk(arguments, in: self.store.database)
         var total = 0
-        while true {
+        while let keys = try await walk.next(Self.batch) {
             let removed = try await self.store.database.write { session in
-                let rows = try session.rows(
-                    Self.unreachedManifests, SQLValue(registry?.value), .integer(now - age), .integer(Int64(limit)))
-                for row in rows {
+                var removed = 0
+                for key in keys {
+                    guard let row = try session.rows(scan.one, arguments + key).first else { continue }
                     _ = try RegistryStore.remove(
                         Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)),
-                        registry: RegistryID(row.integer(0)),
-                        origin: "gc", now: clock.milliseconds(), purging: true, session)
+                        registry: RegistryID(row.integer(0)), origin: "gc", now: now, purging: true, session)
+                    removed += 1
                 }
-                return rows.count
+                return removed
             }
-            guard removed > 0 else { return total }
+            guard removed > 0 else { continue }
             total += removed
             self.store.versions.contentRemoved()
             self.store.activity.signal()
         }
+        return total
     }
 
     /// What was deleted and has been kept for the days of its registry's policy.
@@ -172,45 +191,55 @@ package struct GarbageCollector: Sendable {
 
     /// Links of blobs that no manifest of the repository needs.
     private func collectLinks(olderThan age: Int64) async throws -> Int {
-        let now = self.store.clock.milliseconds()
-        let limit = Self.batch
+        let (now, scan) = (self.store.clock.milliseconds(), Self.unneededLinks)
+        let arguments = [SQLValue.integer(now - age), .integer(now), .null]
+        var walk = scan.walk(arguments, in: self.store.database)
         var total = 0
-        while true {
+        while let keys = try await walk.next(Self.batch) {
             let removed = try await self.store.database.write { session in
-                let rows = try session.rows(
-                    Self.unneededLinks, .integer(now - age), .integer(now), .integer(Int64(limit)))
-                for row in rows {
-                    try session.execute("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", row[0], row[1])
+                var removed = 0
+                for key in keys {
+                    guard let row = try session.rows(scan.one, arguments + key).first else { continue }
+                    removed += try session.execute("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", row[0], row[1])
                 }
-                return rows.count
+                return removed
             }
-            guard removed > 0 else { return total }
+            guard removed > 0 else { continue }
             total += removed
             self.store.versions.contentRemoved()
         }
+        return total
     }
 
     /// Content that no repository links to. The row goes first; a file without a row is found by ``collectFiles(olderThan:)`` if
     /// this process ends in between.
     private func collectBlobs() async throws -> (count: Int, bytes: Int64) {
-        let limit = Self.batch
+        let arguments = [SQLValue.null, .integer(self.store.clock.milliseconds()), .null]
+        var walk = Self.unlinkedBlobs.walk(arguments, in: self.store.database)
         var total = (count: 0, bytes: Int64(0))
-        while true {
-            let now = self.store.clock.milliseconds()
-            let removed = try await self.store.database.write { session in
-                let rows = try session.rows(
-                    Self.unlinkedBlobs, .null, .integer(now), .integer(Int64(limit)))
-                for row in rows { try session.execute("DELETE FROM blob WHERE digest = ?", row[0]) }
-                return try rows.map { StoredBlob(digest: try Digest($0.text(0)), size: $0.integer(1), generation: $0.text(2)) }
-            }
-            guard !removed.isEmpty else { return total }
-            self.store.versions.contentRemoved()
-            for blob in removed {
-                if !blob.isInRow { try await self.store.blobs.delete(blob) }
-                total.count += 1
-                total.bytes += blob.size
+        while let keys = try await walk.next(Self.batch) {
+            // A file whose row has gone looks like one that a killed process left, which whoever wants its content may take over: not
+            // before it has gone, too.
+            let removed = try await self.store.strays.withLock { try await self.removeBlobs(keys, arguments) }
+            total.count += removed.count
+            total.bytes += removed.reduce(0) { $0 + $1.size }
+        }
+        return total
+    }
+
+    private func removeBlobs(_ keys: [[SQLValue]], _ arguments: [SQLValue]) async throws -> [StoredBlob] {
+        let scan = Self.unlinkedBlobs
+        let removed = try await self.store.database.write { session in
+            try keys.compactMap { key -> StoredBlob? in
+                guard let row = try session.rows(scan.one, arguments + key).first else { return nil }
+                try session.execute("DELETE FROM blob WHERE digest = ?", row[0])
+                return StoredBlob(digest: try Digest(row.text(0)), size: row.integer(1), generation: row.text(2))
             }
         }
+        guard !removed.isEmpty else { return [] }
+        self.store.versions.contentRemoved()
+        for blob in removed where !blob.isInRow { try await self.store.blobs.delete(blob) }
+        return removed
     }
 
     /// Files that no row names: what a crash left between renaming a file and writing its row, or between deleting a row and its file.

@@ -71,7 +71,7 @@ extension GarbageCollector {
             }
         }
         for (registry, age) in policy.untaggedAges {
-            try each(Self.unreachedManifests, [SQLValue(registry?.value), .integer(now - age)]) { row in
+            try each(Self.unreachedManifests.all, [SQLValue(registry?.value), .integer(now - age), .null]) { row in
                 let size = try session.row("SELECT size FROM manifest WHERE repository = ? AND digest = ?", row[2], row[3])?.integer(0)
                 _ = try RegistryStore.remove(
                     Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)),
@@ -87,13 +87,13 @@ extension GarbageCollector {
                 kind: .deleted, subject: row.text(2), repository: row.text(1), bytes: row.integer(3),
                 reason: "it was deleted, and the days of the registry's soft-delete policy are over")
         }
-        try each(Self.unneededLinks, [.integer(now - policy.blobAge), .integer(now)]) { row in
+        try each(Self.unneededLinks.all, [.integer(now - policy.blobAge), .integer(now), .null]) { row in
             let name = try session.row("SELECT name FROM repository WHERE id = ?", row[0])?.text(0)
             try session.execute("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", row[0], row[1])
             return GarbageItem(
                 kind: .link, subject: row.text(1), repository: name, bytes: 0, reason: "no manifest of the repository needs the blob")
         }
-        try each(Self.unlinkedBlobs, [.null, .integer(now)]) { row in
+        try each(Self.unlinkedBlobs.all, [.null, .integer(now), .null]) { row in
             try session.execute("DELETE FROM blob WHERE digest = ?", row[0])
             return GarbageItem(
                 kind: .blob, subject: row.text(0), repository: nil, bytes: row.integer(1), reason: "no repository links to it")

@@ -20,15 +20,14 @@ extension ContentVerifier {
         for damage in report.damage {
             switch damage.problem {
             case .fileMissing, .wrongSize, .wrongDigest, .unreadable:
-                guard seen.insert(damage.subject).inserted, let (blob, content) = try await self.removeBlob(damage.subject) else {
-                    continue
+                guard seen.insert(damage.subject).inserted else { continue }
+                // What lies in a row goes with it: it is kept first.
+                if let (digest, content) = try await self.smallContent(damage.subject) {
+                    report.quarantined.append(try await keep("\(digest.algorithm.rawValue)-\(digest.hex)", content))
                 }
+                guard let blob = try await self.removeBlob(damage.subject) else { continue }
                 self.store.versions.contentRemoved()
-                if blob.isInRow {
-                    report.quarantined.append(try await keep("\(blob.digest.algorithm.rawValue)-\(blob.digest.hex)", content))
-                } else if let place = try await setAside(blob) {
-                    report.quarantined.append(place)
-                }
+                if !blob.isInRow, let place = try await setAside(blob) { report.quarantined.append(place) }
             case .manifestDamaged, .manifestEntries:
                 guard seen.insert("manifest \(damage.subject)").inserted else { continue }
                 if let bytes = try await self.manifestBytes(damage.subject), !bytes.isEmpty {
@@ -70,17 +69,22 @@ extension ContentVerifier {
         }
     }
 
-    private func removeBlob(_ digest: String) async throws -> (blob: StoredBlob, content: [UInt8])? {
-        try await self.store.database.write { session -> (blob: StoredBlob, content: [UInt8])? in
-            guard
-                let row = try session.row(
-                    "SELECT size, generation, bytes FROM blob LEFT JOIN small_content ON small_content.id = blob.small WHERE digest = ?",
-                    .text(digest))
-            else { return nil }
+    /// The bytes of a blob that lie in its row, whatever they are.
+    private func smallContent(_ digest: String) async throws -> (digest: Digest, content: [UInt8])? {
+        try await self.store.database.read { session in
+            try session.row(
+                "SELECT bytes FROM blob JOIN small_content ON small_content.id = blob.small WHERE digest = ? AND generation = ?",
+                .text(digest), .text(StoredBlob.inRow)
+            ).map { (try Digest(digest), $0.blob(0)) }
+        }
+    }
+
+    private func removeBlob(_ digest: String) async throws -> StoredBlob? {
+        try await self.store.database.write { session -> StoredBlob? in
+            guard let row = try session.row("SELECT size, generation FROM blob WHERE digest = ?", .text(digest)) else { return nil }
             try session.execute("DELETE FROM repository_blob WHERE digest = ?", .text(digest))
             try session.execute("DELETE FROM blob WHERE digest = ?", .text(digest))
-            let blob = StoredBlob(digest: try Digest(digest), size: row.integer(0), generation: row.text(1))
-            return (blob, blob.isInRow ? row.blob(2) : [])
+            return StoredBlob(digest: try Digest(digest), size: row.integer(0), generation: row.text(1))
         }
     }
 

@@ -148,7 +148,7 @@ extension RegistryStore {
             guard let repository = try Self.repository(name, in: registry, session) else { throw RegistryError.blobUnknown(name, digest) }
             try Self.requireDeletable(.repository(name), repository, session)
             if let user = try session.row(
-                "SELECT manifest FROM manifest_entry WHERE repository = ? AND digest = ? AND kind = 0", .integer(repository),
+                "SELECT manifest FROM manifest_entry WHERE repository = ? AND digest = ?", .integer(repository),
                 SQLValue(digest))
             {
                 throw RegistryError(

@@ -149,17 +149,23 @@ extension RegistryStore {
     package func admitArrived(small contents: [VerifiedContent]) async throws {
         guard !contents.isEmpty else { return }
         let now = self.clock.milliseconds()
-        _ = try await self.database.write { session in
+        let isMended = try await self.database.write { session in
+            var isMended = false
             for content in contents {
                 // What came another way in the meantime stays where it is.
                 let row = try session.row(
                     """
                     INSERT INTO blob (digest, size, generation, created, lease, small) VALUES (?, ?, ?, ?, ?, \(SmallContentSchema.nextID))
-                    ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease) RETURNING generation, small
+                    ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease) RETURNING generation, small, created
                     """, SQLValue(content.digest), .integer(Int64(content.bytes.count)), .text(StoredBlob.inRow), .integer(now),
                     .integer(now + Self.transferLease))
-                if let row, row.text(0) == StoredBlob.inRow { try SmallContentSchema.write(content.bytes, as: row.integer(1), session) }
+                guard let row, row.text(0) == StoredBlob.inRow else { continue }
+                let isWritten = try SmallContentSchema.write(content.bytes, as: row.integer(1), session)
+                if isWritten, row.integer(2) != now { isMended = true }
             }
+            return isMended
         }
+        // It was there and was damaged, and the damage may have been read into memory.
+        if isMended { self.versions.contentRemoved() }
     }
 }

@@ -32,18 +32,21 @@ package struct ReplicaUpdate: Sendable {
     /// Everything below the tags, children before parents.
     package let manifests: [NewManifest]
     package let tags: [RepositoryState.TagEntry]
+    /// Manifests that the others or the tags name and that were found here, whole, when the image was looked at.
+    package let whole: [Digest]
 
-    package init(repository: RepositoryName, manifests: [NewManifest], tags: [RepositoryState.TagEntry]) {
+    package init(repository: RepositoryName, manifests: [NewManifest], tags: [RepositoryState.TagEntry], whole: [Digest] = []) {
         self.repository = repository
         self.manifests = manifests
         self.tags = tags
+        self.whole = whole
     }
 }
 
 extension RegistryStore {
     /// Applies an image whole: links, manifests and tags in one transaction. Applying it again changes nothing.
     ///
-    /// - Throws: `MANIFEST_BLOB_UNKNOWN` when content is missing; nothing is then visible.
+    /// - Throws: `MANIFEST_BLOB_UNKNOWN` when content is missing, or has been collected since it was found; nothing is then visible.
     package func apply(_ update: ReplicaUpdate, to registry: RegistryID, origin: String) async throws {
         try await self.apply([update], to: registry, origin: origin)
     }
@@ -63,6 +66,11 @@ extension RegistryStore {
         _ update: ReplicaUpdate, to registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
     ) throws {
         let repository = try Self.ensureRepository(update.repository, in: registry, now: now, session)
+        for digest in update.whole {
+            guard
+                try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) != nil
+            else { throw RegistryError(.manifestBlobUnknown, "manifest \(digest) of \(update.repository) is not here any more") }
+        }
         for new in update.manifests {
             for digest in new.manifest.requiredBlobs.map(\.digest) {
                 guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(digest)) != nil else {

@@ -59,18 +59,24 @@ extension RegistryStore {
         let now = self.clock.milliseconds()
         let (bytes, size) = (Array(content.readableBytesView), Int64(content.readableBytes))
         let stored = StoredBlob(digest: digest, size: size, generation: StoredBlob.inRow)
-        let kept = try await self.database.write { session in
+        let (kept, isMended) = try await self.database.write { session in
             let row = try session.row(
                 """
                 INSERT INTO blob (digest, size, generation, created, lease, small) VALUES (?, ?, ?, ?, ?, \(SmallContentSchema.nextID))
                 ON CONFLICT (digest) DO UPDATE SET lease = max(lease, excluded.lease),
                     size = CASE generation WHEN excluded.generation THEN excluded.size ELSE size END
-                RETURNING generation, small
+                RETURNING generation, small, created
                 """, SQLValue(digest), .integer(size), .text(StoredBlob.inRow), .integer(now), .integer(now + Self.leaseDuration))
-            if let row, row.text(0) == StoredBlob.inRow { try SmallContentSchema.write(bytes, as: row.integer(1), session) }
+            var isMended = false
+            if let row, row.text(0) == StoredBlob.inRow {
+                let isWritten = try SmallContentSchema.write(bytes, as: row.integer(1), session)
+                isMended = isWritten && row.integer(2) != now
+            }
             try Self.link(digest, into: name, of: registry, now: now, session)
-            return row?.text(0)
+            return (row?.text(0), isMended)
         }
+        // It was there and was damaged, and the damage may have been read into memory.
+        if isMended { self.versions.contentRemoved() }
         // It lies in a file already; one that is gone or cut short is worth less than what has just been verified.
         guard let kept, kept != StoredBlob.inRow else { return stored }
         let earlier = StoredBlob(digest: digest, size: size, generation: kept)

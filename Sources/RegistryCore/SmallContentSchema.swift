@@ -39,9 +39,14 @@ enum SmallContentSchema {
     static let nextID = "(SELECT coalesce(max(id), 0) + 1 FROM small_content)"
 
     /// Writes content whose row in `blob` has the number, over what may be there: what was damaged is mended by it.
-    static func write(_ bytes: [UInt8], as id: Int64, _ session: any SQLWriter) throws {
+    ///
+    /// - Returns: whether anything was written; what is there already and whole is not written again.
+    @discardableResult
+    static func write(_ bytes: [UInt8], as id: Int64, _ session: any SQLWriter) throws -> Bool {
         try session.execute(
-            "INSERT INTO small_content (id, bytes) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes", .integer(id),
-            .blob(bytes))
+            """
+            INSERT INTO small_content (id, bytes) VALUES (?, ?)
+            ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes WHERE bytes != excluded.bytes
+            """, .integer(id), .blob(bytes)) > 0
     }
 }

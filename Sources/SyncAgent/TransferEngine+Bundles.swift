@@ -69,13 +69,13 @@ extension TransferEngine {
         for image in images {
             let entries = image.tags.map { RepositoryState.TagEntry(tag: $0, digest: image.digest) }
             let place = ManifestPlace(repository: image.repository, digest: image.digest)
-            guard let manifests = survey.manifests(below: place, here: here) else {
+            guard let (manifests, whole) = survey.manifests(below: place, here: here) else {
                 left.append(image)
                 continue
             }
             ready.append(image)
             if manifests.isEmpty, entries.isEmpty { continue }
-            updates.append(ReplicaUpdate(repository: image.repository, manifests: manifests, tags: entries))
+            updates.append(ReplicaUpdate(repository: image.repository, manifests: manifests, tags: entries, whole: whole))
         }
         do {
             try await self.store.apply(updates, to: self.registry, origin: Self.origin)
@@ -96,10 +96,12 @@ extension TransferEngine {
         var blobs: [SmallBlob] = []
         var required: Set<Digest> = []
 
-        /// Manifests to be stored for an image, children first; `nil` where something of it is not here.
-        func manifests(below place: ManifestPlace, here: Set<Digest>) -> [NewManifest]? {
+        /// Manifests to be stored for an image, children first, and those below it that are here; `nil` where something of it is not.
+        func manifests(below place: ManifestPlace, here: Set<Digest>) -> ([NewManifest], whole: [Digest])? {
             var (manifests, seen): ([NewManifest], Set<Digest>) = ([], [])
-            return self.gather(place, here, 0, &manifests, &seen) ? manifests : nil
+            guard self.gather(place, here, 0, &manifests, &seen) else { return nil }
+            let whole = seen.filter { self.whole.contains(ManifestPlace(repository: place.repository, digest: $0)) }
+            return (manifests, Array(whole))
         }
 
         private func gather(

@@ -90,25 +90,44 @@ package final class TransferEngine: Sendable {
         let entries = tags.map { RepositoryState.TagEntry(tag: $0, digest: digest) }
         // What became visible in one transaction stays complete, unless damage has been taken out of service since.
         if try await self.store.holdsWhole(digest, in: name, of: self.registry) {
-            if !tags.isEmpty {
-                try await self.store.apply(
-                    ReplicaUpdate(repository: name, manifests: [], tags: entries), to: self.registry, origin: Self.origin)
+            if tags.isEmpty { return true }
+            let update = ReplicaUpdate(repository: name, manifests: [], tags: entries, whole: [digest])
+            if try await self.applyUnlessCollected(update) { return true }
+        }
+        // An image that takes longer than a lease may lose a blob or a child to the collector before it is complete.
+        var attempts = 2
+        while true {
+            attempts -= 1
+            var image = Gathered()
+            guard try await self.collect(digest, in: name, for: purpose, known: known, depth: 0, &image) else { return false }
+            try await self.fetchBlobs(of: image.manifests, in: name, for: purpose)
+            let update = ReplicaUpdate(repository: name, manifests: image.manifests, tags: entries, whole: image.whole)
+            if attempts > 0 {
+                if try await self.applyUnlessCollected(update) { return true }
+            } else {
+                try await self.store.apply(update, to: self.registry, origin: Self.origin)
+                return true
             }
-            return true
         }
-        var manifests: [NewManifest] = []
-        var seen: Set<Digest> = []
-        guard try await self.collect(digest, in: name, for: purpose, known: known, depth: 0, &manifests, &seen) else { return false }
-        let update = ReplicaUpdate(repository: name, manifests: manifests, tags: entries)
+    }
+
+    /// - Returns: false where something has been collected that was found here.
+    private func applyUnlessCollected(_ update: ReplicaUpdate) async throws -> Bool {
         do {
-            try await self.fetchBlobs(of: manifests, in: name, for: purpose)
             try await self.store.apply(update, to: self.registry, origin: Self.origin)
+            return true
         } catch let error as RegistryError where error.code == .manifestBlobUnknown {
-            // An image that takes longer than a lease may lose a blob to the collector before it is complete.
-            try await self.fetchBlobs(of: manifests, in: name, for: purpose)
-            try await self.store.apply(update, to: self.registry, origin: Self.origin)
+            return false
         }
-        return true
+    }
+
+    /// What an image consists of.
+    private struct Gathered {
+        /// Children first.
+        var manifests: [NewManifest] = []
+        /// Children that are here with everything below them.
+        var whole: [Digest] = []
+        var seen: Set<Digest> = []
     }
 
     static let origin = ChangeOrigin.parent
@@ -116,14 +135,16 @@ package final class TransferEngine: Sendable {
     /// Gathers the manifests below `digest`, children first.
     private func collect(
         _ digest: Digest, size: Int64? = nil, in name: RepositoryName, for purpose: Purpose, known: [ManifestPlace: FetchedManifest],
-        depth: Int,
-        _ manifests: inout [NewManifest], _ seen: inout Set<Digest>
+        depth: Int, _ image: inout Gathered
     ) async throws -> Bool {
-        guard seen.insert(digest).inserted else { return true }
+        guard image.seen.insert(digest).inserted else { return true }
         guard depth <= Self.maximumDepth else {
             throw SyncError(.content, "indexes in repository \(name) nest deeper than \(Self.maximumDepth) levels at \(digest)")
         }
-        if depth > 0, try await self.store.holdsWhole(digest, in: name, of: self.registry) { return true }
+        if depth > 0, try await self.store.holdsWhole(digest, in: name, of: self.registry) {
+            image.whole.append(digest)
+            return true
+        }
         var fetched = known[ManifestPlace(repository: name, digest: digest)]
         if fetched == nil { fetched = try await self.fetchManifest(digest, size: size, in: name, for: purpose) }
         guard let fetched else { return false }
@@ -131,9 +152,9 @@ package final class TransferEngine: Sendable {
         for child in new.manifest.manifests {
             // An index may list what its registry does not hold; the copy is then as sparse as the original.
             _ = try await self.collect(
-                child.digest, size: child.size, in: name, for: purpose, known: known, depth: depth + 1, &manifests, &seen)
+                child.digest, size: child.size, in: name, for: purpose, known: known, depth: depth + 1, &image)
         }
-        manifests.append(new)
+        image.manifests.append(new)
         return true
     }
 

@@ -240,6 +240,51 @@ private struct Pair: Sendable {
         }
     }
 
+    @Test("R6 a file that was served and has been collected is not kept open: its space is free")
+    func collected() async throws {
+        try await Pair.with(isSecure: false) { pair in
+            let image = TestImage("one", layers: [Fixture.layer(bytes: 100_000, seed: 3)])
+            try await pair.site.push(image, tags: [tag("v1")], to: Self.app)
+            let path = "/v2/app/blobs/\(image.layers[0].digest)"
+            _ = try await pair.answers([pair.request("GET", path), pair.request("GET", path)], pair.hot)
+            let folder = "\(pair.site.scratch.path)/blobs"
+            func open() throws -> [String] {
+                try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap {
+                    try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")
+                }.filter { $0.hasPrefix(folder) }
+            }
+            #expect(try open().count == 1)
+            try await pair.site.store.delete(image.manifest.digest, from: Self.app, of: pair.site.registry, origin: "test")
+            pair.site.clock.advance(seconds: 3 * 86_400)
+            let report = try await GarbageCollector(store: pair.site.store, uploads: pair.site.uploads).collect(GarbagePolicy())
+            #expect(report.blobs == 2)
+            #expect(try open() == [])
+        }
+    }
+
+    @Test(
+        "R6 R1 HEAD of a manifest by its digest renews its lease for who may push, though it was answered before", arguments: [false, true])
+    func leaseByHead(mayPush: Bool) async throws {
+        try await Pair.with(isSecure: false) { pair in
+            let image = TestImage("one")
+            try await pair.site.push(image, tags: [], to: Self.app)
+            let path = "/v2/app/manifests/\(image.manifest.digest)"
+            let token = try await pair.plane.authority.issue(
+                .registryAccess, subject: .token("client"), audience: pair.plane.audience,
+                access: [AccessEntry(type: "repository", name: "app", actions: mayPush ? ["pull", "push"] : ["pull"])]
+            ).token
+            _ = try await pair.answers([String](repeating: pair.request("GET", path, token: token), count: 2), pair.hot)
+            // Not so much that the token would end.
+            pair.site.clock.advance(seconds: 200)
+            try await pair.site.database.write { _ = try $0.execute("UPDATE manifest SET created = created - 4000000") }
+            let heads = try await pair.answers([String](repeating: pair.request("HEAD", path, token: token), count: 2), pair.hot)
+            #expect(heads.map(\.status) == [200, 200])
+            let policy = GarbagePolicy(untaggedAge: 0)
+            let collected = try await GarbageCollector(store: pair.site.store, uploads: pair.site.uploads).collect(policy).manifests
+            #expect(collected == (mayPush ? 0 : 1))
+        }
+    }
+
     @Test("R1 what has been moved, deleted or unlinked is not remembered")
     func invalidation() async throws {
         try await Pair.with(isSecure: false) { pair in

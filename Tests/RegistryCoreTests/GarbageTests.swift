@@ -133,6 +133,114 @@ import Foundation
         let reader = try await site.store.open(stored)
         #expect(try await Array(reader.read(at: 0, count: Int(stored.size)).readableBytesView) == layer.bytes)
     }
+
+    @Test("C14 R6 what is being collected is not taken over: its row would name a file that goes")
+    func takenOverMeanwhile() async throws {
+        let site = try await self.makeSite()
+        let layers = (0..<5).map { Fixture.layer(bytes: 100_000, seed: UInt64($0)) }
+        for layer in layers { try await site.push(layer, to: self.app) }
+        site.clock.advance(seconds: 2 * Self.day)
+        let hooked = HookedBlobStore(base: site.blobs)
+        let store = RegistryStore(database: site.database, blobs: hooked, activity: site.activity, clock: site.clock.wall)
+        let takers = Mutex<[Task<Void, any Error>]>([])
+        hooked.setBeforeDelete {
+            // The rows of all have gone, the files of most are there still.
+            let taker = Task {
+                for layer in layers { _ = try await store.takeOver(layer.digest, size: Int64(layer.bytes.count), of: site.registry) }
+            }
+            takers.withLock { $0.append(taker) }
+            // Who would not wait for the collector is done by then.
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        let report = try await GarbageCollector(store: store, uploads: Uploads(store: store)).collect(GarbagePolicy())
+        #expect(report.blobs == layers.count)
+        for taker in takers.withLock({ $0 }) { try await taker.value }
+        for layer in layers { #expect(try await store.content(layer.digest) == nil) }
+    }
+
+    @Test("R6 a child that was pushed again, or asked for, before its index stays, whatever the policy says", arguments: [false, true])
+    func leasedManifest(isAskedFor: Bool) async throws {
+        let site = try await self.makeSite()
+        let (child, other) = (TestImage("child"), TestImage("other"))
+        for image in [child, other] { try await site.push(image, tags: [], to: self.app) }
+        site.clock.advance(seconds: 40 * Self.day)
+        if isAskedFor {
+            try await site.store.renewLease(of: child.manifest.digest, in: self.app, of: site.registry)
+        } else {
+            try await site.put(child.manifest, to: self.app)
+        }
+        for age in [0, GarbagePolicy.day] {
+            let policy = GarbagePolicy(untaggedAge: age)
+            let left = try await GarbageCollector(store: site.store, uploads: site.uploads).survey(policy).filter { $0.kind == .manifest }
+            #expect(left.map(\.subject).contains(child.manifest.digest.description) == false)
+        }
+        #expect(try await self.collect(site, GarbagePolicy(untaggedAge: 0)).manifests == 1)
+        // The index arrives, and has all of it.
+        try await site.put(Fixture.index([child.manifest.descriptor]), tags: [tag("v1")], to: self.app)
+        #expect(try await site.store.holdsWhole(Fixture.index([child.manifest.descriptor]).digest, in: self.app, of: site.registry))
+    }
+
+    @Test("R6 a manifest of no age is not collected before the hour is over in which its index may come")
+    func freshManifest() async throws {
+        let site = try await self.makeSite()
+        try await site.push(TestImage("child"), tags: [], to: self.app)
+        #expect(try await self.collect(site, GarbagePolicy(untaggedAge: 0)).manifests == 0)
+        site.clock.advance(seconds: 3599)
+        #expect(try await self.collect(site, GarbagePolicy(untaggedAge: 0)).manifests == 0)
+        site.clock.advance(seconds: 2)
+        #expect(try await self.collect(site, GarbagePolicy(untaggedAge: 0)).manifests == 1)
+    }
+
+    @Test("R6 layers that could also be had elsewhere and those of a build cache's index stay, and are not deleted, once they were pushed")
+    func namedOtherwise() async throws {
+        let site = try await self.makeSite()
+        let (foreign, cached) = (Fixture.layer("foreign"), Fixture.layer("cached"))
+        let config = Fixture.config("with a foreign layer")
+        let place = Descriptor(
+            mediaType: try MediaType("application/vnd.oci.image.layer.nondistributable.v1.tar"), digest: foreign.digest,
+            size: Int64(foreign.bytes.count))
+        for blob in [foreign, cached, config] { try await site.push(blob, to: self.app) }
+        try await site.put(Fixture.image(config: config.descriptor, layers: [place]), tags: [tag("foreign")], to: self.app)
+        try await site.put(Fixture.index([cached.descriptor]), tags: [tag("cache")], to: self.app)
+        site.clock.advance(seconds: 400 * Self.day)
+        #expect(try await self.collect(site, GarbagePolicy(untaggedAge: 0)) == GarbageReport())
+        for blob in [foreign, cached] {
+            _ = try await site.store.open(try await site.store.blob(blob.digest, in: self.app, of: site.registry))
+            let refused = await #expect(throws: RegistryError.self) {
+                try await site.store.deleteBlob(blob.digest, from: self.app, of: site.registry)
+            }
+            #expect(refused?.code == .denied)
+        }
+        for name in ["foreign", "cache"] {
+            try await site.store.delete(tag(name), from: self.app, of: site.registry, origin: "test")
+        }
+        site.clock.advance(seconds: 2 * Self.day)
+        #expect(try await self.collect(site, GarbagePolicy(untaggedAge: 0)).blobs == 3)
+    }
+
+    @Test("R6 a search over more rows than one stretch finds each that goes, once, and nothing else")
+    func manyRows() async throws {
+        let site = try await Site()
+        var kept: [Content] = []
+        for index in 0..<2300 {
+            let content = Fixture.layer("content \(index)")
+            _ = try await site.store.admit(
+                small: ByteBuffer(bytes: content.bytes), as: content.digest, into: index % 3 == 0 ? self.app : repository("other"),
+                of: site.registry)
+            if index % 57 == 0 { kept.append(content) }
+        }
+        let config = Fixture.config("all of them")
+        try await site.push(config, to: self.app)
+        try await site.put(Fixture.image(config: config.descriptor, layers: kept.map(\.descriptor)), tags: [tag("v1")], to: self.app)
+        site.clock.advance(seconds: 2 * Self.day)
+        let collector = GarbageCollector(store: site.store, uploads: site.uploads)
+        let survey = try await collector.survey(GarbagePolicy())
+        let report = try await collector.collect(GarbagePolicy())
+        #expect(report.links == 2300 - kept.count && report.blobs == report.links)
+        #expect(survey.count { $0.kind == .link } == report.links && survey.count { $0.kind == .blob } == report.blobs)
+        #expect(try await collector.collect(GarbagePolicy()) == GarbageReport())
+        for content in kept { #expect(try await site.store.content(content.digest) != nil) }
+    }
 }
 
 /// A store that lets something happen just before a file goes.

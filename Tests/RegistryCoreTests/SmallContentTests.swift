@@ -115,9 +115,37 @@ internal import Testing
             #expect(report.quarantined == ["sha256-\(content.digest.hex)"])
             await #expect(throws: RegistryError.self) { try await site.store.blob(content.digest, in: self.app, of: site.registry) }
         }
+        let version = site.store.versions.removals
+        site.clock.advance(seconds: 1)
         try await site.push(content, to: self.app)
         #expect(try await self.read(site, content) == content.bytes)
         #expect(try await verifier.verify().damage.isEmpty)
+        // What was read of it into memory is void then; a push of what is whole makes nothing void.
+        #expect(isQuarantined || site.store.versions.removals != version)
+        let mended = site.store.versions.removals
+        site.clock.advance(seconds: 1)
+        try await site.push(content, to: self.app)
+        #expect(site.store.versions.removals == mended)
+    }
+
+    @Test("R7 small content that could not be kept is not taken out of service")
+    func notKept() async throws {
+        let site = try await Site()
+        let content = Fixture.layer(bytes: 300, seed: 5)
+        try await site.push(content, to: self.app)
+        let bad = [UInt8](repeating: 7, count: 300)
+        try await site.database.write { _ = try $0.execute("UPDATE small_content SET bytes = ?", .blob(bad)) }
+        let verifier = ContentVerifier(store: site.store)
+        var report = try await verifier.verify()
+        let found = report
+        await #expect(throws: PersistenceError.self) {
+            try await verifier.quarantine(&report) { _ in
+                nil
+            } keep: { name, _ in
+                throw PersistenceError(.noSpace, tried: "keep \(name)", cause: "the disk is full")
+            }
+        }
+        #expect(try await verifier.verify() == found)
     }
 
     @Test("R7 content in a file stays there when it is pushed small; where the file is gone or cut short the row takes its place")

@@ -84,6 +84,35 @@ import Testing
         #expect(try await collector.collect(GarbagePolicy()).blobs == image.blobs.count)
     }
 
+    @Test("C13 R6 a child of an index that is collected while the rest of the index arrives is fetched again")
+    func collectedMeanwhile() async throws {
+        let family = try await Family()
+        let (child, clock, site) = (family.child, family.child.clock, family.parent.site)
+        let (one, two) = (TestImage("one"), TestImage("two", layers: [Fixture.layer(bytes: 400_000, seed: 2)]))
+        let index = Fixture.index([one.manifest.descriptor, two.manifest.descriptor])
+        try await site.push(one, tags: [tag("one")], to: self.app)
+        let (gate, reached) = (Gate(), Gate())
+        family.transport.hold(gate, reached: reached, of: two.layers[0].digest, at: 200_000)
+        let collector = GarbageCollector(store: child.store, uploads: child.uploads)
+        try await family.following { () async throws in
+            #expect(try await family.until { try await family.childHas(tag("one"), at: one.manifest, in: self.app) })
+            try await site.store.delete(tag("one"), from: self.app, of: site.registry, origin: "test")
+            #expect(try await eventually { try await child.store.resolve(tag("one"), in: self.app, of: child.registry) == nil })
+            try await site.push(two, tags: [], to: self.app)
+            try await site.put(index, tags: [tag("all")], to: self.app)
+            await reached.wait()
+            // What was found here is here no more when the rest has come.
+            clock.advance(seconds: 2 * Self.day)
+            #expect(try await collector.collect(GarbagePolicy(untaggedAge: GarbagePolicy.day)).manifests == 1)
+            #expect(try await !child.store.holds(one.manifest.digest, in: self.app, of: child.registry))
+            gate.open()
+            #expect(try await family.until { try await family.childHas(tag("all"), at: index, in: self.app) })
+        }
+        #expect(try await child.store.holdsWhole(index.digest, in: self.app, of: child.registry))
+        #expect(try await family.isWhole(one, in: self.app))
+        #expect(try await family.isWhole(two, in: self.app))
+    }
+
     @Test(
         "C14 R6 what nobody has gone on with for five weeks goes: whole blobs and parts; a promise of a clock that was wrong binds nobody")
     func givenUp() async throws {
