@@ -24,8 +24,10 @@ struct RawConnection {
     private var buffer = ByteBuffer()
 
     /// Connects, lets `body` speak, and closes.
+    ///
+    /// - Parameter protocols: what is offered in the handshake, for what comes after it.
     static func with<Value: Sendable>(
-        port: Int, isSecure: Bool, _ body: @Sendable (inout RawConnection) async throws -> Value
+        port: Int, isSecure: Bool, protocols: [String] = [], _ body: @Sendable (inout RawConnection) async throws -> Value
     ) async throws -> Value {
         // A thousand of them at once on a busy machine take longer than the ten seconds that are usual.
         let bootstrap = ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup).connectTimeout(.minutes(10))
@@ -35,6 +37,7 @@ struct RawConnection {
                     var configuration = TLSConfiguration.makeClientConfiguration()
                     configuration.certificateVerification = .none
                     configuration.shutdownTimeout = .milliseconds(100)
+                    configuration.applicationProtocols = protocols
                     try channel.pipeline.syncOperations.addHandler(
                         NIOSSLClientHandler(context: NIOSSLContext(configuration: configuration), serverHostname: nil))
                 }
@@ -84,6 +87,15 @@ struct RawConnection {
     mutating func rest() async throws -> String {
         while let next = try await self.inbound.next() { self.buffer.writeImmutableBuffer(next) }
         return String(buffer: self.buffer)
+    }
+
+    /// Reads on until this text has arrived; `false` when the other end closes before.
+    mutating func received(_ text: String) async throws -> Bool {
+        while self.buffer.readableBytesView.firstRange(of: Array(text.utf8)) == nil {
+            guard let next = try await self.inbound.next() else { return false }
+            self.buffer.writeImmutableBuffer(next)
+        }
+        return true
     }
 
     /// The status line of an answer that precedes the answer.
