@@ -21,15 +21,16 @@ struct Served: Sendable {
     let plane: DataPlane
     let port: Int
 
+    /// - Parameter certificates: what TLS is spoken with; one of its own authority where there is none.
     static func with(
-        isSecure: Bool = false, headTimeout: TimeAmount, idleTimeout: TimeAmount = .minutes(10),
+        isSecure: Bool = false, certificates: TLSContextSource? = nil, headTimeout: TimeAmount, idleTimeout: TimeAmount = .minutes(10),
         _ body: @escaping @Sendable (Served) async throws -> Void
     ) async throws {
         let site = try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)))
         let plane = try await DataPlane(site)
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        var tls: TLSContextSource?
-        if isSecure {
+        var tls = certificates
+        if isSecure, tls == nil {
             let authority = try CertificateAuthority(folder: site.folder.tlsPath, commonName: "test", now: Date())
             let leaf = try authority.leaf(folder: site.folder.tlsPath, names: ["127.0.0.1"], now: Date())
             tls = try TLSContextSource(certificatePEM: leaf.certificatePEM, keyPEM: leaf.keyPEM)
