@@ -34,6 +34,8 @@ struct RegistryChannel: ServerChildChannel {
 
     /// The largest request head, in bytes.
     static let maximumHeadSize = 16 << 10
+    /// The most fields of an HTTP/1.1 head.
+    static let maximumFields = 100
     /// How long a connection may do nothing.
     static let idleTimeout = TimeAmount.seconds(75)
     /// How long a request head, a TLS handshake, or the answer to being told to go may take from its first byte to its last.
@@ -60,7 +62,8 @@ struct RegistryChannel: ServerChildChannel {
                 // The hot path watches idleness: what it answers is not seen behind it.
                 idleTimeout: nil,
                 httpDecoderConfiguration: .init(
-                    maxHeaderFieldSize: Self.maximumHeadSize, maxHeaderListSize: Self.maximumHeadSize, maxHeaderFieldCount: 100)))
+                    maxHeaderFieldSize: Self.maximumHeadSize, maxHeaderListSize: Self.maximumHeadSize,
+                    maxHeaderFieldCount: Self.maximumFields)))
         let idleness = Duration.nanoseconds(idleTimeout.nanoseconds)
         self.http2 = HTTP2Channel(
             responder: { request, writer, channel in try await responder(request, writer, channel, .two) },
