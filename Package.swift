@@ -156,7 +156,7 @@ let package = Package(
         .target(
             name: "Fuzz",
             dependencies: [
-                "ClusterProtocol", "DistributionAPI", "GatewayProtocol", "HTTPServing", "Identity", "JSON", "Kubernetes", "OCI",
+                "ClusterProtocol", "DistributionAPI", "GatewayProtocol", "HTTPServing", "Identity", "Import", "JSON", "Kubernetes", "OCI",
                 "RegistryCore", "Schedule", "SyncAgent", "TestSupport",
                 httpTypes,
                 nioCore,

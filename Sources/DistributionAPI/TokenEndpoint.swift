@@ -59,6 +59,9 @@ package struct TokenEndpoint: RequestHandler {
                 return try await self.issue(Form(items: FormURL.decode(String(buffer: body)), isBody: true), request, registry)
             default: return try .refusal(.unsupported, "\(request.method) is not a method of this path; use GET or POST")
             }
+        } catch let error as IdentityError where error.code == .limitReached {
+            // Signing in again would not help.
+            return try .refusal(.unknown, error.message, status: 400)
         } catch let error as IdentityError {
             return try .refusal(.unauthorized, error.message)
         } catch let error as OCIParseError {

@@ -23,7 +23,7 @@ package struct CertificateAuthority: Sendable {
     /// Years a new authority is valid.
     static let years = 20
     /// Days a leaf is valid.
-    static let leafDays = 397
+    package static let leafDays = 397
 
     private let certificate: Certificate
     private let key: P256.Signing.PrivateKey
@@ -79,7 +79,9 @@ package struct CertificateAuthority: Sendable {
         if FileSystem.exists(certificatePath), FileSystem.exists(keyPath) {
             let pem = String(decoding: try FileSystem.read(certificatePath), as: UTF8.self)
             let keyPEM = String(decoding: try FileSystem.read(keyPath), as: UTF8.self)
-            if let current = try? Certificate(pemEncoded: pem), current.issuer == self.certificate.subject, current.covers(names),
+            // Signed by this very authority: one that has taken another's place may have its name.
+            if let current = try? Certificate(pemEncoded: pem), current.issuer == self.certificate.subject,
+                self.certificate.publicKey.isValidSignature(current.signature, for: current), current.covers(names),
                 current.notValidAfter.timeIntervalSince(now) > Double(Self.leafDays) * 86_400 / 3, current.notValidBefore <= now,
                 let key = try? P256.Signing.PrivateKey(pemRepresentation: keyPEM), Certificate.PublicKey(key.publicKey) == current.publicKey
             {

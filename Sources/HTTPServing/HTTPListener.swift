@@ -78,7 +78,7 @@ package struct HTTPListener: Service {
         let transfers = TransferCount()
         let channel = RegistryChannel(
             tls: self.tls,
-            headTimeout: self.headTimeout, segments: self.segments,
+            headTimeout: self.headTimeout, idleTimeout: self.idleTimeout, segments: self.segments,
             makeHotPath: { deadline in
                 HotPathHandler(
                     isPlain: self.tls == nil, pool: self.pool, responder: self.hot, log: self.log, idleTimeout: self.idleTimeout,

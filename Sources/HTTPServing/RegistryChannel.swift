@@ -34,9 +34,11 @@ struct RegistryChannel: ServerChildChannel {
 
     /// The largest request head, in bytes.
     static let maximumHeadSize = 16 << 10
+    /// The most fields of an HTTP/1.1 head.
+    static let maximumFields = 100
     /// How long a connection may do nothing.
     static let idleTimeout = TimeAmount.seconds(75)
-    /// How long a request head, or a TLS handshake, may take from its first byte to its last.
+    /// How long a request head, a TLS handshake, or the answer to being told to go may take from its first byte to its last.
     static let headTimeout = TimeAmount.seconds(10)
 
     private let http1: HTTP1Channel
@@ -47,7 +49,7 @@ struct RegistryChannel: ServerChildChannel {
     private let segments: SegmentPool?
 
     init(
-        tls: TLSContextSource?, headTimeout: TimeAmount = RegistryChannel.headTimeout, segments: SegmentPool?,
+        tls: TLSContextSource?, headTimeout: TimeAmount, idleTimeout: TimeAmount, segments: SegmentPool?,
         makeHotPath: @escaping @Sendable (HeadDeadline) -> HotPathHandler, responder: @escaping Responder
     ) {
         self.tls = tls
@@ -60,11 +62,16 @@ struct RegistryChannel: ServerChildChannel {
                 // The hot path watches idleness: what it answers is not seen behind it.
                 idleTimeout: nil,
                 httpDecoderConfiguration: .init(
-                    maxHeaderFieldSize: Self.maximumHeadSize, maxHeaderListSize: Self.maximumHeadSize, maxHeaderFieldCount: 100)))
+                    maxHeaderFieldSize: Self.maximumHeadSize, maxHeaderListSize: Self.maximumHeadSize,
+                    maxHeaderFieldCount: Self.maximumFields)))
+        let idleness = Duration.nanoseconds(idleTimeout.nanoseconds)
         self.http2 = HTTP2Channel(
             responder: { request, writer, channel in try await responder(request, writer, channel, .two) },
+            // What a header list may have (16 KiB), how many parts it may come in, and how often streams may be reset and
+            // control frames sent is bounded by NIOHTTP2 of its own accord.
             configuration: .init(
-                idleTimeout: .seconds(75), gracefulCloseTimeout: .seconds(10), streamConfiguration: .init(idleTimeout: .seconds(75))))
+                idleTimeout: idleness, gracefulCloseTimeout: .nanoseconds(headTimeout.nanoseconds),
+                streamConfiguration: .init(idleTimeout: idleTimeout)))
     }
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
@@ -81,7 +88,7 @@ struct RegistryChannel: ServerChildChannel {
             try channel.pipeline.syncOperations.addHandler(HandshakeDeadline(timeout: self.headTimeout))
             let negotiation = NIOTypedApplicationProtocolNegotiationHandler<Value.Connection> { result in
                 // A client that offers both speaks HTTP/1.1 here: see `TLSContextSource`.
-                if case .negotiated("h2") = result { return self.http2.setup(channel: channel, logger: logger).map { .two($0) } }
+                if case .negotiated("h2") = result { return self.setupTwo(channel, logger) }
                 return self.setupOne(channel, logger)
             }
             try channel.pipeline.syncOperations.addHandler(negotiation)
@@ -108,6 +115,14 @@ struct RegistryChannel: ServerChildChannel {
                 try channel.pipeline.syncOperations.addHandler(BodyGatherer(segments: self.segments), position: .before(codec))
             }
             return .one(value)
+        }
+    }
+
+    private func setupTwo(_ channel: any Channel, _ logger: Logger) -> EventLoopFuture<Value.Connection> {
+        channel.eventLoop.makeCompletedFuture {
+            try channel.pipeline.syncOperations.addHandler(HTTP2Deadline(timeout: self.headTimeout))
+        }.flatMap {
+            self.http2.setup(channel: channel, logger: logger).map { .two($0) }
         }
     }
 

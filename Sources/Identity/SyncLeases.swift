@@ -4,7 +4,7 @@ package import Persistence
 
 /// A refusal of a lease, in the words of the gateway protocol.
 package struct LeaseRefusal: Error, Sendable, CustomStringConvertible {
-    package enum Code: String, Sendable {
+    package enum Code: String, Sendable, CaseIterable {
         /// Another instance is active.
         case alreadyActivated = "ALREADY_ACTIVATED"
         /// This instance was deactivated at the parent.

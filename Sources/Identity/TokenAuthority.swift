@@ -13,8 +13,9 @@ package final class TokenAuthority: Sendable {
 
     /// Verified tokens remembered at most.
     private static let cacheLimit = 16_384
-    /// The longest token looked at, in bytes.
-    private static let maximumLength = 8192
+    /// The longest token issued or looked at, in bytes. A request head may have 16 KiB: a quarter of it is left to the request
+    /// line, `Accept`, and what proxies add.
+    package static let maximumLength = 12 << 10
     private static let issuer = "outport"
 
     private let keys: [TokenKind: JWTKeyCollection]
@@ -54,6 +55,7 @@ package final class TokenAuthority: Sendable {
     ///   - person: the user the token speaks for, shown likewise.
     ///   - nonce: repeated in identity tokens.
     ///   - client: the client a refresh token is given to.
+    /// - Throws: ``IdentityError`` with code `limitReached` where the token would be longer than ``maximumLength``: nobody would take it.
     package func issue(
         _ kind: TokenKind, subject: Subject, audience: String, access: [AccessEntry] = [], lease: SyncLease? = nil,
         credential: String? = nil, appID: String? = nil, person: Principal? = nil, nonce: String? = nil, client: String? = nil
@@ -72,7 +74,14 @@ package final class TokenAuthority: Sendable {
             tid: objectID.map { _ in self.tenantID }, oid: objectID, appid: appID, upn: person?.name, name: person?.displayName,
             preferredUsername: person?.name, nonce: nonce, client: client)
         guard let key = self.keys[kind] else { throw IdentityError(.invalidToken, "there is no key for \(kind.rawValue) tokens") }
-        return (try await key.sign(claims), kind.lifetime, now)
+        let token = try await key.sign(claims)
+        guard token.utf8.count <= Self.maximumLength else {
+            throw IdentityError(
+                .limitReached,
+                "a token for all that is asked for would have \(token.utf8.count) bytes, and \(Self.maximumLength) fit into a request: "
+                    + "ask for fewer scopes at a time")
+        }
+        return (token, kind.lifetime, now)
     }
 
     /// Verifies a token of one of `kinds` for `audience`.

@@ -10,7 +10,7 @@ internal import Persistence
 /// A refusal: status, code, a sentence, and the member of the request it is about.
 package struct ResourceError: Error, Sendable, CustomStringConvertible {
     /// Codes clients act on; the spelling is Azure's where Azure has one.
-    package enum Code: String, Sendable {
+    package enum Code: String, Sendable, CaseIterable {
         case authenticationFailed = "AuthenticationFailed"
         case invalidToken = "InvalidAuthenticationToken"
         case invalidTokenAudience = "InvalidAuthenticationTokenAudience"
@@ -23,7 +23,6 @@ package struct ResourceError: Error, Sendable, CustomStringConvertible {
         case subscriptionNotFound = "SubscriptionNotFound"
         case groupNotFound = "ResourceGroupNotFound"
         case resourceNotFound = "ResourceNotFound"
-        case parentNotFound = "ParentResourceNotFound"
         case invalidNamespace = "InvalidResourceNamespace"
         case invalidType = "InvalidResourceType"
         case methodNotAllowed = "MethodNotAllowed"

@@ -206,6 +206,36 @@ private struct Tokens: Decodable {
         }
     }
 
+    @Test("I5 a token that is issued is taken, with as many scopes as there may be; one that would not be is refused at once")
+    func longTokens() async throws {
+        let server = try await self.server()
+        let password = try await server.client("client")
+        func ask(_ length: Int) async throws -> Answer {
+            let scopes = (0..<64).map { "repository:\(String(repeating: "r", count: length - 3))/\(10 + $0):pull,push" }
+            return try await server.send(
+                .post, "/oauth2/token",
+                body: self.form([
+                    ("grant_type", "password"), ("username", "client"), ("password", password), ("scope", scopes.joined(separator: " ")),
+                ]))
+        }
+        for length in [20, 60] {
+            let token = try (try await ask(length)).decode(Tokens.self).accessToken
+            #expect(try await self.access(token, server).count == 64)
+            let path = "/v2/\(String(repeating: "r", count: length - 3))/73/tags/list"
+            // The repository is not there, and that may be told.
+            #expect(try await server.send(.get, path, headers: DataPlane.bearer(token)).status == 404)
+        }
+        let refused = try await ask(200)
+        #expect(refused.status == 400)
+        #expect(refused.message?.contains("ask for fewer scopes at a time") == true)
+        // Whatever the length, one or the other.
+        for length in stride(from: 70, to: 110, by: 3) {
+            let answer = try await ask(length)
+            guard answer.status != 400 else { continue }
+            #expect(try await self.access(try answer.decode(Tokens.self).accessToken, server).count == 64)
+        }
+    }
+
     @Test("I5 a refresh token is redeemed, as grant and as password, until its subject is disabled")
     func refresh() async throws {
         let server = try await self.server()

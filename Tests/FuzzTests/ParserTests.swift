@@ -8,7 +8,8 @@ import Testing
 
     private static let names = [
         "names", "digests", "manifests", "upload-ranges", "scopes", "scope-map-actions", "connection-strings", "schedules", "durations",
-        "percent-encoding", "json", "hosts", "extension-settings", "kubeconfigs", "parcels", "tokens", "requests",
+        "percent-encoding", "json", "hosts", "extension-settings", "kubeconfigs", "parcels", "accept", "ranges", "challenges",
+        "tokens", "requests",
     ]
 
     @Test("R1 I2 no bytes from outside crash or hang a parser, and what is accepted reads back", arguments: Self.names)

@@ -17,18 +17,20 @@ import Foundation
 #endif
 
 /// One listener over a registry.
-private struct Served: Sendable {
+struct Served: Sendable {
     let plane: DataPlane
     let port: Int
 
-    static func with(isSecure: Bool = false, headTimeout: TimeAmount, _ body: @escaping @Sendable (Served) async throws -> Void)
-        async throws
-    {
+    /// - Parameter certificates: what TLS is spoken with; one of its own authority where there is none.
+    static func with(
+        isSecure: Bool = false, certificates: TLSContextSource? = nil, headTimeout: TimeAmount, idleTimeout: TimeAmount = .minutes(10),
+        _ body: @escaping @Sendable (Served) async throws -> Void
+    ) async throws {
         let site = try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)))
         let plane = try await DataPlane(site)
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        var tls: TLSContextSource?
-        if isSecure {
+        var tls = certificates
+        if isSecure, tls == nil {
             let authority = try CertificateAuthority(folder: site.folder.tlsPath, commonName: "test", now: Date())
             let leaf = try authority.leaf(folder: site.folder.tlsPath, names: ["127.0.0.1"], now: Date())
             tls = try TLSContextSource(certificatePEM: leaf.certificatePEM, keyPEM: leaf.keyPEM)
@@ -37,7 +39,7 @@ private struct Served: Sendable {
         let listener = HTTPListener(
             address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: nil), hot: nil,
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger, segments: SegmentPool(),
-            headTimeout: headTimeout, idleTimeout: .minutes(10)
+            headTimeout: headTimeout, idleTimeout: idleTimeout
         ) { tell.yield($0) }
         let services = ServiceGroup(services: [listener], logger: logger)
         try await withThrowingTaskGroup(of: Void.self) { group in

@@ -6,6 +6,7 @@ import Identity
 import Logging
 import NIOCore
 import NIOPosix
+import NIOSSL
 import OCI
 import Persistence
 import RegistryCore
@@ -73,7 +74,9 @@ import Foundation
             group.addTask {
                 do {
                     while !beside.isOver {
-                        let other = try authority.leaf(folder: site.folder.tlsPath, names: ["127.0.0.1"], now: Date())
+                        // A name that the one before does not cover: another certificate each time.
+                        let names = ["127.0.0.1", "round-\(beside.rotations).test"]
+                        let other = try authority.leaf(folder: site.folder.tlsPath, names: names, now: Date())
                         try tls.replace(certificatePEM: other.certificatePEM, keyPEM: other.keyPEM)
                         beside.rotated()
                         try await Task.sleep(for: .milliseconds(50))
@@ -86,9 +89,10 @@ import Foundation
             // Where the clients are quicker than the others on this machine, they come again.
             var failures: [String] = []
             repeat {
-                failures = await Self.run(port: port, token: token, shared: shared, site: site)
+                failures = await Self.run(port: port, token: token, shared: shared, beside: beside)
             } while failures.isEmpty && !beside.isEnough
             #expect(failures == [])
+            #expect(beside.certificates > 1)
             beside.end()
             await services.triggerGracefulShutdown()
             try await group.waitForAll()
@@ -108,9 +112,14 @@ import Foundation
     /// What goes on beside the clients, and its end.
     private final class Beside: Sendable {
         private let state = Mutex((passes: 0, rotations: 0, isOver: false))
+        private let seen = Mutex<Set<[UInt8]>>([])
         var isOver: Bool { self.state.withLock { $0.isOver } }
         /// Whether it has met the clients often enough to be a test of it, or will not any more.
-        var isEnough: Bool { self.state.withLock { $0.isOver || $0.passes > 3 && $0.rotations > 1 } }
+        var isEnough: Bool { self.state.withLock { $0.isOver || $0.passes > 3 } && (self.isOver || self.certificates > 1) }
+        var rotations: Int { self.state.withLock { $0.rotations } }
+        /// Certificates that clients have been shown.
+        var certificates: Int { self.seen.withLock { $0.count } }
+        func saw(_ chain: [NIOSSLCertificate]) { self.seen.withLock { _ = $0.insert((try? chain.first?.toDERBytes()) ?? []) } }
         func collected() { self.state.withLock { $0.passes += 1 } }
         func rotated() { self.state.withLock { $0.rotations += 1 } }
         func end() { self.state.withLock { $0.isOver = true } }
@@ -121,12 +130,12 @@ import Foundation
     }
 
     /// All clients at once; what went wrong with them.
-    private static func run(port: Int, token: String, shared: TestImage, site: Site) async -> [String] {
+    private static func run(port: Int, token: String, shared: TestImage, beside: Beside) async -> [String] {
         await withTaskGroup(of: String?.self) { group in
             for index in 0..<self.clients {
                 group.addTask {
                     do {
-                        return try await self.client(index, port: port, token: token, shared: shared)
+                        return try await self.client(index, port: port, token: token, shared: shared, beside: beside)
                     } catch {
                         return "client \(index): \(error)"
                     }
@@ -137,8 +146,9 @@ import Foundation
     }
 
     /// One client on one connection: it pulls the shared image, and every tenth pushes one of its own.
-    private static func client(_ index: Int, port: Int, token: String, shared: TestImage) async throws -> String? {
-        try await RawConnection.with(port: port, isSecure: true) { connection in
+    private static func client(_ index: Int, port: Int, token: String, shared: TestImage, beside: Beside) async throws -> String? {
+        let tls = ClientTLS { beside.saw($0) }
+        return try await RawConnection.with(port: port, isSecure: true, tls: tls) { connection in
             func ask(_ method: String, _ path: String, _ headers: [String] = [], body: [UInt8] = []) async throws -> RawAnswer {
                 var lines = ["\(method) \(path) HTTP/1.1", "Host: harbour.test", "Authorization: Bearer \(token)"] + headers
                 if !body.isEmpty || method == "POST" || method == "PUT" { lines.append("Content-Length: \(body.count)") }

@@ -12,6 +12,26 @@ struct RawAnswer: Sendable, Equatable {
     let body: [UInt8]
 }
 
+/// What a client says in a handshake, and whom it tells of the certificates it is shown.
+struct ClientTLS: Sendable {
+    var protocols: [String] = []
+    var oldest = TLSVersion.tlsv12
+    var newest: TLSVersion?
+    var onCertificates: @Sendable ([NIOSSLCertificate]) -> Void = { _ in }
+
+    fileprivate func handler() throws -> NIOSSLClientHandler {
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        configuration.shutdownTimeout = .milliseconds(100)
+        configuration.applicationProtocols = self.protocols
+        configuration.minimumTLSVersion = self.oldest
+        configuration.maximumTLSVersion = self.newest
+        return try NIOSSLClientHandler(context: NIOSSLContext(configuration: configuration), serverHostname: nil) { certificates, promise in
+            self.onCertificates(certificates)
+            promise.succeed(.certificateVerified)
+        }
+    }
+}
+
 /// What arrived is no answer.
 struct RawError: Error {
     let text: String
@@ -23,21 +43,15 @@ struct RawConnection {
     private var inbound: NIOAsyncChannelInboundStream<ByteBuffer>.AsyncIterator
     private var buffer = ByteBuffer()
 
-    /// Connects, lets `body` speak, and closes.
+    /// Connects, lets `body` speak, and closes. Certificates are taken as they come.
     static func with<Value: Sendable>(
-        port: Int, isSecure: Bool, _ body: @Sendable (inout RawConnection) async throws -> Value
+        port: Int, isSecure: Bool, tls: ClientTLS = ClientTLS(), _ body: @Sendable (inout RawConnection) async throws -> Value
     ) async throws -> Value {
         // A thousand of them at once on a busy machine take longer than the ten seconds that are usual.
         let bootstrap = ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup).connectTimeout(.minutes(10))
         let channel = try await bootstrap.connect(host: "127.0.0.1", port: port) { channel in
             channel.eventLoop.makeCompletedFuture {
-                if isSecure {
-                    var configuration = TLSConfiguration.makeClientConfiguration()
-                    configuration.certificateVerification = .none
-                    configuration.shutdownTimeout = .milliseconds(100)
-                    try channel.pipeline.syncOperations.addHandler(
-                        NIOSSLClientHandler(context: NIOSSLContext(configuration: configuration), serverHostname: nil))
-                }
+                if isSecure { try channel.pipeline.syncOperations.addHandler(tls.handler()) }
                 return try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
             }
         }
@@ -84,6 +98,15 @@ struct RawConnection {
     mutating func rest() async throws -> String {
         while let next = try await self.inbound.next() { self.buffer.writeImmutableBuffer(next) }
         return String(buffer: self.buffer)
+    }
+
+    /// Reads on until this text has arrived; `false` when the other end closes before.
+    mutating func received(_ text: String) async throws -> Bool {
+        while self.buffer.readableBytesView.firstRange(of: Array(text.utf8)) == nil {
+            guard let next = try await self.inbound.next() else { return false }
+            self.buffer.writeImmutableBuffer(next)
+        }
+        return true
     }
 
     /// The status line of an answer that precedes the answer.

@@ -60,7 +60,7 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
         [
             names, digests, manifests, uploadRanges, scopes, scopeMapActions, connectionStrings, schedules, durations, percentEncoding,
             json,
-            hosts, extensionSettings, kubeconfigs, parcels, try await tokens(), try await requests(),
+            hosts, extensionSettings, kubeconfigs, parcels, accept, ranges, challenges, try await tokens(), try await requests(),
         ]
     }
 

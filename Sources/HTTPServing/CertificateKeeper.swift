@@ -1,28 +1,32 @@
 // Keeps the listener's certificate in step with time, with the names it must cover, and with the operator's files.
 
-internal import Foundation
-internal import HTTPServing
-internal import Logging
-internal import Persistence
+package import Logging
+package import Persistence
 internal import ServiceLifecycle
 internal import Synchronization
 
+#if canImport(FoundationEssentials)
+internal import FoundationEssentials
+#else
+internal import Foundation
+#endif
+
 /// Where the listener's certificate comes from.
-enum CertificateSource: Sendable {
+package enum CertificateSource: Sendable {
     /// Issued by the own CA in the folder.
     case authority(CertificateAuthority, folder: String)
     /// Files of the operator.
     case given(certificate: String, key: String)
 
     /// The own CA; `nil` where the operator gives a certificate.
-    var authority: CertificateAuthority? {
+    package var authority: CertificateAuthority? {
         if case .authority(let authority, _) = self { authority } else { nil }
     }
 
     /// Certificate and key as they should be now, for `names`.
-    func current(_ names: [String]) throws -> (certificatePEM: String, keyPEM: String) {
+    fileprivate func current(_ names: [String], now: Date) throws -> (certificatePEM: String, keyPEM: String) {
         switch self {
-        case .authority(let authority, let folder): try authority.leaf(folder: folder, names: names, now: Date())
+        case .authority(let authority, let folder): try authority.leaf(folder: folder, names: names, now: now)
         case .given(let certificate, let key):
             (String(decoding: try FileSystem.read(certificate), as: UTF8.self), String(decoding: try FileSystem.read(key), as: UTF8.self))
         }
@@ -30,18 +34,20 @@ enum CertificateSource: Sendable {
 }
 
 /// Renews, reissues or reloads the certificate. Connections that exist are not touched.
-final class CertificateKeeper: Service {
+package final class CertificateKeeper: Service {
     /// Seconds between two looks.
-    private static let interval = 60
+    package static let interval = 60
 
-    let source: CertificateSource
-    let context: TLSContextSource
+    package let source: CertificateSource
+    package let context: TLSContextSource
     private let names: Mutex<[String]>
     private let used: Mutex<String>
     private let logger: Logger
+    private let clock: WallClock
 
-    init(source: CertificateSource, names: [String], logger: Logger) throws {
-        let current = try source.current(names)
+    package init(source: CertificateSource, names: [String], logger: Logger, clock: WallClock = .system) throws {
+        let current = try source.current(names, now: clock.date)
+        self.clock = clock
         self.source = source
         self.context = try TLSContextSource(certificatePEM: current.certificatePEM, keyPEM: current.keyPEM)
         self.names = Mutex(names)
@@ -50,14 +56,15 @@ final class CertificateKeeper: Service {
     }
 
     /// Covers these names from the next connection on.
-    func cover(_ names: [String]) {
+    package func cover(_ names: [String]) {
         self.names.withLock { $0 = names }
         self.refresh()
     }
 
-    func refresh() {
+    /// Looks whether there is another certificate, and uses it.
+    package func refresh() {
         do {
-            let current = try self.source.current(self.names.withLock { $0 })
+            let current = try self.source.current(self.names.withLock { $0 }, now: self.clock.date)
             guard self.used.withLock({ $0 != current.certificatePEM }) else { return }
             try self.context.replace(certificatePEM: current.certificatePEM, keyPEM: current.keyPEM)
             self.used.withLock { $0 = current.certificatePEM }
@@ -68,9 +75,13 @@ final class CertificateKeeper: Service {
         }
     }
 
-    func run() async throws {
+    package func run() async throws {
         await cancelWhenGracefulShutdown {
             while (try? await Task.sleep(for: .seconds(Self.interval))) != nil { self.refresh() }
         }
     }
+}
+
+extension WallClock {
+    fileprivate var date: Date { Date(timeIntervalSince1970: Double(self.milliseconds()) / 1000) }
 }
