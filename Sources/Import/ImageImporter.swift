@@ -250,7 +250,7 @@ package final class ImageImporter: Sendable {
     }
 
     private func makeRoom(for manifests: [NewManifest], _ order: ImportOrder) async throws {
-        let bytes = try await self.missing(manifests, order.registry).reduce(Int64(0)) { $0 + $1.size }
+        let bytes = try await self.missing(manifests, order.registry).totalSize ?? .max
         try await self.quotas.admit(bytes, to: order.registry, quota: order.quota, isAdded: true)
     }
 
@@ -259,7 +259,7 @@ package final class ImageImporter: Sendable {
     ) async throws {
         // Small before large: an import that is cut off leaves more of the image done.
         let missing = try await self.missing(manifests, order.registry).sorted { $0.size < $1.size }
-        let total = missing.reduce(Int64(0)) { $0 + $1.size }
+        let total = missing.totalSize ?? .max
         progress.expect(total)
         logger.info(
             "import fetches", metadata: ["blobs": .stringConvertible(missing.count), "bytes": .stringConvertible(total)])

@@ -150,9 +150,17 @@ extension RegistryStore {
 
     private static let selectManifest = """
         SELECT manifest.digest, media_type, artifact_type, size, created, updated, locks, bytes,
-            (SELECT sum(size) FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
-                AND manifest_entry.manifest = manifest.digest AND kind != 1)
+            \(selectImageSize)
         FROM manifest JOIN manifest_content USING (digest)
+        """
+
+    /// Bytes of what a row of `manifest` lists, NULL where it lists none.
+    ///
+    /// `sum` of whole numbers raises where they overflow, which sizes stored by earlier versions may do; `total` never does, and is exact
+    /// up to what a manifest's sizes may add up to now.
+    static let selectImageSize = """
+        (SELECT CASE count(*) WHEN 0 THEN NULL ELSE CAST(total(size) AS INTEGER) END FROM manifest_entry
+            WHERE manifest_entry.repository = manifest.repository AND manifest_entry.manifest = manifest.digest AND kind != 1)
         """
 
     private static func manifest(_ row: SQLRow, _ repository: Int64, _ session: any SQLReader) throws -> ManifestMetadata {
