@@ -29,8 +29,8 @@ package final class Uploads: Sendable {
     }
 
     private enum Slot: Sendable {
-        /// A request is writing.
-        case busy
+        /// A request is writing; with how much was there before it, where that is known already.
+        case busy(Int64?)
         case idle(Upload)
     }
 
@@ -79,11 +79,12 @@ package final class Uploads: Sendable {
         return identifier
     }
 
-    /// Bytes received so far.
+    /// Bytes received so far; of a chunk that is arriving none, for none of it is sure to stay.
     ///
     /// - Throws: `BLOB_UPLOAD_UNKNOWN`.
     package func size(of identifier: String, in name: RepositoryName, of registry: RegistryID) async throws -> Int64 {
         let staging = try Self.staging(identifier, name, registry)
+        if case .busy(let settled?) = self.slots.withLock({ $0.byName[staging] }) { return settled }
         let upload = try await self.take(staging, name)
         self.release(staging, upload)
         return upload.size
@@ -160,7 +161,7 @@ package final class Uploads: Sendable {
             // One that a request is writing to is not idle, whatever its file says.
             let isOurs = self.slots.withLock { slots in
                 if case .busy = slots.byName[name] { return false }
-                slots.byName[name] = .busy
+                slots.byName[name] = .busy(nil)
                 return true
             }
             guard isOurs else { continue }
@@ -196,8 +197,13 @@ package final class Uploads: Sendable {
     /// Takes an upload for one request. A second request for the same upload is refused, not queued: its chunk could only be out of order.
     private func take(_ staging: StagingName, _ name: RepositoryName) async throws -> Upload {
         let slot = self.slots.withLock { slots in
-            defer { slots.byName[staging] = .busy }
-            return slots.byName[staging]
+            let slot = slots.byName[staging]
+            switch slot {
+            case .idle(let upload): slots.byName[staging] = .busy(upload.size)
+            case nil: slots.byName[staging] = .busy(nil)
+            case .busy: break
+            }
+            return slot
         }
         switch slot {
         case .idle(let upload): return upload
@@ -206,6 +212,7 @@ package final class Uploads: Sendable {
         case nil:
             do {
                 guard let staged = try await self.store.blobs.resume(staging) else { throw RegistryError.uploadUnknown(name) }
+                self.slots.withLock { $0.byName[staging] = .busy(staged.size) }
                 return .staged(staged)
             } catch {
                 self.slots.withLock { $0.byName[staging] = nil }

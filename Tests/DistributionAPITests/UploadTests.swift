@@ -102,6 +102,25 @@ import Testing
         #expect(try await self.isStored(server, admin))
     }
 
+    @Test("R1 end-13: the status of an upload to which a chunk is being written is 204 with what was there before")
+    func statusWhileBusy() async throws {
+        let (server, admin) = try await self.server()
+        let location = try await self.begin(server, admin)
+        #expect(try await server.send(.patch, location, headers: admin, body: Array("0123".utf8)).status == 202)
+        let (gate, reached) = (Gate(), Gate())
+        async let chunk = server.send(
+            .patch, location, headers: admin, parts: Parts([Array("45".utf8), Array("6789".utf8)], gate: gate, reached: reached))
+        await reached.wait()
+        let status = try await server.send(.get, location, headers: admin)
+        #expect(status.status == 204)
+        #expect(status.header("Range") == "0-3")
+        #expect(status.location == location)
+        #expect(try await server.send(.patch, location, headers: admin, body: [1]).status == 409)
+        gate.open()
+        #expect(try await chunk.header("Range") == "0-9")
+        #expect(try await server.send(.put, "\(location)?digest=\(self.content.digest)", headers: admin, body: []).status == 201)
+    }
+
     @Test("R1 content that is not what the digest says is 400 DIGEST_INVALID, and nothing of it stays")
     func wrongDigest() async throws {
         let (server, admin) = try await self.server()

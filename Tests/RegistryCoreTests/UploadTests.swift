@@ -81,6 +81,8 @@ import Testing
         #expect(error?.status == 409)
         let cancel = await self.refusal { try await site.uploads.cancel(id, in: self.app, of: site.registry) }
         #expect(cancel?.status == 409)
+        // Who asks meanwhile is told what was there before.
+        #expect(try await site.uploads.size(of: id, in: self.app, of: site.registry) == 0)
         gate.open()
         #expect(try await first == 4)
         _ = try await site.uploads.finish(
