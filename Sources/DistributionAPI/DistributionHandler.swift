@@ -14,7 +14,6 @@ package struct DistributionHandler: RequestHandler {
     let uploads: Uploads
     let access: AccessController
     private let directory: any RegistryDirectory
-    let quotas: QuotaKeeper
     /// Told what has been read, so that the next one need not come here.
     let hot: HotContent?
     /// Asked for manifests that are not here.
@@ -29,7 +28,6 @@ package struct DistributionHandler: RequestHandler {
         self.missing = missing
         self.upstream = upstream
         self.store = store
-        self.quotas = QuotaKeeper(store: store)
         self.uploads = uploads
         self.access = access
         self.directory = directory

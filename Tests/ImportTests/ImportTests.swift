@@ -146,6 +146,29 @@ private final class FakeSource: Transport {
         #expect(refused?.code == .manifestInvalid)
     }
 
+    @Test("R5 an import counts what was pushed, and is counted by pushes")
+    func quota() async throws {
+        let site = try await Site()
+        func take(_ bytes: Int64) async throws -> QuotaRoom {
+            let room = site.store.room(in: site.registry, quota: 1000)
+            try await room.take(bytes)
+            return room
+        }
+        let image = TestImage("new", layers: [Fixture.layer(bytes: 500, seed: 1)])
+        let source = FakeSource(reply: Self.content(image.blobs + [image.manifest], tagged: image.manifest, repository: "library/busybox"))
+        let importer = ImageImporter(store: site.store, transport: source)
+        let push = try await take(600)
+        let refused = await #expect(throws: RegistryError.self) {
+            try await importer.run(self.order(site, quota: 1000), logger: self.logger)
+        }
+        #expect(refused?.status == 403)
+        #expect(refused?.detail["arriving"] == "600")
+        push.end()
+        try await importer.run(self.order(site, quota: 1000), logger: self.logger)
+        await #expect(throws: RegistryError.self) { _ = try await take(500) }
+        try await take(400).end()
+    }
+
     @Test("R5 content that is not what its manifest says is refused, and no tag moves")
     func damaged() async throws {
         let site = try await Site()
