@@ -180,7 +180,7 @@ package struct MetadataHandler: RequestHandler {
     }
 
     private func attributes(_ metadata: ManifestMetadata) async -> ManifestDocument.Attributes {
-        let config = (try? Manifest(parsing: metadata.bytes, declared: metadata.mediaType))?.config
+        let config = metadata.config
         var platform: ManifestDocument.Platform?
         // Content that is damaged or gone costs two members of the answer, not the answer.
         if let config, config.size <= Self.maximumConfig, let stored = try? await self.store.content(config.digest),
@@ -226,11 +226,10 @@ package struct MetadataHandler: RequestHandler {
     private func manifests(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
         let page = try Self.page(call.request)
         let found = try await self.store.manifestMetadata(of: name, in: call.registry.id, page: page)
-        let shown = Array(found.prefix(page.limit))
         var attributes: [ManifestDocument.Attributes] = []
-        for metadata in shown { attributes.append(await self.attributes(metadata)) }
+        for metadata in found.manifests { attributes.append(await self.attributes(metadata)) }
         var link: String?
-        if found.count > shown.count, let last = shown.last {
+        if found.hasMore, let last = found.manifests.last {
             link = Self.next("/acr/v1/\(name)/_manifests", page, last.digest.description, last.updated)
         }
         return try .json(
