@@ -9,6 +9,13 @@ internal import RegistryCore
 
 extension DistributionHandler {
     func beginUpload(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
+        if let text = call.request.query("digest-algorithm"), Digest.Algorithm(rawValue: text) == nil {
+            // Told now, not when all of the content has come. Which of ours it is makes no difference before the digest is there.
+            throw RegistryError(
+                .digestInvalid,
+                "digest algorithm '\(text.prefix(40))' is not available here; use \(Digest.Algorithm.allCases.map(\.rawValue).joined(separator: " or "))",
+                detail: ["digest-algorithm": String(text.prefix(40))])
+        }
         try await self.store.requireWritable(name, in: call.registry.id)
         if let mount = call.request.query("mount") {
             let digest = try Digest(mount)
