@@ -43,8 +43,10 @@ package struct DistributionHandler: RequestHandler {
 
     package func respond(to request: ServerRequest) async throws -> ServerResponse? {
         var response: ServerResponse
+        var methods: [HTTPRequest.Method] = []
         do {
             guard let route = try Route(path: request.path) else { return nil }
+            methods = route.methods
             response = try await self.answer(route, request)
         } catch let error as Route.Refusal {
             // Reading by a text that is no tag finds no manifest; writing to it is a mistake to be told.
@@ -66,7 +68,7 @@ package struct DistributionHandler: RequestHandler {
             response = try .refusal(.manifestInvalid, "the manifest is larger than \(error.limit) bytes", status: 413)
         }
         response.headers[.dockerDistributionAPIVersion] = "registry/2.0"
-        return response
+        return response.allowing(methods, refused: request.method)
     }
 
     private func answer(_ route: Route, _ request: ServerRequest) async throws -> ServerResponse {
@@ -116,8 +118,8 @@ package struct DistributionHandler: RequestHandler {
         switch (route, call.request.method) {
         case (.base, .get), (.base, .head):
             return ServerResponse(.ok, headers: [.contentType: "application/json"], body: .bytes(ByteBuffer(string: "{}")))
-        case (.catalog, .get): return try await self.catalog(call)
-        case (.tags(let name), .get): return try await self.tags(name, call)
+        case (.catalog, .get), (.catalog, .head): return try await self.catalog(call)
+        case (.tags(let name), .get), (.tags(let name), .head): return try await self.tags(name, call)
         case (.manifest(let name, let reference), .get), (.manifest(let name, let reference), .head):
             return try await self.manifest(name, reference, call)
         case (.manifest(let name, let reference), .put): return try await self.putManifest(name, reference, call)
@@ -127,13 +129,14 @@ package struct DistributionHandler: RequestHandler {
             try await self.store.deleteBlob(digest, from: name, of: call.registry.id)
             return ServerResponse(.accepted)
         case (.uploads(let name), .post): return try await self.beginUpload(name, call)
-        case (.upload(let name, let id), .get): return try await self.uploadStatus(name, id, call)
+        case (.upload(let name, let id), .get), (.upload(let name, let id), .head): return try await self.uploadStatus(name, id, call)
         case (.upload(let name, let id), .patch): return try await self.appendToUpload(name, id, call)
         case (.upload(let name, let id), .put): return try await self.finishUpload(name, id, call)
         case (.upload(let name, let id), .delete):
             try await self.uploads.cancel(id, in: name, of: call.registry.id)
             return ServerResponse(.noContent)
-        case (.referrers(let name, let digest), .get): return try await self.referrers(name, digest, call)
+        case (.referrers(let name, let digest), .get), (.referrers(let name, let digest), .head):
+            return try await self.referrers(name, digest, call)
         default: return try .refusal(.unsupported, "\(call.request.method) is not a method of \(call.request.path)")
         }
     }

@@ -40,24 +40,28 @@ package struct MetadataHandler: RequestHandler {
     }
 
     package func respond(to request: ServerRequest) async throws -> ServerResponse? {
+        var methods: [HTTPRequest.Method] = []
+        let response: ServerResponse
         do {
             guard let route = try MetadataRoute(path: request.path) else { return nil }
-            return try await self.answer(route, request)
+            methods = route.methods
+            response = try await self.answer(route, request)
         } catch let error as Route.Refusal {
-            return try .refusal(error.code, error.message)
+            response = try .refusal(error.code, error.message)
         } catch let error as RegistryError {
             if error.code.status >= 500 { request.logger.error("request refused", metadata: ["error": .string(error.description)]) }
-            return try .refusal(error)
+            response = try .refusal(error)
         } catch let error as PersistenceError {
             request.logger.error("request failed", metadata: ["error": .string(error.description)])
-            return try .refusal(RegistryError(error))
+            response = try .refusal(RegistryError(error))
         } catch let error as OCIParseError {
-            return try .refusal(error.subject == .digest ? .digestInvalid : .nameInvalid, error.description)
+            response = try .refusal(error.subject == .digest ? .digestInvalid : .nameInvalid, error.description)
         } catch let error as IdentityError {
-            return try .refusal(.unauthorized, error.message)
+            response = try .refusal(.unauthorized, error.message)
         } catch let error as BodyTooLarge {
-            return try .refusal(.sizeInvalid, "the attributes are larger than \(error.limit) bytes", status: 413)
+            response = try .refusal(.sizeInvalid, "the attributes are larger than \(error.limit) bytes", status: 413)
         }
+        return response.allowing(methods, refused: request.method)
     }
 
     private func answer(_ route: MetadataRoute, _ request: ServerRequest) async throws -> ServerResponse {
@@ -136,9 +140,10 @@ package struct MetadataHandler: RequestHandler {
         case (.manifest(let name, let digest), .delete):
             try await self.store.delete(digest, from: name, of: id, origin: origin)
             return ServerResponse(.accepted)
-        case (.deletedCatalog, .get): return try await self.deletedCatalog(call)
-        case (.deletedTags(let name), .get): return try await self.deletedTags(name, call)
-        case (.deletedManifests(let name), .get): return try await self.deletedManifests(name, call)
+        case (.deletedCatalog, .get), (.deletedCatalog, .head): return try await self.deletedCatalog(call)
+        case (.deletedTags(let name), .get), (.deletedTags(let name), .head): return try await self.deletedTags(name, call)
+        case (.deletedManifests(let name), .get), (.deletedManifests(let name), .head):
+            return try await self.deletedManifests(name, call)
         case (.deletedManifest(let name, let digest), .post): return try await self.restore(digest, name, call)
         default: return try .refusal(.unsupported, "\(call.request.method) is not a method of \(call.request.path)")
         }

@@ -57,7 +57,9 @@ package struct TokenEndpoint: RequestHandler {
             case .post:
                 let body = try await request.collectBody(limit: 64 << 10)
                 return try await self.issue(Form(items: FormURL.decode(String(buffer: body)), isBody: true), request, registry)
-            default: return try .refusal(.unsupported, "\(request.method) is not a method of this path; use GET or POST")
+            default:
+                return try .refusal(.unsupported, "\(request.method) is not a method of this path; use GET or POST")
+                    .allowing([.get, .post], refused: request.method)
             }
         } catch let error as IdentityError {
             return try .refusal(.unauthorized, error.message)
