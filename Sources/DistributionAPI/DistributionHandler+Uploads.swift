@@ -103,7 +103,8 @@ extension DistributionHandler {
 
     func finishUpload(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {
         guard let text = call.request.query("digest") else {
-            throw RegistryError(.digestInvalid, "the request that ends an upload names the blob with ?digest=<digest>")
+            throw RegistryError(
+                .digestInvalid, "the request that ends an upload names the blob with ?digest=<digest>", detail: ["upload": id])
         }
         let digest = try Digest(text)
         let room = self.store.room(in: call.registry.id, quota: call.registry.quota)

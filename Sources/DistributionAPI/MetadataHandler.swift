@@ -47,7 +47,7 @@ package struct MetadataHandler: RequestHandler {
             methods = route.methods
             response = try await self.answer(route, request)
         } catch let error as Route.Refusal {
-            response = try .refusal(error.code, error.message)
+            response = try .refusal(error.code, error.message, detail: error.detail)
         } catch let error as RegistryError {
             if error.code.status >= 500 { request.logger.error("request refused", metadata: ["error": .string(error.description)]) }
             response = try .refusal(error)
@@ -55,7 +55,7 @@ package struct MetadataHandler: RequestHandler {
             request.logger.error("request failed", metadata: ["error": .string(error.description)])
             response = try .refusal(RegistryError(error))
         } catch let error as OCIParseError {
-            response = try .refusal(error.subject == .digest ? .digestInvalid : .nameInvalid, error.description)
+            response = try .refusal(error)
         } catch let error as IdentityError {
             response = try .refusal(.unauthorized, error.message)
         } catch let error as BodyTooLarge {
@@ -75,7 +75,8 @@ package struct MetadataHandler: RequestHandler {
             var text =
                 "Bearer realm=\"\(request.isSecure ? "https" : "http")://\(host)/oauth2/token\",service=\"\(host)\",scope=\"\(scope)\""
             if let error { text += ",error=\"\(error)\"" }
-            return try .refusal(code, message, status: 401, headers: [.wwwAuthenticate: text])
+            return try .refusal(
+                code, message, detail: ["service": host.description, "scope": scope], status: 401, headers: [.wwwAuthenticate: text])
         }
         var caller: Caller
         do {
@@ -98,7 +99,7 @@ package struct MetadataHandler: RequestHandler {
         }
         if !permission.isRead {
             if let refusal = registry.writeRefusal ?? route.repository.flatMap({ registry.refusesWriting?($0) }) {
-                return try .refusal(.unsupported, refusal)
+                return try .refusal(.unsupported, refusal, detail: ["method": request.method.rawValue])
             }
             if let lease = caller.lease, try await self.access.leases?.mayWrite(lease, registry: registry.id) != true {
                 return try .refusal(
@@ -145,7 +146,10 @@ package struct MetadataHandler: RequestHandler {
         case (.deletedManifests(let name), .get), (.deletedManifests(let name), .head):
             return try await self.deletedManifests(name, call)
         case (.deletedManifest(let name, let digest), .post): return try await self.restore(digest, name, call)
-        default: return try .refusal(.unsupported, "\(call.request.method) is not a method of \(call.request.path)")
+        default:
+            return try .refusal(
+                .unsupported, "\(call.request.method) is not a method of \(call.request.path)",
+                detail: ["method": call.request.method.rawValue])
         }
     }
 

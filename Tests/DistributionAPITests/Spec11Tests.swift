@@ -484,6 +484,7 @@ extension HTTPField.Name {
         #expect(answer.header("Allow") == allow)
         guard method != .head else { return }
         #expect(answer.code == "UNSUPPORTED")
+        #expect(answer.detail?["method"] == method.rawValue)
     }
 
     @Test("R1 what a lock or a manifest refuses is 405 with the methods that are left")
@@ -548,6 +549,7 @@ extension HTTPField.Name {
             #expect(answer.status == 405)
             #expect(answer.code == "UNSUPPORTED")
             #expect(answer.message == "push to the parent")
+            #expect(answer.detail == ["method": method.rawValue])
             #expect(
                 answer.header("Allow")
                     == (path.contains("/manifests/") || path.contains("blobs/sha256") || path.contains("uploads/0") ? "GET, HEAD" : ""))
