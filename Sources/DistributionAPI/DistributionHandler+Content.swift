@@ -75,23 +75,39 @@ extension DistributionHandler {
         do {
             declared = try type.map { try MediaType($0) }
         } catch let error as OCIParseError {
-            throw RegistryError(.manifestInvalid, "Content-Type: \(error.description)")
+            throw RegistryError(.manifestInvalid, "Content-Type: \(error.description)", detail: ["mediaType": error.text])
         }
         let body = try await call.request.collectBody(limit: Manifest.maximumSize)
-        let expected: Digest? = if case .digest(let digest) = reference { digest } else { nil }
-        let new = try NewManifest(Array(body.readableBytesView), declared: declared, expected: expected)
+        let new = try Self.parse(body, declared, reference, name)
         var tags: [Tag] = if case .tag(let tag) = reference { [tag] } else { [] }
         let named = try Self.tags(in: call.request)
         tags += named.filter { !tags.contains($0) }
         // Tags of a connected registry are compared with what stands here: the gateway moves them.
         guard tags.isEmpty || call.caller.lease == nil else {
-            throw RegistryError(.denied, "a connected registry pushes manifests by digest; its tags go through the gateway's outbox")
+            throw RegistryError(
+                .denied, "a connected registry pushes manifests by digest; its tags go through the gateway's outbox",
+                detail: ["name": name.description, "reference": reference.description])
         }
         try await self.store.put(new, tags: tags, into: name, of: call.registry.id, origin: call.caller.origin)
         var headers: HTTPFields = [.location: "/v2/\(name)/manifests/\(new.digest)", .dockerContentDigest: new.digest.description]
         if let subject = new.manifest.subject { headers[.ociSubject] = subject.digest.description }
         for tag in named { headers.append(HTTPField(name: .ociTag, value: tag.description)) }
         return ServerResponse(.created, headers: headers)
+    }
+
+    /// - Throws: what the manifest is refused for, with what arrived: that may not be what the client believes to have sent.
+    private static func parse(
+        _ body: ByteBuffer, _ declared: MediaType?, _ reference: Reference, _ name: RepositoryName
+    ) throws(RegistryError) -> NewManifest {
+        let expected: Digest? = if case .digest(let digest) = reference { digest } else { nil }
+        do {
+            return try NewManifest(Array(body.readableBytesView), declared: declared, expected: expected)
+        } catch {
+            guard error.code == .manifestInvalid else { throw error }
+            var detail = ["name": name.description, "reference": reference.description, "size": String(body.readableBytes)]
+            detail["mediaType"] = declared?.description
+            throw RegistryError(error.code, error.message, detail: detail)
+        }
     }
 
     /// Tags that one push may set; the specification wants ten at least.
@@ -120,7 +136,9 @@ extension DistributionHandler {
 
     func deleteManifest(_ name: RepositoryName, _ reference: Reference, _ call: Call) async throws -> ServerResponse {
         guard call.caller.lease == nil else {
-            throw RegistryError(.denied, "a connected registry deletes through the gateway's outbox")
+            throw RegistryError(
+                .denied, "a connected registry deletes through the gateway's outbox",
+                detail: ["name": name.description, "reference": reference.description])
         }
         switch reference {
         case .tag(let tag): try await self.store.delete(tag, from: name, of: call.registry.id, origin: call.caller.origin)

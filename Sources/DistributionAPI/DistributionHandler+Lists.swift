@@ -46,12 +46,31 @@ extension DistributionHandler {
             .ok, Catalog(repositories: page.names), headers: Self.link(page.hasMore ? page.names.last : nil, "/v2/_catalog", limit))
     }
 
+    /// A page is as long as it can be: clients that do not follow its `Link` see the most of it.
     func referrers(_ name: RepositoryName, _ digest: Digest, _ call: Call) async throws -> ServerResponse {
         let filter = call.request.query("artifactType")
-        let manifests = try await self.store.referrers(of: digest, in: name, of: call.registry.id, artifactType: filter)
+        let limit = min(try Self.limit(call.request), Self.defaultPage)
+        var position: ReferrerPosition?
+        if let last = call.request.query("last") {
+            position = ReferrerPosition(last)
+            guard position != nil else {
+                throw RegistryError(
+                    .paginationNumberInvalid, "'\(last.prefix(200))' is no place in a list of referrers; follow the Link of an answer",
+                    detail: ["last": String(last.prefix(200))])
+            }
+        }
+        var headers: HTTPFields = filter == nil ? [:] : [.ociFiltersApplied: "artifactType"]
+        let page =
+            limit == 0
+            ? nil
+            : try await self.store.referrers(
+                of: digest, in: name, of: call.registry.id, artifactType: filter, after: position, limit: limit)
+        if let next = page?.next {
+            let type = filter.map { "&artifactType=\(PercentEncoding.encode($0))" } ?? ""
+            headers.append(contentsOf: Self.link(next.description, "/v2/\(name)/referrers/\(digest)", limit, type))
+        }
         return try .json(
-            .ok, ReferrersIndex(manifests: manifests), headers: filter == nil ? [:] : [.ociFiltersApplied: "artifactType"],
-            type: MediaType.ociIndex.description)
+            .ok, ReferrersIndex(manifests: page?.descriptors ?? []), headers: headers, type: MediaType.ociIndex.description)
     }
 
     private static func limit(_ request: ServerRequest) throws -> Int {
@@ -63,8 +82,8 @@ extension DistributionHandler {
     }
 
     /// The `Link` to the next page (RFC 8288); relative, every item with a value.
-    private static func link(_ last: String?, _ path: String, _ limit: Int) -> HTTPFields {
+    private static func link(_ last: String?, _ path: String, _ limit: Int, _ more: String = "") -> HTTPFields {
         guard let last else { return [:] }
-        return [.link: "<\(path)?last=\(PercentEncoding.encode(last))&n=\(limit)>; rel=\"next\""]
+        return [.link: "<\(path)?last=\(PercentEncoding.encode(last))&n=\(limit)\(more)>; rel=\"next\""]
     }
 }

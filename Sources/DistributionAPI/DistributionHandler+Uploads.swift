@@ -9,6 +9,13 @@ internal import RegistryCore
 
 extension DistributionHandler {
     func beginUpload(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
+        if let text = call.request.query("digest-algorithm"), Digest.Algorithm(rawValue: text) == nil {
+            // Told now, not when all of the content has come. Which of ours it is makes no difference before the digest is there.
+            throw RegistryError(
+                .digestInvalid,
+                "digest algorithm '\(text.prefix(40))' is not available here; use \(Digest.Algorithm.allCases.map(\.rawValue).joined(separator: " or "))",
+                detail: ["digest-algorithm": String(text.prefix(40))])
+        }
         try await self.store.requireWritable(name, in: call.registry.id)
         if let mount = call.request.query("mount") {
             let digest = try Digest(mount)
@@ -19,21 +26,15 @@ extension DistributionHandler {
             // What cannot be mounted is uploaded (distribution specification, "Mounting a blob from another repository").
         } else if let text = call.request.query("digest") {
             let digest = try Digest(text)
-            let length = call.request.contentLength
-            try await self.makeRoom(for: length ?? 0, call, isAdded: true)
+            let room = self.store.room(in: call.registry.id, quota: call.registry.quota)
+            defer { room.end() }
+            try await self.makeRoom(room, for: nil, in: name, call)
             let id = try await self.uploads.begin(in: name, of: call.registry.id)
             do {
-                var body: RequestBody? = call.request.body
-                if call.registry.quota != nil, length == nil {
-                    // Of a length nobody announced: what has arrived is looked at before it is kept.
-                    let size = try await self.uploads.append(
-                        call.request.body, range: nil, length: nil, to: id, in: name, of: call.registry.id)
-                    try await self.makeRoom(for: size, call, isAdded: true)
-                    body = nil
-                }
                 let stored = try await self.uploads.finish(
-                    body, range: nil, length: length, as: digest, upload: id, in: name,
+                    Self.body(call, room), range: nil, length: call.request.contentLength, as: digest, upload: id, in: name,
                     of: call.registry.id)
+                room.keep()
                 return Self.created(name, stored.digest)
             } catch {
                 // The client never learned the identifier: nobody could go on with what arrived.
@@ -41,7 +42,7 @@ extension DistributionHandler {
                 throw error
             }
         }
-        try await self.makeRoom(for: 0, call)
+        try await self.store.room(in: call.registry.id, quota: call.registry.quota).take(0)
         let id = try await self.uploads.begin(in: name, of: call.registry.id)
         return Self.accepted(name, id, size: 0)
     }
@@ -69,20 +70,30 @@ extension DistributionHandler {
         return response
     }
 
-    /// Refuses what the registry's quota has no room for.
-    private func makeRoom(for bytes: Int64, _ call: Call, isAdded: Bool = false) async throws {
-        guard let quota = call.registry.quota else { return }
-        try await self.quotas.admit(max(0, bytes), to: call.registry.id, quota: quota, isAdded: isAdded)
+    /// Takes room for what is here of an upload, and for what the request says that it brings.
+    ///
+    /// - Parameter id: the upload; `nil` for one that begins.
+    private func makeRoom(_ room: QuotaRoom, for id: String?, in name: RepositoryName, _ call: Call) async throws {
+        var size: Int64 = 0
+        if let id, call.registry.quota != nil { size = try await self.uploads.size(of: id, in: name, of: call.registry.id) }
+        // A length is what its sender says: a sum that does not fit into 64 bits fits into no quota either.
+        let (sum, overflows) = size.addingReportingOverflow(max(0, call.request.contentLength ?? 0))
+        try await room.take(overflows ? .max : sum)
+    }
+
+    /// The request's body, which asks for room as it arrives where its length was not announced.
+    private static func body(_ call: Call, _ room: QuotaRoom) -> MeteredBody {
+        MeteredBody(call.request.body, room: call.registry.quota == nil || call.request.contentLength != nil ? nil : room)
     }
 
     func appendToUpload(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {
         do {
-            if call.registry.quota != nil {
-                let size = try await self.uploads.size(of: id, in: name, of: call.registry.id)
-                try await self.makeRoom(for: size + (call.request.contentLength ?? 0), call)
-            }
+            // Counted for good with the request that ends the upload.
+            let room = self.store.room(in: call.registry.id, quota: call.registry.quota)
+            defer { room.end() }
+            try await self.makeRoom(room, for: id, in: name, call)
             let size = try await self.uploads.append(
-                call.request.body, range: try call.request.headers[.contentRange].map { try Uploads.Range(parsing: $0) },
+                Self.body(call, room), range: try call.request.headers[.contentRange].map { try Uploads.Range(parsing: $0) },
                 length: call.request.contentLength, to: id, in: name, of: call.registry.id)
             return Self.accepted(name, id, size: size)
         } catch let error as RegistryError where error.code == .rangeInvalid {
@@ -92,20 +103,25 @@ extension DistributionHandler {
 
     func finishUpload(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {
         guard let text = call.request.query("digest") else {
-            throw RegistryError(.digestInvalid, "the request that ends an upload names the blob with ?digest=<digest>")
+            throw RegistryError(
+                .digestInvalid, "the request that ends an upload names the blob with ?digest=<digest>", detail: ["upload": id])
         }
         let digest = try Digest(text)
+        let room = self.store.room(in: call.registry.id, quota: call.registry.quota)
+        defer { room.end() }
         do {
-            if call.registry.quota != nil {
-                let size = try await self.uploads.size(of: id, in: name, of: call.registry.id)
-                try await self.makeRoom(for: size + (call.request.contentLength ?? 0), call, isAdded: true)
-            }
+            try await self.makeRoom(room, for: id, in: name, call)
             let stored = try await self.uploads.finish(
-                call.request.body, range: try call.request.headers[.contentRange].map { try Uploads.Range(parsing: $0) },
+                Self.body(call, room), range: try call.request.headers[.contentRange].map { try Uploads.Range(parsing: $0) },
                 length: call.request.contentLength, as: digest, upload: id, in: name, of: call.registry.id)
+            room.keep()
             return Self.created(name, stored.digest)
         } catch let error as RegistryError where error.code == .rangeInvalid {
             return try Self.outOfOrder(error, name, id)
+        } catch let error as RegistryError where room.isRefused {
+            // What has arrived would lie beside the quota for days: a client that is told that its content has no room begins anew.
+            try? await self.uploads.cancel(id, in: name, of: call.registry.id)
+            throw error
         }
     }
 

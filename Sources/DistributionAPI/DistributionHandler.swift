@@ -14,7 +14,6 @@ package struct DistributionHandler: RequestHandler {
     let uploads: Uploads
     let access: AccessController
     private let directory: any RegistryDirectory
-    let quotas: QuotaKeeper
     /// Told what has been read, so that the next one need not come here.
     let hot: HotContent?
     /// Asked for manifests that are not here.
@@ -29,7 +28,6 @@ package struct DistributionHandler: RequestHandler {
         self.missing = missing
         self.upstream = upstream
         self.store = store
-        self.quotas = QuotaKeeper(store: store)
         self.uploads = uploads
         self.access = access
         self.directory = directory
@@ -45,13 +43,15 @@ package struct DistributionHandler: RequestHandler {
 
     package func respond(to request: ServerRequest) async throws -> ServerResponse? {
         var response: ServerResponse
+        var methods: [HTTPRequest.Method] = []
         do {
             guard let route = try Route(path: request.path) else { return nil }
+            methods = route.methods
             response = try await self.answer(route, request)
         } catch let error as Route.Refusal {
             // Reading by a text that is no tag finds no manifest; writing to it is a mistake to be told.
             let code = error.code == .tagInvalid && request.method != .put ? .manifestUnknown : error.code
-            response = try .refusal(code, error.message)
+            response = try .refusal(code, error.message, detail: error.detail)
         } catch let error as RegistryError {
             if error.code.status >= 500 { request.logger.error("request refused", metadata: ["error": .string(error.description)]) }
             response = try .refusal(error)
@@ -59,16 +59,15 @@ package struct DistributionHandler: RequestHandler {
             request.logger.error("request failed", metadata: ["error": .string(error.description)])
             response = try .refusal(RegistryError(error))
         } catch let error as OCIParseError {
-            response = try .refusal(
-                error.subject == .digest ? .digestInvalid : error.subject == .byteRange ? .blobUploadInvalid : .nameInvalid,
-                error.description)
+            response = try .refusal(error)
         } catch let error as IdentityError {
             response = try .refusal(.unauthorized, error.message)
         } catch let error as BodyTooLarge {
-            response = try .refusal(.manifestInvalid, "the manifest is larger than \(error.limit) bytes", status: 413)
+            response = try .refusal(
+                .manifestInvalid, "the manifest is larger than \(error.limit) bytes", detail: ["limit": String(error.limit)], status: 413)
         }
         response.headers[.dockerDistributionAPIVersion] = "registry/2.0"
-        return response
+        return response.allowing(methods, refused: request.method)
     }
 
     private func answer(_ route: Route, _ request: ServerRequest) async throws -> ServerResponse {
@@ -76,6 +75,7 @@ package struct DistributionHandler: RequestHandler {
             // Not NAME_UNKNOWN: that is said of repositories, and replicas act on it.
             return try .refusal(.unknown, "there is no registry at \(request.host?.description ?? "this address")", status: 404)
         }
+        let method = request.method.rawValue
         let permission = Self.permission(route, request.method)
         let caller: Caller
         do {
@@ -88,7 +88,7 @@ package struct DistributionHandler: RequestHandler {
         }
         let isWrite = permission == .contentWrite || permission == .contentDelete
         if isWrite, let refusal = registry.writeRefusal ?? route.repository.flatMap({ registry.refusesWriting?($0) }) {
-            return try .refusal(.unsupported, refusal)
+            return try .refusal(.unsupported, refusal, detail: ["method": method])
         }
         if route != .base, let refusal = registry.readRefusal { return try .refusal(.denied, refusal) }
         if route == .catalog {
@@ -109,7 +109,8 @@ package struct DistributionHandler: RequestHandler {
         if isWrite, let lease = caller.lease, try await self.access.leases?.mayWrite(lease, registry: registry.id) != true {
             return try .refusal(
                 .denied,
-                "this instance of connected registry '\(lease.connectedRegistry)' is ReadOnly or no longer active at the parent")
+                "this instance of connected registry '\(lease.connectedRegistry)' is ReadOnly or no longer active at the parent",
+                detail: ["connectedRegistry": lease.connectedRegistry])
         }
         return try await self.dispatch(route, Call(request: request, registry: registry, caller: caller))
     }
@@ -118,8 +119,8 @@ package struct DistributionHandler: RequestHandler {
         switch (route, call.request.method) {
         case (.base, .get), (.base, .head):
             return ServerResponse(.ok, headers: [.contentType: "application/json"], body: .bytes(ByteBuffer(string: "{}")))
-        case (.catalog, .get): return try await self.catalog(call)
-        case (.tags(let name), .get): return try await self.tags(name, call)
+        case (.catalog, .get), (.catalog, .head): return try await self.catalog(call)
+        case (.tags(let name), .get), (.tags(let name), .head): return try await self.tags(name, call)
         case (.manifest(let name, let reference), .get), (.manifest(let name, let reference), .head):
             return try await self.manifest(name, reference, call)
         case (.manifest(let name, let reference), .put): return try await self.putManifest(name, reference, call)
@@ -129,14 +130,18 @@ package struct DistributionHandler: RequestHandler {
             try await self.store.deleteBlob(digest, from: name, of: call.registry.id)
             return ServerResponse(.accepted)
         case (.uploads(let name), .post): return try await self.beginUpload(name, call)
-        case (.upload(let name, let id), .get): return try await self.uploadStatus(name, id, call)
+        case (.upload(let name, let id), .get), (.upload(let name, let id), .head): return try await self.uploadStatus(name, id, call)
         case (.upload(let name, let id), .patch): return try await self.appendToUpload(name, id, call)
         case (.upload(let name, let id), .put): return try await self.finishUpload(name, id, call)
         case (.upload(let name, let id), .delete):
             try await self.uploads.cancel(id, in: name, of: call.registry.id)
             return ServerResponse(.noContent)
-        case (.referrers(let name, let digest), .get): return try await self.referrers(name, digest, call)
-        default: return try .refusal(.unsupported, "\(call.request.method) is not a method of \(call.request.path)")
+        case (.referrers(let name, let digest), .get), (.referrers(let name, let digest), .head):
+            return try await self.referrers(name, digest, call)
+        default:
+            return try .refusal(
+                .unsupported, "\(call.request.method) is not a method of \(call.request.path)",
+                detail: ["method": call.request.method.rawValue])
         }
     }
 
@@ -163,14 +168,18 @@ package struct DistributionHandler: RequestHandler {
         _ message: String, error: String?
     ) throws -> ServerResponse {
         var text = "Bearer realm=\"\(request.isSecure ? "https" : "http")://\(host)/oauth2/token\",service=\"\(host)\""
+        // Where a token is to be had, and for what: what a client reads from the challenge, for who reads the message.
+        var detail = ["service": host.description]
         if let name = route.repository, let permission {
             let actions = permission == .contentWrite ? "pull,push" : permission.scopeAction
             text += ",scope=\"repository:\(name):\(actions)\""
+            (detail["name"], detail["action"]) = (name.description, actions)
         } else if route == .catalog {
             text += ",scope=\"registry:catalog:*\""
+            (detail["name"], detail["action"]) = ("catalog", "*")
         }
         if let error { text += ",error=\"\(error)\"" }
-        return try .refusal(code, message, status: 401, headers: [.wwwAuthenticate: text])
+        return try .refusal(code, message, detail: detail, status: 401, headers: [.wwwAuthenticate: text])
     }
 }
 

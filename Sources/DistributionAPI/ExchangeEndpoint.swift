@@ -17,7 +17,11 @@ extension TokenEndpoint {
     /// what it opens is decided anew with every access token.
     func exchange(_ request: ServerRequest, _ registry: DataPlaneRegistry) async throws -> ServerResponse {
         guard request.method == .post else {
-            return try .refusal(.unsupported, "\(request.method) is not a method of this path; use POST", status: 405)
+            return try .refusal(
+                .unsupported, "\(request.method) is not a method of this path; use POST", detail: ["method": request.method.rawValue],
+                status: 405
+            )
+            .allowing([.post], refused: request.method)
         }
         let form = FormURL.decode(String(buffer: try await request.collectBody(limit: 64 << 10)))
         func value(_ name: String) -> String? { form.first { $0.name == name }?.value }

@@ -40,24 +40,28 @@ package struct MetadataHandler: RequestHandler {
     }
 
     package func respond(to request: ServerRequest) async throws -> ServerResponse? {
+        var methods: [HTTPRequest.Method] = []
+        let response: ServerResponse
         do {
             guard let route = try MetadataRoute(path: request.path) else { return nil }
-            return try await self.answer(route, request)
+            methods = route.methods
+            response = try await self.answer(route, request)
         } catch let error as Route.Refusal {
-            return try .refusal(error.code, error.message)
+            response = try .refusal(error.code, error.message, detail: error.detail)
         } catch let error as RegistryError {
             if error.code.status >= 500 { request.logger.error("request refused", metadata: ["error": .string(error.description)]) }
-            return try .refusal(error)
+            response = try .refusal(error)
         } catch let error as PersistenceError {
             request.logger.error("request failed", metadata: ["error": .string(error.description)])
-            return try .refusal(RegistryError(error))
+            response = try .refusal(RegistryError(error))
         } catch let error as OCIParseError {
-            return try .refusal(error.subject == .digest ? .digestInvalid : .nameInvalid, error.description)
+            response = try .refusal(error)
         } catch let error as IdentityError {
-            return try .refusal(.unauthorized, error.message)
+            response = try .refusal(.unauthorized, error.message)
         } catch let error as BodyTooLarge {
-            return try .refusal(.sizeInvalid, "the attributes are larger than \(error.limit) bytes", status: 413)
+            response = try .refusal(.sizeInvalid, "the attributes are larger than \(error.limit) bytes", status: 413)
         }
+        return response.allowing(methods, refused: request.method)
     }
 
     private func answer(_ route: MetadataRoute, _ request: ServerRequest) async throws -> ServerResponse {
@@ -71,7 +75,8 @@ package struct MetadataHandler: RequestHandler {
             var text =
                 "Bearer realm=\"\(request.isSecure ? "https" : "http")://\(host)/oauth2/token\",service=\"\(host)\",scope=\"\(scope)\""
             if let error { text += ",error=\"\(error)\"" }
-            return try .refusal(code, message, status: 401, headers: [.wwwAuthenticate: text])
+            return try .refusal(
+                code, message, detail: ["service": host.description, "scope": scope], status: 401, headers: [.wwwAuthenticate: text])
         }
         var caller: Caller
         do {
@@ -94,7 +99,7 @@ package struct MetadataHandler: RequestHandler {
         }
         if !permission.isRead {
             if let refusal = registry.writeRefusal ?? route.repository.flatMap({ registry.refusesWriting?($0) }) {
-                return try .refusal(.unsupported, refusal)
+                return try .refusal(.unsupported, refusal, detail: ["method": request.method.rawValue])
             }
             if let lease = caller.lease, try await self.access.leases?.mayWrite(lease, registry: registry.id) != true {
                 return try .refusal(
@@ -136,11 +141,15 @@ package struct MetadataHandler: RequestHandler {
         case (.manifest(let name, let digest), .delete):
             try await self.store.delete(digest, from: name, of: id, origin: origin)
             return ServerResponse(.accepted)
-        case (.deletedCatalog, .get): return try await self.deletedCatalog(call)
-        case (.deletedTags(let name), .get): return try await self.deletedTags(name, call)
-        case (.deletedManifests(let name), .get): return try await self.deletedManifests(name, call)
+        case (.deletedCatalog, .get), (.deletedCatalog, .head): return try await self.deletedCatalog(call)
+        case (.deletedTags(let name), .get), (.deletedTags(let name), .head): return try await self.deletedTags(name, call)
+        case (.deletedManifests(let name), .get), (.deletedManifests(let name), .head):
+            return try await self.deletedManifests(name, call)
         case (.deletedManifest(let name, let digest), .post): return try await self.restore(digest, name, call)
-        default: return try .refusal(.unsupported, "\(call.request.method) is not a method of \(call.request.path)")
+        default:
+            return try .refusal(
+                .unsupported, "\(call.request.method) is not a method of \(call.request.path)",
+                detail: ["method": call.request.method.rawValue])
         }
     }
 
@@ -180,7 +189,7 @@ package struct MetadataHandler: RequestHandler {
     }
 
     private func attributes(_ metadata: ManifestMetadata) async -> ManifestDocument.Attributes {
-        let config = (try? Manifest(parsing: metadata.bytes, declared: metadata.mediaType))?.config
+        let config = metadata.config
         var platform: ManifestDocument.Platform?
         // Content that is damaged or gone costs two members of the answer, not the answer.
         if let config, config.size <= Self.maximumConfig, let stored = try? await self.store.content(config.digest),
@@ -226,11 +235,10 @@ package struct MetadataHandler: RequestHandler {
     private func manifests(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
         let page = try Self.page(call.request)
         let found = try await self.store.manifestMetadata(of: name, in: call.registry.id, page: page)
-        let shown = Array(found.prefix(page.limit))
         var attributes: [ManifestDocument.Attributes] = []
-        for metadata in shown { attributes.append(await self.attributes(metadata)) }
+        for metadata in found.manifests { attributes.append(await self.attributes(metadata)) }
         var link: String?
-        if found.count > shown.count, let last = shown.last {
+        if found.hasMore, let last = found.manifests.last {
             link = Self.next("/acr/v1/\(name)/_manifests", page, last.digest.description, last.updated)
         }
         return try .json(

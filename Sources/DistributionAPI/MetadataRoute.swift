@@ -24,7 +24,8 @@ enum MetadataRoute: Sendable, Hashable {
     init?(path: String) throws(Route.Refusal) {
         guard path.hasPrefix("/acr/v1/") else { return nil }
         guard let decoded = PercentEncoding.decode(path.dropFirst("/acr/v1/".count)) else {
-            throw Route.Refusal(code: .nameInvalid, message: "the path has a broken percent-escape")
+            throw Route.Refusal(
+                code: .nameInvalid, message: "the path has a broken percent-escape", detail: ["path": String(path.prefix(300))])
         }
         let parts = decoded.split(separator: "/", omittingEmptySubsequences: false)
         if parts == ["_catalog"] {
@@ -40,7 +41,7 @@ enum MetadataRoute: Sendable, Hashable {
         do {
             name = try RepositoryName(parts[..<(marker ?? parts.count)].joined(separator: "/"))
         } catch {
-            throw Route.Refusal(code: .nameInvalid, message: error.description)
+            throw Route.Refusal(code: .nameInvalid, message: error.description, detail: ["name": error.text])
         }
         guard let marker else {
             self = .repository(name)
@@ -76,7 +77,7 @@ enum MetadataRoute: Sendable, Hashable {
         do {
             name = try RepositoryName(parts[..<marker].joined(separator: "/"))
         } catch {
-            throw Route.Refusal(code: .nameInvalid, message: error.description)
+            throw Route.Refusal(code: .nameInvalid, message: error.description, detail: ["name": error.text])
         }
         let rest = parts[(marker + 1)...].filter { !$0.isEmpty }
         switch (parts[marker], rest.count) {

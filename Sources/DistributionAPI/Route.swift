@@ -18,6 +18,7 @@ enum Route: Sendable, Hashable {
     struct Refusal: Error {
         let code: ErrorCode
         let message: String
+        var detail: [String: String] = [:]
     }
 
     /// Parses a request path; `nil` when it is not below `/v2`.
@@ -32,7 +33,7 @@ enum Route: Sendable, Hashable {
         }
         guard rest.hasPrefix("/") else { return nil }
         guard let decoded = PercentEncoding.decode(rest.dropFirst()) else {
-            throw Refusal(code: .nameInvalid, message: "the path has a broken percent-escape")
+            throw Refusal(code: .nameInvalid, message: "the path has a broken percent-escape", detail: ["path": String(path.prefix(300))])
         }
         let parts = decoded.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map { Substring($0) }
         if parts == ["_catalog"] {
@@ -43,14 +44,14 @@ enum Route: Sendable, Hashable {
             do {
                 return try RepositoryName(decoded[..<parts[parts.count - dropping - 1].endIndex])
             } catch {
-                throw Refusal(code: .nameInvalid, message: error.description)
+                throw Refusal(code: .nameInvalid, message: error.description, detail: ["name": error.text])
             }
         }
         func digest(_ text: Substring) throws(Refusal) -> Digest {
             do {
                 return try Digest(text)
             } catch {
-                throw Refusal(code: .digestInvalid, message: error.description)
+                throw Refusal(code: .digestInvalid, message: error.description, detail: ["digest": error.text])
             }
         }
         let count = parts.count
@@ -70,10 +71,15 @@ enum Route: Sendable, Hashable {
                 self = .manifest(name, try Reference(parts[count - 1]))
             } catch {
                 // A reference that is neither tag nor digest names no manifest.
-                throw Refusal(code: error.subject == .digest ? .digestInvalid : .tagInvalid, message: error.description)
+                let isDigest = error.subject == .digest
+                throw Refusal(
+                    code: isDigest ? .digestInvalid : .tagInvalid, message: error.description,
+                    detail: isDigest ? ["digest": error.text] : ["name": name.description, "reference": error.text])
             }
         } else {
-            throw Refusal(code: .nameUnknown, message: "there is no end-point at /v2/\(decoded.prefix(300))")
+            throw Refusal(
+                code: .nameUnknown, message: "there is no end-point at /v2/\(decoded.prefix(300))",
+                detail: ["path": String(path.prefix(300))])
         }
     }
 

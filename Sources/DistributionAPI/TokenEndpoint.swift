@@ -57,7 +57,12 @@ package struct TokenEndpoint: RequestHandler {
             case .post:
                 let body = try await request.collectBody(limit: 64 << 10)
                 return try await self.issue(Form(items: FormURL.decode(String(buffer: body)), isBody: true), request, registry)
-            default: return try .refusal(.unsupported, "\(request.method) is not a method of this path; use GET or POST")
+            default:
+                return try .refusal(
+                    .unsupported, "\(request.method) is not a method of this path; use GET or POST",
+                    detail: ["method": request.method.rawValue]
+                )
+                .allowing([.get, .post], refused: request.method)
             }
         } catch let error as IdentityError where error.code == .limitReached {
             // Signing in again would not help.

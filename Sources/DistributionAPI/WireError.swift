@@ -30,6 +30,20 @@ extension ServerResponse {
     }
 
     static func refusal(_ error: RegistryError) throws -> ServerResponse {
-        try .refusal(error.code, error.message, detail: error.detail, status: error.status)
+        try .refusal(
+            error.code, error.message, detail: error.detail, status: error.status,
+            headers: error.code == .tooManyRequests ? [.retryAfter: self.retryAfter] : [:])
+    }
+
+    /// Seconds after which asking again may help: uploads end within minutes.
+    private static let retryAfter = "60"
+
+    /// A name, digest or range that is none, with the text that was refused.
+    static func refusal(_ error: OCIParseError) throws -> ServerResponse {
+        switch error.subject {
+        case .digest: try .refusal(.digestInvalid, error.description, detail: ["digest": error.text])
+        case .byteRange: try .refusal(.blobUploadInvalid, error.description, detail: ["range": error.text])
+        default: try .refusal(.nameInvalid, error.description, detail: ["name": error.text])
+        }
     }
 }

@@ -88,7 +88,6 @@ package final class ImageImporter: Sendable {
     private static let maximumManifests = 1000
 
     private let store: RegistryStore
-    private let quotas: QuotaKeeper
     private let transport: any Transport
     private let upstreams: [String: SourceURL]
     private struct Fetch {
@@ -100,7 +99,6 @@ package final class ImageImporter: Sendable {
     /// - Parameter upstreams: where the content of a registry is really fetched from, by its name; a path goes before repositories.
     package init(store: RegistryStore, transport: any Transport, upstreams: [String: SourceURL] = [:]) {
         self.store = store
-        self.quotas = QuotaKeeper(store: store)
         self.transport = transport
         self.upstreams = upstreams
     }
@@ -149,8 +147,10 @@ package final class ImageImporter: Sendable {
                 let found = try await self.store.manifest(reference, in: name, of: registry)
                 return (found.bytes, found.mediaType)
             }
-            try await self.makeRoom(for: manifests, order)
+            let room = try await self.room(for: manifests, order)
+            defer { room.end() }
             try await self.place(manifests, order)
+            room.keep()
         case .remote(let registry, let repository, let credentials):
             let place = try self.place(of: registry, repository)
             let client = SourceClient(
@@ -160,7 +160,8 @@ package final class ImageImporter: Sendable {
                 let found = try await client.manifest(reference)
                 return (found.bytes, found.type)
             }
-            try await self.makeRoom(for: manifests, order)
+            let room = try await self.room(for: manifests, order)
+            defer { room.end() }
             try await self.fetchBlobs(of: manifests, client, order, progress, logger)
             do {
                 try await self.place(manifests, order)
@@ -169,6 +170,7 @@ package final class ImageImporter: Sendable {
                 try await self.fetchBlobs(of: manifests, client, order, progress, logger)
                 try await self.place(manifests, order)
             }
+            room.keep()
         }
     }
 
@@ -249,9 +251,10 @@ package final class ImageImporter: Sendable {
         return missing
     }
 
-    private func makeRoom(for manifests: [NewManifest], _ order: ImportOrder) async throws {
-        let bytes = try await self.missing(manifests, order.registry).reduce(Int64(0)) { $0 + $1.size }
-        try await self.quotas.admit(bytes, to: order.registry, quota: order.quota, isAdded: true)
+    private func room(for manifests: [NewManifest], _ order: ImportOrder) async throws -> QuotaRoom {
+        let room = self.store.room(in: order.registry, quota: order.quota)
+        try await room.take(self.missing(manifests, order.registry).totalSize ?? .max)
+        return room
     }
 
     private func fetchBlobs(
@@ -259,7 +262,7 @@ package final class ImageImporter: Sendable {
     ) async throws {
         // Small before large: an import that is cut off leaves more of the image done.
         let missing = try await self.missing(manifests, order.registry).sorted { $0.size < $1.size }
-        let total = missing.reduce(Int64(0)) { $0 + $1.size }
+        let total = missing.totalSize ?? .max
         progress.expect(total)
         logger.info(
             "import fetches", metadata: ["blobs": .stringConvertible(missing.count), "bytes": .stringConvertible(total)])

@@ -36,3 +36,16 @@ package struct Descriptor: Hashable, Sendable, Codable {
         self.platform = platform
     }
 }
+
+extension Sequence<Descriptor> {
+    /// Bytes of all together; `nil` where they are more than 64 bits hold. Sizes come from outside: adding them up must not trap.
+    package var totalSize: Int64? {
+        var total: Int64 = 0
+        for descriptor in self {
+            let (sum, overflows) = total.addingReportingOverflow(descriptor.size)
+            guard !overflows else { return nil }
+            total = sum
+        }
+        return total
+    }
+}

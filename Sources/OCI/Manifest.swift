@@ -12,6 +12,10 @@ package struct Manifest: Sendable, Hashable {
     package static let maximumSize = 4 << 20
     /// The most descriptors one manifest may hold.
     package static let maximumDescriptors = 10_000
+    /// The most bytes that all descriptors of one manifest may add up to.
+    ///
+    /// Every number up to here is exact in JSON's readers too, and a thousand manifests of this size still add up within 64 bits.
+    package static let maximumTotalSize: Int64 = 1 << 53
     /// The deepest JSON accepted.
     package static let maximumDepth = 64
 
@@ -89,7 +93,12 @@ package struct Manifest: Sendable, Hashable {
             throw refuse("it has \(descriptors.count) descriptors, \(Self.maximumDescriptors) are allowed")
         }
         guard descriptors.allSatisfy({ $0.size >= 0 }) else { throw refuse("a descriptor's size is negative") }
+        guard let total = descriptors.totalSize, total <= Self.maximumTotalSize else {
+            throw refuse("the sizes of its descriptors add up to more than \(Self.maximumTotalSize) bytes")
+        }
 
+        // An empty one counts as none (distribution specification, "Listing Referrers": "missing or empty").
+        let artifactType = document.artifactType.flatMap { $0.isEmpty ? nil : $0 }
         switch mediaType {
         case .ociManifest, .dockerManifest:
             guard let config = document.config, document.manifests == nil else {
@@ -99,7 +108,7 @@ package struct Manifest: Sendable, Hashable {
             self.config = config
             self.layers = layers
             self.manifests = []
-            self.artifactType = document.artifactType ?? config.mediaType.description
+            self.artifactType = artifactType ?? config.mediaType.description
         case .ociIndex, .dockerList:
             guard let manifests = document.manifests, document.config == nil, document.layers == nil else {
                 throw refuse("an index has manifests, and neither config nor layers")
@@ -107,12 +116,12 @@ package struct Manifest: Sendable, Hashable {
             self.config = nil
             self.layers = []
             self.manifests = manifests
-            self.artifactType = document.artifactType
+            self.artifactType = artifactType
         case .ociArtifact:
             self.config = nil
             self.layers = document.blobs ?? []
             self.manifests = []
-            self.artifactType = document.artifactType
+            self.artifactType = artifactType
         default:
             throw refuse("\(mediaType) is not a manifest type; known are \(MediaType.manifests.map(\.description).joined(separator: ", "))")
         }

@@ -35,17 +35,22 @@ package struct RegistryError: Error, Sendable, CustomStringConvertible {
             .blobUnknown, "blob \(digest) is not in repository \(name)", detail: ["name": name.description, "digest": digest.description])
     }
 
-    static func uploadUnknown(_ name: RepositoryName) -> RegistryError {
-        .init(.blobUploadUnknown, "this upload is not known in repository \(name); it ended, was cancelled or never began: begin a new one")
+    /// - Parameter identifier: as the client gave it.
+    static func uploadUnknown(_ name: RepositoryName, _ identifier: String) -> RegistryError {
+        .init(
+            .blobUploadUnknown, "this upload is not known in repository \(name); it ended, was cancelled or never began: begin a new one",
+            detail: ["name": name.description, "upload": String(identifier.prefix(128))])
     }
 
     /// Translates what the store refuses.
-    package init(_ error: PersistenceError) {
-        switch error.code {
-        case .digestMismatch: self.init(.digestInvalid, error.description)
-        case .sizeMismatch: self.init(.sizeInvalid, error.description)
-        case .noSpace: self.init(.unavailable, error.description)
-        default: self.init(.unknown, error.description)
-        }
+    package init(_ error: PersistenceError, detail: [String: String] = [:]) {
+        let code: ErrorCode =
+            switch error.code {
+            case .digestMismatch: .digestInvalid
+            case .sizeMismatch: .sizeInvalid
+            case .noSpace: .unavailable
+            default: .unknown
+            }
+        self.init(code, error.description, detail: detail)
     }
 }

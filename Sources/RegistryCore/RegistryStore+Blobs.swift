@@ -116,7 +116,7 @@ extension RegistryStore {
 
     /// Links a blob of one repository into another (distribution specification, "Mounting a blob from another repository").
     ///
-    /// - Parameter sources: repositories the caller may read; the first that holds the blob serves.
+    /// - Parameter sources: repositories the caller may read; the first that holds the blob and is not locked against reading serves.
     /// - Returns: whether the blob is now in `name`.
     package func mount(_ digest: Digest, from sources: [RepositoryName], into name: RepositoryName, of registry: RegistryID) async throws
         -> Bool
@@ -126,7 +126,9 @@ extension RegistryStore {
             for source in sources {
                 guard let origin = try Self.repository(source, in: registry, session),
                     try session.row("SELECT 1 FROM repository_blob WHERE repository = ? AND digest = ?", .integer(origin), SQLValue(digest))
-                        != nil
+                        != nil,
+                    // What may not be pulled from there does not come here either.
+                    try !Self.locks(of: .repository(source), origin, session).contains(.read)
                 else { continue }
                 let target =
                     try Self.writableRepository(name, in: registry, session)

@@ -307,25 +307,4 @@ extension RegistryStore {
             session)
         return true
     }
-
-    /// Descriptors of manifests whose subject is `digest`, oldest first (distribution specification, "Listing Referrers").
-    package func referrers(of digest: Digest, in name: RepositoryName, of registry: RegistryID, artifactType: String?) async throws
-        -> [Descriptor]
-    {
-        try await self.database.read { session in
-            guard let repository = try Self.repository(name, in: registry, session) else { return [] }
-            let rows = try session.rows(
-                """
-                SELECT manifest.digest, media_type, size, artifact_type, bytes FROM manifest JOIN manifest_content USING (digest)
-                WHERE repository = ? AND subject = ? ORDER BY created, manifest.digest
-                """, .integer(repository), SQLValue(digest))
-            return try rows.compactMap { row in
-                if let artifactType, row.optionalText(3) != artifactType { return nil }
-                let annotations = try Manifest(parsing: row.blob(4), declared: MediaType(row.text(1))).annotations
-                return Descriptor(
-                    mediaType: try MediaType(row.text(1)), digest: try Digest(row.text(0)), size: row.integer(2),
-                    artifactType: row.optionalText(3), annotations: annotations.isEmpty ? nil : annotations)
-            }
-        }
-    }
 }

@@ -56,7 +56,8 @@ package struct ManifestMetadata: Sendable {
     package let updated: Int64
     package let tags: [Tag]
     package let locks: ImageLocks
-    package let bytes: [UInt8]
+    /// An image's configuration.
+    package let config: Descriptor?
 }
 
 extension RegistryStore {
@@ -125,18 +126,26 @@ extension RegistryStore {
         }
     }
 
-    /// Manifests that are not hidden, one more than the page holds when there is another page.
-    package func manifestMetadata(of name: RepositoryName, in registry: RegistryID, page: MetadataPage) async throws -> [ManifestMetadata] {
+    /// Manifests that are not hidden: a page, which ends early where its manifests are large, and whether there is another.
+    package func manifestMetadata(of name: RepositoryName, in registry: RegistryID, page: MetadataPage) async throws
+        -> (manifests: [ManifestMetadata], hasMore: Bool)
+    {
         try await self.database.read { session in
             let repository = try Self.requireRepository(name, in: registry, session)
             let (condition, order, arguments) = try Self.clauses(
                 page, key: "manifest.digest", time: "coalesce(updated, created)",
                 lookup: "SELECT coalesce(updated, created) FROM manifest WHERE repository = ? AND digest = ?", repository, session)
             let first: [SQLValue] = [.integer(repository), .integer(ImageLocks.list.rawValue)]
-            return try session.rows(
+            let rows = try session.rows(
                 "\(Self.selectManifest) WHERE manifest.repository = ? AND locks & ? = 0\(condition) ORDER BY \(order) LIMIT ?",
-                first + arguments + [.integer(Int64(page.limit) + 1)]
-            ).map { try Self.manifest($0, repository, session) }
+                first + arguments + [.integer(Int64(page.limit) + 1)])
+            var (found, read) = ([ManifestMetadata](), Int64(0))
+            for row in rows.prefix(page.limit) {
+                read += row.integer(3)
+                if !found.isEmpty, read > Self.maximumPageBytes { break }
+                found.append(try Self.manifest(row, repository, session))
+            }
+            return (found, rows.count > found.count)
         }
     }
 
@@ -149,21 +158,30 @@ extension RegistryStore {
     }
 
     private static let selectManifest = """
-        SELECT manifest.digest, media_type, artifact_type, size, created, updated, locks, bytes,
-            (SELECT sum(size) FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
-                AND manifest_entry.manifest = manifest.digest AND kind != 1)
-        FROM manifest JOIN manifest_content USING (digest)
+        SELECT manifest.digest, media_type, artifact_type, size, created, updated, locks, \(selectImageSize)
+        FROM manifest
+        """
+
+    /// Bytes of what a row of `manifest` lists, NULL where it lists none.
+    ///
+    /// `sum` of whole numbers raises where they overflow, which sizes stored by earlier versions may do; `total` never does, and is exact
+    /// up to what a manifest's sizes may add up to now.
+    static let selectImageSize = """
+        (SELECT CASE count(*) WHEN 0 THEN NULL ELSE CAST(total(size) AS INTEGER) END FROM manifest_entry
+            WHERE manifest_entry.repository = manifest.repository AND manifest_entry.manifest = manifest.digest AND kind != 1)
         """
 
     private static func manifest(_ row: SQLRow, _ repository: Int64, _ session: any SQLReader) throws -> ManifestMetadata {
         let tags = try session.rows(
             "SELECT name FROM tag WHERE repository = ? AND digest = ? AND locks & ? = 0 ORDER BY name", .integer(repository), row[0],
             .integer(ImageLocks.list.rawValue))
+        let mediaType = try MediaType(row.text(1))
+        let manifest = try self.storedManifest(row[0], mediaType, session)
         return ManifestMetadata(
-            digest: try Digest(row.text(0)), mediaType: try MediaType(row.text(1)), artifactType: row.optionalText(2),
-            imageSize: row.optionalInteger(8) ?? row.integer(3), created: row.integer(4),
+            digest: try Digest(row.text(0)), mediaType: mediaType, artifactType: self.artifactType(row.optionalText(2), manifest),
+            imageSize: row.optionalInteger(7) ?? row.integer(3), created: row.integer(4),
             updated: row.optionalInteger(5) ?? row.integer(4), tags: try tags.map { try Tag($0.text(0)) },
-            locks: ImageLocks(rawValue: row.integer(6)), bytes: row.blob(7))
+            locks: ImageLocks(rawValue: row.integer(6)), config: manifest?.config)
     }
 
     /// Condition, order and arguments of a page. Names break ties between equal times, so that no entry is skipped or repeated.

@@ -55,7 +55,7 @@ extension RegistryStore {
             try Self.requireRemembered(name, in: registry, session)
             return try session.rows(
                 """
-                SELECT id, digest, media_type, artifact_type, image_size, created, deleted FROM deleted_manifest
+                SELECT id, digest, media_type, nullif(artifact_type, ''), image_size, created, deleted FROM deleted_manifest
                 WHERE registry = ? AND repository = ? AND id > ? ORDER BY id LIMIT ?
                 """, .integer(registry.value), SQLValue(name), .integer(last), .integer(Int64(limit) + 1)
             ).map { row in

@@ -14,6 +14,8 @@ package final class RegistryStore: Sendable {
     package let activity: Activity
     package let versions = ContentVersions()
     let unlocked = UnlockedRepositories()
+    /// One for all that add content: what one of them lets in takes room from the others.
+    let quotas = QuotaKeeper()
     /// Milliseconds for which content that a client was told of is not collected.
     static let leaseDuration: Int64 = 3_600_000
     /// Files that no row names are either removed or taken over, by one at a time.

@@ -64,8 +64,7 @@ package enum SoftDelete {
             INSERT INTO deleted_manifest (
                 registry, repository, digest, media_type, artifact_type, subject, image_size, bytes, created, locks, repository_locks, deleted)
             SELECT repository.registry, repository.name, manifest.digest, media_type, artifact_type, subject,
-                coalesce((SELECT sum(size) FROM manifest_entry WHERE manifest_entry.repository = manifest.repository
-                    AND manifest_entry.manifest = manifest.digest AND kind != 1), manifest.size),
+                coalesce(\(RegistryStore.selectImageSize), manifest.size),
                 bytes, manifest.created, manifest.locks, repository.locks, ?
             FROM manifest JOIN manifest_content USING (digest) JOIN repository ON repository.id = manifest.repository
             WHERE manifest.repository = ? AND manifest.digest = ?

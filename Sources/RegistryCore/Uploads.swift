@@ -29,8 +29,8 @@ package final class Uploads: Sendable {
     }
 
     private enum Slot: Sendable {
-        /// A request is writing.
-        case busy
+        /// A request is writing; with how much was there before it, where that is known already.
+        case busy(Int64?)
         case idle(Upload)
     }
 
@@ -38,17 +38,41 @@ package final class Uploads: Sendable {
     private static let openLimit = 256
     /// Uploads of which nothing is known but in memory. Beyond it each gets its file when it begins.
     private static let emptyLimit = 10_000
+    /// Uploads that may be open in one registry. A client opens one for each layer it pushes at a time; only one that begins them and
+    /// never ends them comes here, and those it left end by their age.
+    package static let limit = 10_000
 
     private struct Slots {
         var byName: [StagingName: Slot] = [:]
         /// Idle uploads, the one idle for longest first. Names that are no longer idle are passed over.
         var idleOrder: [StagingName] = []
+        /// Uploads that are open, closed files too. Those of earlier processes come in when they are asked for.
+        private var registries: [StagingName: RegistryID] = [:]
+        private var counts: [RegistryID: Int] = [:]
+
+        func count(in registry: RegistryID) -> Int { self.counts[registry, default: 0] }
+
+        mutating func count(_ name: StagingName, _ registry: RegistryID) {
+            guard self.registries.updateValue(registry, forKey: name) == nil else { return }
+            self.counts[registry, default: 0] += 1
+        }
+
+        mutating func end(_ name: StagingName) {
+            self.byName[name] = nil
+            guard let registry = self.registries.removeValue(forKey: name), let count = self.counts[registry] else { return }
+            self.counts[registry] = count > 1 ? count - 1 : nil
+        }
     }
 
     private let store: RegistryStore
+    private let limit: Int
     private let slots = Mutex(Slots())
 
-    package init(store: RegistryStore) { self.store = store }
+    /// - Parameter limit: uploads that may be open in one registry.
+    package init(store: RegistryStore, limit: Int = Uploads.limit) {
+        self.store = store
+        self.limit = limit
+    }
 
     /// Where content of an upload may begin.
     package struct Range: Sendable, Hashable {
@@ -68,23 +92,40 @@ package final class Uploads: Sendable {
     }
 
     /// Begins an upload; returns its identifier.
+    ///
+    /// - Throws: `TOOMANYREQUESTS` when too many are open in the registry.
     package func begin(in name: RepositoryName, of registry: RegistryID) async throws -> String {
         let (high, low) = (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max))
         let identifier = ASCII.hex(withUnsafeBytes(of: (high, low)) { Array($0) })
         let staging = try Self.staging(identifier, name, registry)
-        let isFull = self.slots.withLock { $0.byName.count >= Self.emptyLimit }
-        let upload =
-            isFull ? Upload.staged(try await self.store.blobs.stage(staging)) : .empty(since: self.store.clock.milliseconds())
-        self.release(staging, upload)
+        let isFull = try self.slots.withLock { slots in
+            guard slots.count(in: registry) < self.limit else {
+                throw RegistryError(
+                    .tooManyRequests,
+                    "\(self.limit) uploads are open in this registry, as many as may be: end or cancel those that are not needed, or try again later",
+                    detail: ["name": name.description, "limit": String(self.limit)])
+            }
+            slots.count(staging, registry)
+            return slots.byName.count >= Self.emptyLimit
+        }
+        do {
+            let upload =
+                isFull ? Upload.staged(try await self.store.blobs.stage(staging)) : .empty(since: self.store.clock.milliseconds())
+            self.release(staging, upload)
+        } catch {
+            self.slots.withLock { $0.end(staging) }
+            throw error
+        }
         return identifier
     }
 
-    /// Bytes received so far.
+    /// Bytes received so far; of a chunk that is arriving none, for none of it is sure to stay.
     ///
     /// - Throws: `BLOB_UPLOAD_UNKNOWN`.
     package func size(of identifier: String, in name: RepositoryName, of registry: RegistryID) async throws -> Int64 {
         let staging = try Self.staging(identifier, name, registry)
-        let upload = try await self.take(staging, name)
+        if case .busy(let settled?) = self.slots.withLock({ $0.byName[staging] }) { return settled }
+        let upload = try await self.take(staging, name, registry)
         self.release(staging, upload)
         return upload.size
     }
@@ -100,7 +141,7 @@ package final class Uploads: Sendable {
         _ body: Body, range: Range?, length: Int64?, to identifier: String, in name: RepositoryName, of registry: RegistryID
     ) async throws -> Int64 where Body.Element == ByteBuffer {
         let staging = try Self.staging(identifier, name, registry)
-        var upload = try await self.take(staging, name)
+        var upload = try await self.take(staging, name, registry)
         defer { self.release(staging, upload) }
         let tail = try await self.receive(body, range: range, length: length, into: &upload, staging)
         try await self.keep(tail, in: &upload, staging)
@@ -115,7 +156,7 @@ package final class Uploads: Sendable {
         of registry: RegistryID
     ) async throws -> StoredBlob where Body.Element == ByteBuffer {
         let staging = try Self.staging(identifier, name, registry)
-        var upload = try await self.take(staging, name)
+        var upload = try await self.take(staging, name, registry)
         var tail = ByteBuffer()
         do {
             if let body { tail = try await self.receive(body, range: range, length: length, into: &upload, staging) }
@@ -124,7 +165,7 @@ package final class Uploads: Sendable {
             throw error
         }
         // The upload is over, whatever comes of it; until then nobody else takes it up.
-        defer { self.slots.withLock { $0.byName[staging] = nil } }
+        defer { self.slots.withLock { $0.end(staging) } }
         do {
             if case .empty = upload, tail.readableBytes <= self.store.smallContentLimit {
                 return try await self.store.admit(small: tail, as: digest, into: name, of: registry)
@@ -134,15 +175,15 @@ package final class Uploads: Sendable {
             try await self.store.admit(stored, into: name, of: registry)
             return stored
         } catch let error as PersistenceError {
-            throw RegistryError(error)
+            throw RegistryError(error, detail: ["digest": digest.description])
         }
     }
 
     /// Gives an upload up.
     package func cancel(_ identifier: String, in name: RepositoryName, of registry: RegistryID) async throws {
         let staging = try Self.staging(identifier, name, registry)
-        let upload = try await self.take(staging, name)
-        defer { self.slots.withLock { $0.byName[staging] = nil } }
+        let upload = try await self.take(staging, name, registry)
+        defer { self.slots.withLock { $0.end(staging) } }
         if case .staged = upload { try await self.store.blobs.discard(staging) }
     }
 
@@ -153,18 +194,18 @@ package final class Uploads: Sendable {
         let before = self.store.clock.milliseconds() - age
         var count = self.slots.withLock { slots in
             let empty = Self.empty(since: before, slots)
-            for (name, _) in empty { slots.byName[name] = nil }
+            for (name, _) in empty { slots.end(name) }
             return empty.count
         }
         for (name, modified) in try await self.store.blobs.staged(in: .uploads) where modified < before {
             // One that a request is writing to is not idle, whatever its file says.
             let isOurs = self.slots.withLock { slots in
                 if case .busy = slots.byName[name] { return false }
-                slots.byName[name] = .busy
+                slots.byName[name] = .busy(nil)
                 return true
             }
             guard isOurs else { continue }
-            defer { self.slots.withLock { $0.byName[name] = nil } }
+            defer { self.slots.withLock { $0.end(name) } }
             try await self.store.blobs.discard(name)
             count += 1
         }
@@ -182,10 +223,12 @@ package final class Uploads: Sendable {
 
     private static func staging(_ identifier: String, _ name: RepositoryName, _ registry: RegistryID) throws -> StagingName {
         guard let staging = StagingName.upload(identifier, repository: name, registry: registry.value) else {
-            throw RegistryError.uploadUnknown(name)
+            throw RegistryError.uploadUnknown(name, identifier)
         }
         return staging
     }
+
+    private static func identifier(_ staging: StagingName) -> String { String(staging.text.prefix { $0 != "-" }) }
 
     private static func outOfOrder(_ range: Range, _ size: Int64) -> RegistryError {
         .init(
@@ -194,21 +237,34 @@ package final class Uploads: Sendable {
     }
 
     /// Takes an upload for one request. A second request for the same upload is refused, not queued: its chunk could only be out of order.
-    private func take(_ staging: StagingName, _ name: RepositoryName) async throws -> Upload {
+    private func take(_ staging: StagingName, _ name: RepositoryName, _ registry: RegistryID) async throws -> Upload {
         let slot = self.slots.withLock { slots in
-            defer { slots.byName[staging] = .busy }
-            return slots.byName[staging]
+            let slot = slots.byName[staging]
+            switch slot {
+            case .idle(let upload): slots.byName[staging] = .busy(upload.size)
+            case nil: slots.byName[staging] = .busy(nil)
+            case .busy: break
+            }
+            return slot
         }
         switch slot {
         case .idle(let upload): return upload
         case .busy:
-            throw RegistryError(.blobUploadInvalid, "another request is writing to this upload; wait for its answer", status: 409)
+            throw RegistryError(
+                .blobUploadInvalid, "another request is writing to this upload; wait for its answer",
+                detail: ["name": name.description, "upload": Self.identifier(staging)], status: 409)
         case nil:
             do {
-                guard let staged = try await self.store.blobs.resume(staging) else { throw RegistryError.uploadUnknown(name) }
+                guard let staged = try await self.store.blobs.resume(staging) else {
+                    throw RegistryError.uploadUnknown(name, Self.identifier(staging))
+                }
+                self.slots.withLock { slots in
+                    slots.byName[staging] = .busy(staged.size)
+                    slots.count(staging, registry)
+                }
                 return .staged(staged)
             } catch {
-                self.slots.withLock { $0.byName[staging] = nil }
+                self.slots.withLock { $0.end(staging) }
                 throw error
             }
         }
@@ -255,7 +311,8 @@ package final class Uploads: Sendable {
             if let length, length != range.end - range.start + 1 {
                 throw RegistryError(
                     .sizeInvalid,
-                    "Content-Range \(range.start)-\(range.end) is \(range.end - range.start + 1) bytes but Content-Length is \(length)")
+                    "Content-Range \(range.start)-\(range.end) is \(range.end - range.start + 1) bytes but Content-Length is \(length)",
+                    detail: ["range": "\(range.start)-\(range.end)", "length": String(length)])
             }
         }
         let length = length ?? range.map { $0.end - $0.start + 1 }

@@ -33,6 +33,25 @@ import Testing
         return try await server.send(.put, "/v2/\(self.app)/manifests/\(tag)", headers: headers, body: image.manifest.bytes)
     }
 
+    @Test("R4 sizes stored by an earlier version that add up to more than 64 bits neither break a page nor a deletion")
+    func overflowingSizes() async throws {
+        let (server, admin) = try await self.server()
+        let registry = server.site.registry
+        try await server.site.database.write { session in
+            try SoftDelete.set(isOn: true, age: 7 * GarbagePolicy.day, of: registry, session)
+            _ = try session.execute("UPDATE manifest_entry SET size = ?", .integer(.max))
+        }
+        let path = "/acr/v1/team/app/_manifests"
+        for path in [path, "\(path)/\(self.image.manifest.digest)"] {
+            #expect(try await server.send(.get, path, headers: admin).status == 200)
+        }
+        let manifests = try self.json(try await server.send(.get, path, headers: admin))
+        #expect(manifests["manifests"]?[0]?["imageSize"]?.intValue == Int.max)
+        #expect(
+            try await server.send(.delete, "/v2/team/app/manifests/\(self.image.manifest.digest)", headers: admin).status == 202)
+        #expect(try await server.send(.get, "/acr/v1/_deleted/team/app/_manifests", headers: admin).status == 200)
+    }
+
     @Test("R4 a repository, its tags and manifests are shown with their attributes")
     func show() async throws {
         let (server, admin) = try await self.server(tags: ["v1", "v2"])

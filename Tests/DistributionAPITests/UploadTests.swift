@@ -3,6 +3,7 @@
 import HTTPTypes
 import Identity
 import OCI
+import RegistryCore
 import TestSupport
 import Testing
 
@@ -100,6 +101,25 @@ import Testing
                 "Range") == "0-9")
         #expect(try await server.send(.put, "\(location)?digest=\(self.content.digest)", headers: admin, body: []).status == 201)
         #expect(try await self.isStored(server, admin))
+    }
+
+    @Test("R1 end-13: the status of an upload to which a chunk is being written is 204 with what was there before")
+    func statusWhileBusy() async throws {
+        let (server, admin) = try await self.server()
+        let location = try await self.begin(server, admin)
+        #expect(try await server.send(.patch, location, headers: admin, body: Array("0123".utf8)).status == 202)
+        let (gate, reached) = (Gate(), Gate())
+        async let chunk = server.send(
+            .patch, location, headers: admin, parts: Parts([Array("45".utf8), Array("6789".utf8)], gate: gate, reached: reached))
+        await reached.wait()
+        let status = try await server.send(.get, location, headers: admin)
+        #expect(status.status == 204)
+        #expect(status.header("Range") == "0-3")
+        #expect(status.location == location)
+        #expect(try await server.send(.patch, location, headers: admin, body: [1]).status == 409)
+        gate.open()
+        #expect(try await chunk.header("Range") == "0-9")
+        #expect(try await server.send(.put, "\(location)?digest=\(self.content.digest)", headers: admin, body: []).status == 201)
     }
 
     @Test("R1 content that is not what the digest says is 400 DIGEST_INVALID, and nothing of it stays")
@@ -215,6 +235,37 @@ import Testing
             }
         }
         #expect(try await self.isStored(server, admin))
+    }
+
+    @Test("R1 end-11: nothing is mounted from a repository that is locked against reading", arguments: ["&from=source", ""])
+    func mountFromLocked(from: String) async throws {
+        let (server, admin) = try await self.server()
+        try await server.site.push(self.content, to: repository("source"))
+        var lock = LockChange()
+        lock.set = .read
+        try await server.site.store.setLocks(lock, of: .repository(repository("source")), in: server.site.registry, origin: "test")
+        let path = "/v2/app/blobs/uploads/?mount=\(self.content.digest)\(from)"
+        #expect(try await server.send(.post, path, headers: admin, body: []).status == 202)
+        #expect(try await self.isStored(server, admin) == false)
+        (lock.set, lock.cleared) = ([], .read)
+        try await server.site.store.setLocks(lock, of: .repository(repository("source")), in: server.site.registry, origin: "test")
+        #expect(try await server.send(.post, path, headers: admin, body: []).status == 201)
+    }
+
+    @Test("R1 end-4c: an upload may say which algorithm its digest will have; one that is not known here is 400")
+    func digestAlgorithm() async throws {
+        let (server, admin) = try await self.server()
+        for algorithm in Digest.Algorithm.allCases {
+            let location = try await self.begin(server, admin, "/v2/app/blobs/uploads/?digest-algorithm=\(algorithm.rawValue)")
+            let digest = Digest.of(self.content.bytes, algorithm: algorithm)
+            #expect(try await server.send(.put, "\(location)?digest=\(digest)", headers: admin, body: self.content.bytes).status == 201)
+        }
+        for bad in ["sha384", "SHA256", "blake3", ""] {
+            let answer = try await server.send(.post, "/v2/app/blobs/uploads/?digest-algorithm=\(bad)", headers: admin, body: [])
+            #expect(answer.status == 400)
+            #expect(answer.code == "DIGEST_INVALID")
+            #expect(answer.detail == ["digest-algorithm": bad])
+        }
     }
 
     @Test("R1 end-11: a mount is 201 where the caller may read the source, else an upload begins")

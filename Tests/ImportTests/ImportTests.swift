@@ -60,12 +60,12 @@ private final class FakeSource: Transport {
     private func order(
         _ site: Site, from registry: String = "docker.io", _ repository: String = "busybox", _ reference: String = "v1",
         to target: String = "copy",
-        tag name: String? = "v1", force: Bool = false, credentials: SourceCredentials? = nil
+        tag name: String? = "v1", force: Bool = false, credentials: SourceCredentials? = nil, quota: Int64? = nil
     ) throws -> ImportOrder {
         ImportOrder(
             source: .remote(registry: registry, repository: repository, credentials: credentials), reference: try Reference(reference),
             targets: [.init(repository: TestSupport.repository(target), tag: try name.map { try Tag($0) })], replacesTags: force,
-            registry: site.registry, quota: nil, origin: "import")
+            registry: site.registry, quota: quota, origin: "import")
     }
 
     @Test("R5 a short name of docker.io, its challenge, an index with everything below it; the tag moves last")
@@ -132,6 +132,41 @@ private final class FakeSource: Transport {
         try await site.store.setLocks(lock, of: .tag(repository("copy"), tag("v1")), in: site.registry, origin: "test")
         try await importer.run(self.order(site, force: true), logger: self.logger)
         #expect(try await site.store.resolve(tag("v1"), in: repository("copy"), of: site.registry) == image.manifest.digest)
+    }
+
+    @Test("R5 a manifest whose sizes add up to more than 64 bits is refused, with and without a quota", arguments: [nil, 1000] as [Int64?])
+    func overflowingSizes(quota: Int64?) async throws {
+        let site = try await Site()
+        let layers = ["a", "b"].map { Descriptor(mediaType: .layer, digest: Fixture.layer($0).digest, size: .max) }
+        let manifest = Fixture.image(config: Fixture.config("x").descriptor, layers: layers)
+        let source = FakeSource(reply: Self.content([manifest], tagged: manifest, repository: "library/busybox"))
+        let refused = await #expect(throws: RegistryError.self) {
+            try await ImageImporter(store: site.store, transport: source).run(self.order(site, quota: quota), logger: self.logger)
+        }
+        #expect(refused?.code == .manifestInvalid)
+    }
+
+    @Test("R5 an import counts what was pushed, and is counted by pushes")
+    func quota() async throws {
+        let site = try await Site()
+        func take(_ bytes: Int64) async throws -> QuotaRoom {
+            let room = site.store.room(in: site.registry, quota: 1000)
+            try await room.take(bytes)
+            return room
+        }
+        let image = TestImage("new", layers: [Fixture.layer(bytes: 500, seed: 1)])
+        let source = FakeSource(reply: Self.content(image.blobs + [image.manifest], tagged: image.manifest, repository: "library/busybox"))
+        let importer = ImageImporter(store: site.store, transport: source)
+        let push = try await take(600)
+        let refused = await #expect(throws: RegistryError.self) {
+            try await importer.run(self.order(site, quota: 1000), logger: self.logger)
+        }
+        #expect(refused?.status == 403)
+        #expect(refused?.detail["arriving"] == "600")
+        push.end()
+        try await importer.run(self.order(site, quota: 1000), logger: self.logger)
+        await #expect(throws: RegistryError.self) { _ = try await take(500) }
+        try await take(400).end()
     }
 
     @Test("R5 content that is not what its manifest says is refused, and no tag moves")

@@ -147,6 +147,33 @@ import Testing
         #expect(self.refusal(many).contains("descriptors"))
     }
 
+    @Test("R1 sizes whose sum would not fit are refused, wherever they stand", arguments: ["9223372036854775807", "9007199254740992"])
+    func totalSize(size: String) throws {
+        let large = self.descriptor(size: size)
+        let entries = "[\(large),\(large)]"
+        for text in [
+            self.image(layers: "\(large),\(large)"), self.image(",\"subject\":\(large)", layers: large),
+            "{\"schemaVersion\":2,\"manifests\":\(entries)}",
+            "{\"mediaType\":\"\(MediaType.ociArtifact)\",\"blobs\":\(entries)}",
+        ] {
+            #expect(self.refusal(text).contains("add up to more than 9007199254740992 bytes"))
+        }
+        let most = self.descriptor(size: "9007199254740992")
+        let index = try Manifest(parsing: Array("{\"schemaVersion\":2,\"manifests\":[\(most)]}".utf8), declared: nil)
+        #expect(index.manifests.totalSize == Manifest.maximumTotalSize)
+        // As many manifests as one import may bring.
+        #expect(repeatElement(index.manifests[0], count: 1000).totalSize == 1000 * Manifest.maximumTotalSize)
+        #expect(repeatElement(index.manifests[0], count: 1024).totalSize == nil)
+    }
+
+    @Test("R1 an empty artifactType counts as none: an image has its config's type, others have no type")
+    func emptyArtifactType() throws {
+        func type(_ text: String) throws -> String? { try Manifest(parsing: Array(text.utf8), declared: nil).artifactType }
+        #expect(try type(self.image(",\"artifactType\":\"\"")) == "application/x")
+        #expect(try type("{\"schemaVersion\":2,\"manifests\":[],\"artifactType\":\"\"}") == nil)
+        #expect(try type("{\"mediaType\":\"\(MediaType.ociArtifact)\",\"blobs\":[],\"artifactType\":\"\"}") == nil)
+    }
+
     @Test("R2 unknown members are no reason to refuse")
     func unknownMembers() throws {
         let text = self.image(",\"future\":{\"x\":[1,2,{\"y\":null}]},\"artifactType\":\"application/x\"")

@@ -214,7 +214,8 @@ import Testing
         site.clock.advance(seconds: 1)
         try await site.push(sbom, to: self.app)
         func list(_ type: String?) async throws -> [Descriptor] {
-            try await site.store.referrers(of: image.manifest.digest, in: self.app, of: site.registry, artifactType: type)
+            try await site.store.referrers(of: image.manifest.digest, in: self.app, of: site.registry, artifactType: type, limit: 9)
+                .descriptors
         }
         #expect(try await list(nil).map(\.digest) == [signature.manifest.digest, sbom.manifest.digest])
         #expect(try await list(nil).map(\.artifactType) == ["application/vnd.example.signature", MediaType.config.description])
@@ -225,7 +226,10 @@ import Testing
         try await site.store.delete(signature.manifest.digest, from: self.app, of: site.registry, origin: "test")
         #expect(try await list(nil).map(\.digest) == [sbom.manifest.digest])
         #expect(
-            try await site.store.referrers(of: image.manifest.digest, in: repository("none"), of: site.registry, artifactType: nil).isEmpty)
+            try await site.store.referrers(
+                of: image.manifest.digest, in: repository("none"), of: site.registry, artifactType: nil, limit: 9
+            )
+            .descriptors.isEmpty)
     }
 
     @Test("R1 deletion: a tag leaves its manifest, a manifest takes its tags, a blob in use stays")

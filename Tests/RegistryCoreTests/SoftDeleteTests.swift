@@ -160,8 +160,8 @@ import Testing
         let order = restored.manifests
         #expect(order.firstIndex(of: amd.manifest.digest) ?? 9 < order.firstIndex(of: index.digest) ?? 0)
         #expect(try await site.store.holdsWhole(index.digest, in: self.app, of: site.registry))
-        let referrers = try await site.store.referrers(of: index.digest, in: self.app, of: site.registry, artifactType: nil)
-        #expect(referrers.map(\.digest) == [signature.manifest.digest])
+        let referrers = try await site.store.referrers(of: index.digest, in: self.app, of: site.registry, artifactType: nil, limit: 9)
+        #expect(referrers.descriptors.map(\.digest) == [signature.manifest.digest])
         // Nothing is restored that was deleted by itself before.
         try await site.store.delete(arm.manifest.digest, from: self.app, of: site.registry, origin: "test")
         try await site.store.delete(tag("v1"), from: self.app, of: site.registry, origin: "test")

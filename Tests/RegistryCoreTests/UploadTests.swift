@@ -2,6 +2,7 @@
 
 import NIOCore
 import OCI
+import Persistence
 import RegistryCore
 import TestSupport
 import Testing
@@ -81,6 +82,8 @@ import Testing
         #expect(error?.status == 409)
         let cancel = await self.refusal { try await site.uploads.cancel(id, in: self.app, of: site.registry) }
         #expect(cancel?.status == 409)
+        // Who asks meanwhile is told what was there before.
+        #expect(try await site.uploads.size(of: id, in: self.app, of: site.registry) == 0)
         gate.open()
         #expect(try await first == 4)
         _ = try await site.uploads.finish(
@@ -145,6 +148,49 @@ import Testing
         #expect(unknown?.code == .blobUnknown)
         #expect(site.scratch.files(below: "uploads").isEmpty)
         #expect(site.scratch.files(below: "blobs").isEmpty)
+    }
+
+    @Test("R1 a registry has so many open uploads and no more; each that ends makes room, however it ends")
+    func limit() async throws {
+        let site = try await Site()
+        let uploads = Uploads(store: site.store, limit: 3)
+        @Sendable func begin(_ registry: RegistryID) async throws -> String { try await uploads.begin(in: self.app, of: registry) }
+        var open: [String] = []
+        for _ in 0..<3 { open.append(try await begin(site.registry)) }
+        let ends: [@Sendable (String) async throws -> Void] = [
+            { try await uploads.cancel($0, in: self.app, of: site.registry) },
+            {
+                _ = try await uploads.finish(
+                    Parts([[1, 2]]), range: nil, length: 2, as: Digest.of([1, 2]), upload: $0, in: self.app, of: site.registry)
+            },
+            {
+                _ = try? await uploads.finish(
+                    Parts([[1, 2]]), range: nil, length: 2, as: Digest.of([3]), upload: $0, in: self.app, of: site.registry)
+            },
+        ]
+        for end in ends {
+            let refused = await self.refusal { _ = try await begin(site.registry) }
+            #expect(refused?.code == .tooManyRequests)
+            #expect(refused?.status == 429)
+            try await end(open.removeFirst())
+            open.append(try await begin(site.registry))
+        }
+        // Another registry has its own.
+        _ = try await begin(try await site.store.registry(named: "other"))
+        // One of an earlier process counts from when it is asked for.
+        let earlier = try await site.uploads.begin(in: self.app, of: site.registry)
+        _ = try await site.uploads.append(Parts([[1]]), range: nil, length: 1, to: earlier, in: self.app, of: site.registry)
+        try await uploads.cancel(open.removeFirst(), in: self.app, of: site.registry)
+        #expect(try await uploads.size(of: earlier, in: self.app, of: site.registry) == 1)
+        #expect(await self.refusal { _ = try await begin(site.registry) }?.code == .tooManyRequests)
+        try await uploads.cancel(earlier, in: self.app, of: site.registry)
+        // What nobody asked for is over by its age.
+        site.clock.advance(seconds: 1000)
+        let collector = GarbageCollector(store: site.store, uploads: uploads)
+        var policy = GarbagePolicy()
+        policy.uploadAge = 500_000
+        _ = try await collector.collect(policy)
+        for _ in 0..<3 { _ = try await begin(site.registry) }
     }
 
     @Test("R1 a cancelled upload is gone")

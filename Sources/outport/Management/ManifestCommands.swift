@@ -225,14 +225,14 @@ struct ManifestListReferrersCommand: ManagementCommand {
         }
         let filter = artifactType.map { "?artifactType=\(URLText.encoded($0))" } ?? ""
         let base = "/v2/\(name.repository)/referrers/"
-        var found = try await data.document(.get, base + (digest ?? "") + filter)["manifests"]?.arrayValue ?? []
+        var found = try await data.list(from: base + (digest ?? "") + filter, "manifests")
         if recursive {
             // Referrers of referrers come behind them; one that refers to itself by a detour is met once.
             var seen = Set(found.compactMap { $0["digest"]?.stringValue })
             var next = 0
             while next < found.count {
                 if let digest = found[next]["digest"]?.stringValue {
-                    found += (try await data.document(.get, base + digest)["manifests"]?.arrayValue ?? []).filter {
+                    found += try await data.list(from: base + digest, "manifests").filter {
                         $0["digest"]?.stringValue.map { seen.insert($0).inserted } == true
                     }
                 }

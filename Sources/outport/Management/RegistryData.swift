@@ -120,12 +120,18 @@ struct RegistryData: Sendable {
 
     /// Entries of every page, `top` at most.
     func list(_ path: String, _ member: String, _ page: PageOptions) async throws(ManagementError) -> [JSONValue] {
+        try await list(
+            from: "\(path)?n=\(min(page.top ?? 100, 100))\(page.orderby.map { "&orderby=\($0.wire)" } ?? "")", member, top: page.top)
+    }
+
+    /// Entries of a page and of those its links lead to, `top` at most.
+    func list(from target: String, _ member: String, top: Int? = nil) async throws(ManagementError) -> [JSONValue] {
         var entries: [JSONValue] = []
-        var next: String? = "\(path)?n=\(min(page.top ?? 100, 100))\(page.orderby.map { "&orderby=\($0.wire)" } ?? "")"
+        var next: String? = target
         while let target = next {
             let response = try await send(.get, target)
             entries += (try? JSONValue(parsing: response.body))?[member]?.arrayValue ?? []
-            if let top = page.top, entries.count >= top { return Array(entries.prefix(top)) }
+            if let top, entries.count >= top { return Array(entries.prefix(top)) }
             let link = response.header("Link").map { String($0.dropFirst().prefix { $0 != ">" }) }
             // Only paths of this registry: the token goes along.
             next = link.flatMap { $0.hasPrefix("/") && $0 != target ? $0 : nil }

@@ -1,0 +1,103 @@
+// Quotas where it is hard: pushes at the same time, lengths that are made up or missing, quotas that come and go.
+
+import HTTPTypes
+import OCI
+import RegistryCore
+import TestSupport
+import Testing
+
+@Suite struct QuotaTests {
+    private let first = Fixture.layer(bytes: 600, seed: 1)
+    private let second = Fixture.layer(bytes: 500, seed: 2)
+
+    private func server(_ quota: Int64? = 1000) async throws -> (server: DataPlane, admin: HTTPFields) {
+        let server = try await DataPlane(Site(), options: .init(quota: quota))
+        return (server, try await server.credentials("admin"))
+    }
+
+    private func with(_ headers: HTTPFields, length: String) -> HTTPFields {
+        var headers = headers
+        headers[.contentLength] = length
+        return headers
+    }
+
+    private func post(_ content: Content) -> String { "/v2/app/blobs/uploads/?digest=\(content.digest)" }
+
+    private func begin(_ server: DataPlane, _ admin: HTTPFields) async throws -> String {
+        try await server.send(.post, "/v2/app/blobs/uploads/", headers: admin, body: []).location
+    }
+
+    @Test("R1 a Content-Length that is more than a number holds is refused as over quota")
+    func madeUpLength() async throws {
+        let (server, admin) = try await self.server()
+        let location = try await self.begin(server, admin)
+        #expect(try await server.send(.patch, location, headers: admin, body: [1, 2]).status == 202)
+        let headers = self.with(admin, length: "9223372036854775807")
+        for (method, target) in [(HTTPRequest.Method.patch, location), (.put, "\(location)?digest=\(self.first.digest)")] {
+            let refused = try await server.send(method, target, headers: headers, parts: Parts([[3]]))
+            #expect(refused.status == 403)
+            #expect(refused.code == "DENIED")
+            #expect(refused.detail?["size"] == "9223372036854775807")
+        }
+        #expect(try await server.send(.post, self.post(self.first), headers: headers, parts: Parts([[3]])).status == 403)
+    }
+
+    @Test("R1 what is being pushed takes room from other pushes, and gives it back when it fails")
+    func atTheSameTime() async throws {
+        let (server, admin) = try await self.server()
+        let half = Array(self.first.bytes[..<300])
+        for breaks in [true, false] {
+            let (gate, reached) = (Gate(), Gate())
+            let parts = Parts([half, Array(self.first.bytes[300...])], breaks: breaks, gate: gate, reached: reached)
+            let headers = self.with(admin, length: "600")
+            async let push = server.send(.post, self.post(self.first), headers: headers, parts: parts)
+            await reached.wait()
+            let refused = try await server.send(.post, self.post(self.second), headers: admin, body: self.second.bytes)
+            #expect(refused.status == 403)
+            #expect(refused.detail == ["quota": "1000", "used": "0", "size": "500", "arriving": "600"])
+            gate.open()
+            if breaks {
+                _ = try? await push
+                #expect(server.site.scratch.files(below: "uploads").isEmpty)
+            } else {
+                #expect(try await push.status == 201)
+            }
+        }
+        #expect(try await server.site.store.usage(of: server.site.registry) == 600)
+        #expect(try await server.send(.post, self.post(self.second), headers: admin, body: self.second.bytes).status == 403)
+        let small = Fixture.layer(bytes: 400, seed: 3)
+        #expect(try await server.send(.post, self.post(small), headers: admin, body: small.bytes).status == 201)
+    }
+
+    @Test("R1 a body of a length nobody announced is refused while it arrives, not when all of it is here")
+    func unannounced() async throws {
+        let (server, admin) = try await self.server(3 << 20)
+        let segment = [UInt8](repeating: 7, count: 1 << 20)
+        let endless = Parts(Array(repeating: segment, count: 64))
+        let location = try await self.begin(server, admin)
+        let refused = try await server.send(.patch, location, headers: admin, parts: endless)
+        #expect(refused.status == 403)
+        #expect(refused.code == "DENIED")
+        // What had room stays, so that the client may go on once there is more.
+        #expect(try await server.send(.get, location, headers: admin).header("Range") == "0-\((3 << 20) - 1)")
+        #expect(try await server.send(.put, "\(location)?digest=\(self.first.digest)", headers: admin, parts: endless).status == 403)
+        #expect(try await server.send(.get, location, headers: admin).code == "BLOB_UPLOAD_UNKNOWN")
+        #expect(try await server.send(.post, self.post(self.first), headers: admin, parts: endless).status == 403)
+        #expect(server.site.scratch.files(below: "uploads").isEmpty)
+        // All of it is given back.
+        let large = Fixture.layer(bytes: 3 << 20, seed: 4)
+        #expect(try await server.send(.post, self.post(large), headers: admin, parts: Parts([large.bytes])).status == 201)
+    }
+
+    @Test("R1 what was pushed while the quota was off counts when it is on again")
+    func switchedOff() async throws {
+        let (server, admin) = try await self.server()
+        let small = Fixture.layer(bytes: 100, seed: 3)
+        #expect(try await server.send(.post, self.post(small), headers: admin, body: small.bytes).status == 201)
+        let off = try await DataPlane(server.site)
+        #expect(try await off.send(.post, self.post(self.first), headers: admin, body: self.first.bytes).status == 201)
+        let refused = try await server.send(.post, self.post(self.second), headers: admin, body: self.second.bytes)
+        #expect(refused.status == 403)
+        #expect(refused.detail?["used"] == "700")
+    }
+}
