@@ -38,29 +38,34 @@ package final class Uploads: Sendable {
     private static let openLimit = 256
     /// Uploads of which nothing is known but in memory. Beyond it each gets its file when it begins.
     private static let emptyLimit = 10_000
-    /// Uploads that may be open in one registry. A client opens one for each layer it pushes at a time; only one that begins them and
-    /// never ends them comes here, and those it left end by their age.
+    /// Uploads that may be open in one repository. A client opens one for each layer it pushes at a time; only one that begins them and
+    /// never ends them comes here, and keeps nobody else from pushing. Those it left end by their age.
     package static let limit = 10_000
+
+    private struct Place: Hashable {
+        let registry: RegistryID
+        let repository: RepositoryName
+    }
 
     private struct Slots {
         var byName: [StagingName: Slot] = [:]
         /// Idle uploads, the one idle for longest first. Names that are no longer idle are passed over.
         var idleOrder: [StagingName] = []
         /// Uploads that are open, closed files too. Those of earlier processes come in when they are asked for.
-        private var registries: [StagingName: RegistryID] = [:]
-        private var counts: [RegistryID: Int] = [:]
+        private var places: [StagingName: Place] = [:]
+        private var counts: [Place: Int] = [:]
 
-        func count(in registry: RegistryID) -> Int { self.counts[registry, default: 0] }
+        func count(in place: Place) -> Int { self.counts[place, default: 0] }
 
-        mutating func count(_ name: StagingName, _ registry: RegistryID) {
-            guard self.registries.updateValue(registry, forKey: name) == nil else { return }
-            self.counts[registry, default: 0] += 1
+        mutating func count(_ name: StagingName, _ place: Place) {
+            guard self.places.updateValue(place, forKey: name) == nil else { return }
+            self.counts[place, default: 0] += 1
         }
 
         mutating func end(_ name: StagingName) {
             self.byName[name] = nil
-            guard let registry = self.registries.removeValue(forKey: name), let count = self.counts[registry] else { return }
-            self.counts[registry] = count > 1 ? count - 1 : nil
+            guard let place = self.places.removeValue(forKey: name), let count = self.counts[place] else { return }
+            self.counts[place] = count > 1 ? count - 1 : nil
         }
     }
 
@@ -68,7 +73,7 @@ package final class Uploads: Sendable {
     private let limit: Int
     private let slots = Mutex(Slots())
 
-    /// - Parameter limit: uploads that may be open in one registry.
+    /// - Parameter limit: uploads that may be open in one repository.
     package init(store: RegistryStore, limit: Int = Uploads.limit) {
         self.store = store
         self.limit = limit
@@ -93,19 +98,20 @@ package final class Uploads: Sendable {
 
     /// Begins an upload; returns its identifier.
     ///
-    /// - Throws: `TOOMANYREQUESTS` when too many are open in the registry.
+    /// - Throws: `TOOMANYREQUESTS` when too many are open in the repository.
     package func begin(in name: RepositoryName, of registry: RegistryID) async throws -> String {
         let (high, low) = (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max))
         let identifier = ASCII.hex(withUnsafeBytes(of: (high, low)) { Array($0) })
         let staging = try Self.staging(identifier, name, registry)
+        let place = Place(registry: registry, repository: name)
         let isFull = try self.slots.withLock { slots in
-            guard slots.count(in: registry) < self.limit else {
+            guard slots.count(in: place) < self.limit else {
                 throw RegistryError(
                     .tooManyRequests,
-                    "\(self.limit) uploads are open in this registry, as many as may be: end or cancel those that are not needed, or try again later",
+                    "\(self.limit) uploads are open in repository \(name), as many as may be: end or cancel those that are not needed, or try again later",
                     detail: ["name": name.description, "limit": String(self.limit)])
             }
-            slots.count(staging, registry)
+            slots.count(staging, place)
             return slots.byName.count >= Self.emptyLimit
         }
         do {
@@ -260,7 +266,7 @@ package final class Uploads: Sendable {
                 }
                 self.slots.withLock { slots in
                     slots.byName[staging] = .busy(staged.size)
-                    slots.count(staging, registry)
+                    slots.count(staging, Place(registry: registry, repository: name))
                 }
                 return .staged(staged)
             } catch {

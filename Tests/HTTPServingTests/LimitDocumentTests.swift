@@ -25,6 +25,7 @@ import Testing
         "repository name": ("OCI/Names", "maximumLength", .characters),
         "tag": ("RegistryCore/ConflictTag", "maximumLength", .characters),
         "tags in one push (`tag=`)": ("DistributionAPI/DistributionHandler+Content", "maximumTags", .count),
+        "open uploads of a repository": ("RegistryCore/Uploads", "limit", .count),
         "page of the catalog and of tags": ("DistributionAPI/DistributionHandler+Lists", "maximumPage", .count),
         "page of `/acr/v1`": ("DistributionAPI/MetadataHandler", "maximumPage", .count),
         "token": ("Identity/TokenAuthority", "maximumLength", .bytes),

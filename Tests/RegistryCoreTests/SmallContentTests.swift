@@ -182,7 +182,9 @@ internal import Testing
     @Test("R7 uploads that nobody goes on with cost memory up to a limit, then files")
     func manyUploads() async throws {
         let site = try await Site()
-        for _ in 0..<10_010 { _ = try await site.uploads.begin(in: self.app, of: site.registry) }
+        for index in 0..<10_010 {
+            _ = try await site.uploads.begin(in: index % 2 == 0 ? self.app : repository("other"), of: site.registry)
+        }
         #expect(site.scratch.files(below: "uploads").count == 10)
     }
 

@@ -150,7 +150,7 @@ import Testing
         #expect(site.scratch.files(below: "blobs").isEmpty)
     }
 
-    @Test("R1 a registry has so many open uploads and no more; each that ends makes room, however it ends")
+    @Test("R1 a repository has so many open uploads and no more; each that ends makes room, however it ends")
     func limit() async throws {
         let site = try await Site()
         let uploads = Uploads(store: site.store, limit: 3)
@@ -175,7 +175,8 @@ import Testing
             try await end(open.removeFirst())
             open.append(try await begin(site.registry))
         }
-        // Another registry has its own.
+        // Another repository has its own, and another registry.
+        _ = try await uploads.begin(in: repository("other"), of: site.registry)
         _ = try await begin(try await site.store.registry(named: "other"))
         // One of an earlier process counts from when it is asked for.
         let earlier = try await site.uploads.begin(in: self.app, of: site.registry)
