@@ -17,6 +17,7 @@ let configuration = Target.Dependency.product(name: "Configuration", package: "s
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let grdbSQLite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdHTTP2 = Target.Dependency.product(name: "HummingbirdHTTP2", package: "hummingbird")
@@ -83,7 +84,7 @@ let package = Package(
         .target(name: "COutport"),
 
         // State.
-        layer("Persistence", ["COutport", "OCI", grdb, crypto, nioCore, nioPosix]),
+        layer("Persistence", ["COutport", "OCI", grdb, grdbSQLite, crypto, nioCore, nioPosix]),
         layer("RegistryCore", ["OCI", "Persistence", nioCore]),
         layer("Identity", ["OCI", "Persistence", crypto, cryptoExtras, jwtKit, nioPosix, x509]),
 

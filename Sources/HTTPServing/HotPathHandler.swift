@@ -221,7 +221,8 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func flush(_ context: ChannelHandlerContext) {
         guard self.mustFlush else { return }
         self.mustFlush = false
-        context.flush()
+        // From where it was written: what stands between there and here has nothing to flush.
+        (self.encoder ?? context).flush()
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {

@@ -31,6 +31,8 @@ package final class SQLiteDatabase: Database {
     }
 
     private let writer: DatabaseQueue
+    /// `nil` where one thing happens at a time: commits do it then.
+    private let checkpoint: LogCheckpoint?
     private let readers: [DatabaseQueue]
     private let nextReader = Atomic<Int>(0)
     private let queue = Mutex(Queue())
@@ -56,9 +58,7 @@ package final class SQLiteDatabase: Database {
             try db.execute(sql: "PRAGMA synchronous = FULL")
             try db.execute(sql: "PRAGMA temp_store = MEMORY")
             try db.execute(sql: "PRAGMA cache_size = -2048")
-            // Pages that are written often reach the file once for each 32 MiB of log, and pushes wait less often for it. More would
-            // be read for longer at the start after a crash.
-            try db.execute(sql: "PRAGMA wal_autocheckpoint = 8000")
+            try db.execute(sql: "PRAGMA wal_autocheckpoint = \(LogCheckpoint.threshold)")
         }
         do {
             self.writer = try DatabaseQueue(path: path, configuration: configuration)
@@ -66,6 +66,15 @@ package final class SQLiteDatabase: Database {
             // and whoever finds his change made already is told so without anything being written. A checkpoint flushes the log first.
             try self.writer.writeWithoutTransaction { _ = try Row.fetchAll($0, sql: "PRAGMA wal_checkpoint(PASSIVE)") }
             try self.writer.writeWithoutTransaction { try Migration.apply(migrations, to: $0) }
+            if isInline {
+                self.checkpoint = nil
+            } else {
+                var beside = configuration
+                beside.label = "outport.db.checkpoint"
+                let checkpoint = LogCheckpoint(connection: try DatabaseQueue(path: path, configuration: beside))
+                self.writer.writeWithoutTransaction { checkpoint.watch($0) }
+                self.checkpoint = checkpoint
+            }
             var reading = Configuration()
             reading.label = "outport.db.reader"
             reading.readonly = true
@@ -121,6 +130,7 @@ package final class SQLiteDatabase: Database {
 
     package func close() async throws {
         for reader in self.readers { try reader.close() }
+        try self.checkpoint?.close()
         try self.writer.close()
     }
 
@@ -146,6 +156,7 @@ package final class SQLiteDatabase: Database {
             }
             if group.isEmpty { return }
             Self.commit(group, db)
+            self.checkpoint?.committed(db)
         }
     }
 
