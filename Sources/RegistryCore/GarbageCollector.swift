@@ -14,10 +14,7 @@ package struct GarbagePolicy: Sendable, Equatable {
     package var transferAge = RegistryStore.transferLease
     /// Milliseconds after which a manifest that no tag, no index and no subject reaches is removed; `nil` keeps them.
     package var untaggedAge: Int64?
-    /// Milliseconds for which a manifest waits, at least and whatever the ages say, for the tag or the index it was pushed for. Pushing it again
-    /// or asking for it before a push begins them anew.
-    package var manifestLease = RegistryStore.leaseDuration
-    /// The same as ``untaggedAge`` for registries that have a policy of their own.
+    /// The same for registries that have a policy of their own.
     package var retention: [RegistryID: Int64] = [:]
 
     package static let day: Int64 = 86_400_000
@@ -30,8 +27,7 @@ package struct GarbagePolicy: Sendable, Equatable {
 
     /// What is asked of whom; `nil` is every registry.
     var untaggedAges: [(registry: RegistryID?, age: Int64)] {
-        ((self.untaggedAge.map { [(nil, $0)] } ?? []) + self.retention.sorted { $0.key.value < $1.key.value }.map { ($0.key, $0.value) })
-            .map { ($0.0, max($0.1, self.manifestLease)) }
+        (self.untaggedAge.map { [(nil, $0)] } ?? []) + self.retention.sorted { $0.key.value < $1.key.value }.map { ($0.key, $0.value) }
     }
 }
 
@@ -67,13 +63,15 @@ package struct GarbageCollector: Sendable {
         self.uploads = uploads
     }
 
-    /// Manifests, of one registry (`?1`) or (NULL) all, that have been without a tag since before an instant (`?2`) and that nothing reaches.
+    /// Manifests, of one registry (`?1`) or (NULL) all, that have been without a tag since before an instant (`?2`), whose lease is over (at `?3`), and
+    /// that nothing reaches.
     static let unreachedManifests = GarbageScan(
         "repository.registry, repository.name, manifest.repository, manifest.digest",
         from: "manifest JOIN repository ON repository.id = manifest.repository",
         key: [("manifest.repository", isText: false), ("manifest.digest", isText: true)],
         where: """
             (?1 IS NULL OR repository.registry = ?1) AND max(manifest.created, coalesce(manifest.untagged, 0)) < ?2
+            AND (manifest.lease < ?3 OR manifest.lease > ?3 + \(2 * RegistryStore.leaseDuration))
             AND manifest.locks & 3 = 0 AND repository.locks & 3 = 0
             AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
             AND NOT EXISTS (SELECT 1 FROM provisional_tag
@@ -150,7 +148,7 @@ package struct GarbageCollector: Sendable {
 
     private func collectManifestsOnce(of registry: RegistryID?, olderThan age: Int64) async throws -> Int {
         let (now, scan) = (self.store.clock.milliseconds(), Self.unreachedManifests)
-        let arguments = [SQLValue(registry?.value), .integer(now - age), .null]
+        let arguments = [SQLValue(registry?.value), .integer(now - age), .integer(now)]
         var walk = scan.walk(arguments, in: self.store.database)
         var total = 0
         while let keys = try await walk.next(Self.batch) {

@@ -71,7 +71,7 @@ extension GarbageCollector {
             }
         }
         for (registry, age) in policy.untaggedAges {
-            try each(Self.unreachedManifests.all, [SQLValue(registry?.value), .integer(now - age), .null]) { row in
+            try each(Self.unreachedManifests.all, [SQLValue(registry?.value), .integer(now - age), .integer(now)]) { row in
                 let size = try session.row("SELECT size FROM manifest WHERE repository = ? AND digest = ?", row[2], row[3])?.integer(0)
                 _ = try RegistryStore.remove(
                     Digest(row.text(3)), repository: row.integer(2), name: RepositoryName(row.text(1)),

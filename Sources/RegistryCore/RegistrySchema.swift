@@ -83,5 +83,8 @@ package enum RegistrySchema {
         OutboxLocks.migration,
         SiteEvents.droppedMigration,
         SmallContentSchema.migration,
+        // Until when a manifest is not collected because somebody was told of it. Older versions collect as they did.
+        Migration(
+            "registry-manifest-lease", ["ALTER TABLE manifest ADD COLUMN lease INTEGER NOT NULL DEFAULT 0"], isAdditive: true),
     ]
 }

@@ -77,6 +77,8 @@ extension RegistryStore {
             }
             guard missing.isEmpty else { throw Self.missing(missing, name) }
             try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+            // For an index that comes next, or a tag.
+            if tags.isEmpty { try Self.renewLease(of: new.digest, in: repository, now: now, session) }
             for tag in tags {
                 try ConflictTag.refuse(tag)
                 let current = try Self.requireMovable(tag, to: new.digest, name, repository, session)
@@ -109,10 +111,7 @@ extension RegistryStore {
             ON CONFLICT DO NOTHING
             """, .integer(repository), SQLValue(new.digest), SQLValue(manifest.mediaType), .integer(Int64(new.bytes.count)),
             SQLValue(manifest.artifactType), SQLValue(manifest.subject?.digest.description), .integer(now))
-        guard inserted > 0 else {
-            try self.renewLease(of: new.digest, in: repository, now: now, session)
-            return
-        }
+        guard inserted > 0 else { return }
         let required = Set(manifest.requiredBlobs.map(\.digest))
         for (kind, entries) in [
             (0, manifest.requiredBlobs), (1, manifest.manifests), (2, manifest.layers.filter { !required.contains($0.digest) }),
@@ -133,17 +132,15 @@ extension RegistryStore {
             session)
     }
 
-    /// Keeps a manifest that nothing reaches from being collected for a while: whoever is told of it before a push finds it when the index or the
-    /// tag arrives that it is for. One that has a tag needs none.
+    /// Keeps a manifest from being collected for a while, whatever becomes of what reaches it: whoever is told of it before a push finds it when
+    /// the index arrives that it is for.
     package func renewLease(of digest: Digest, in name: RepositoryName, of registry: RegistryID) async throws {
         let now = self.clock.milliseconds()
         let isDue = try await self.database.read { session in
             guard let repository = try Self.repository(name, in: registry, session) else { return false }
             return try session.row(
-                """
-                SELECT 1 FROM manifest WHERE repository = ?1 AND digest = ?2 AND max(created, coalesce(untagged, 0)) < ?3
-                    AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = ?1 AND tag.digest = ?2)
-                """, .integer(repository), SQLValue(digest), .integer(now - Self.leaseDuration / 2)) != nil
+                "SELECT 1 FROM manifest WHERE repository = ? AND digest = ? AND lease < ?", .integer(repository), SQLValue(digest),
+                .integer(now + Self.leaseDuration / 2)) != nil
         }
         guard isDue else { return }
         try await self.database.write { session in
@@ -152,12 +149,11 @@ extension RegistryStore {
         }
     }
 
-    /// The lease of a manifest begins when it was pushed, lost a tag or was told of last. Written when half of it has gone: most pushes of what is
-    /// here cost no write.
+    /// Written when half of it has gone: most questions, and most pushes of what is here, cost no write.
     private static func renewLease(of digest: Digest, in repository: Int64, now: Int64, _ session: any SQLWriter) throws {
         try session.execute(
-            "UPDATE manifest SET untagged = ?3 WHERE repository = ?1 AND digest = ?2 AND max(created, coalesce(untagged, 0)) < ?4",
-            .integer(repository), SQLValue(digest), .integer(now), .integer(now - Self.leaseDuration / 2))
+            "UPDATE manifest SET lease = ? WHERE repository = ? AND digest = ? AND lease < ?", .integer(now + Self.leaseDuration),
+            .integer(repository), SQLValue(digest), .integer(now + Self.leaseDuration / 2))
     }
 
     static func move(

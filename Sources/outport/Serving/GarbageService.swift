@@ -76,7 +76,7 @@ struct GarbageCommand: AsyncParsableCommand {
     @Option(help: "The data folder.")
     var data: String
 
-    @Option(help: "Also remove unreached manifests older than this many days, and than an hour.")
+    @Option(help: "Also remove unreached manifests older than this many days.")
     var untaggedDays: Int?
 
     @Flag(help: "List what would be removed, and remove nothing.")
