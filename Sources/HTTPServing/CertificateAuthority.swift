@@ -82,7 +82,8 @@ package struct CertificateAuthority: Sendable {
             // Signed by this very authority: one that has taken another's place may have its name.
             if let current = try? Certificate(pemEncoded: pem), current.issuer == self.certificate.subject,
                 self.certificate.publicKey.isValidSignature(current.signature, for: current), current.covers(names),
-                current.notValidAfter.timeIntervalSince(now) > Double(Self.leafDays) * 86_400 / 3, current.notValidBefore <= now,
+                current.notValidAfter.timeIntervalSince(now) > Double(Self.leafDays) * 86_400 / 3
+                    || current.notValidAfter >= self.certificate.notValidAfter, current.notValidBefore <= now,
                 let key = try? P256.Signing.PrivateKey(pemRepresentation: keyPEM), Certificate.PublicKey(key.publicKey) == current.publicKey
             {
                 return (pem, keyPEM)
@@ -91,7 +92,8 @@ package struct CertificateAuthority: Sendable {
         let key = P256.Signing.PrivateKey()
         let certificate = try Certificate(
             version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: .init(key.publicKey), notValidBefore: now - 86_400,
-            notValidAfter: now + Double(Self.leafDays) * 86_400, issuer: self.certificate.subject,
+            // Nothing is good for longer than who vouches for it.
+            notValidAfter: min(now + Double(Self.leafDays) * 86_400, self.certificate.notValidAfter), issuer: self.certificate.subject,
             subject: try DistinguishedName { CommonName(String((names.first ?? "outport").prefix(64))) },
             signatureAlgorithm: .ecdsaWithSHA256,
             extensions: Certificate.Extensions {

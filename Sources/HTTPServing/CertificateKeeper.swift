@@ -23,6 +23,15 @@ package enum CertificateSource: Sendable {
         if case .authority(let authority, _) = self { authority } else { nil }
     }
 
+    /// What to do about a certificate that ends.
+    fileprivate var advice: String {
+        switch self {
+        case .authority(_, let folder):
+            "the own authority ends with it: move ca.pem and ca.key away from \(folder), start again, and give clients the new ca.pem, sites new connection strings"
+        case .given(let certificate, let key): "replace \(certificate) and \(key); they are taken within a minute"
+        }
+    }
+
     /// Certificate and key as they should be now, for `names`.
     fileprivate func current(_ names: [String], now: Date) throws -> (certificatePEM: String, keyPEM: String) {
         switch self {
@@ -42,6 +51,7 @@ package final class CertificateKeeper: Service {
     package let context: TLSContextSource
     private let names: Mutex<[String]>
     private let used: Mutex<String>
+    private let watch: Mutex<CertificateWatch>
     private let logger: Logger
     private let clock: WallClock
 
@@ -52,7 +62,9 @@ package final class CertificateKeeper: Service {
         self.context = try TLSContextSource(certificatePEM: current.certificatePEM, keyPEM: current.keyPEM)
         self.names = Mutex(names)
         self.used = Mutex(current.certificatePEM)
+        self.watch = Mutex(CertificateWatch(advice: source.advice))
         self.logger = logger
+        self.lookAtUsed()
     }
 
     /// Covers these names from the next connection on.
@@ -63,6 +75,7 @@ package final class CertificateKeeper: Service {
 
     /// Looks whether there is another certificate, and uses it.
     package func refresh() {
+        defer { self.lookAtUsed() }
         do {
             let current = try self.source.current(self.names.withLock { $0 }, now: self.clock.date)
             guard self.used.withLock({ $0 != current.certificatePEM }) else { return }
@@ -73,6 +86,11 @@ package final class CertificateKeeper: Service {
             // The one in use goes on serving; the operator may be in the middle of replacing two files.
             self.logger.error("certificate could not be renewed", metadata: ["error": .string("\(error)")])
         }
+    }
+
+    private func lookAtUsed() {
+        let pem = self.used.withLock { $0 }
+        self.watch.withLock { $0.look(at: pem, now: self.clock.milliseconds(), logger: self.logger) }
     }
 
     package func run() async throws {

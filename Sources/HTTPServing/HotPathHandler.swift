@@ -39,10 +39,6 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private static let regionSize: Int64 = 4 << 20
     /// Bytes up to which reading and sending them with the head, in one call, costs less than having the kernel send them.
     private static let smallRange = 128 << 10
-    /// How long a response may make no progress: 4 MiB in this time is 14 KiB/s.
-    private static let stalledResponse = TimeAmount.seconds(300)
-    /// How long a request that has arrived whole may go without an answer (long polls, imports).
-    private static let longestAnswer = TimeAmount.seconds(600)
 
     /// A file on its way.
     private struct Transfer {
@@ -328,10 +324,10 @@ final class HotPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private var idleLimit: TimeAmount {
-        if self.transfer != nil || self.coldResponseStarted { return Self.stalledResponse }
+        if self.transfer != nil || self.coldResponseStarted { return RegistryChannel.stalledResponse }
         // A request whose body does not come is not waited for; one that is all here may take its time.
         return self.coldInFlight > 0 && self.coldRequestEnded
-            ? Self.longestAnswer : max(self.idleTimeout, self.idleGrant ?? self.idleTimeout)
+            ? RegistryChannel.longestAnswer : max(self.idleTimeout, self.idleGrant ?? self.idleTimeout)
     }
 
     // MARK: Files

@@ -41,6 +41,11 @@ struct RegistryChannel: ServerChildChannel {
     /// How long a request head, a TLS handshake, or the answer to being told to go may take from its first byte to its last.
     static let headTimeout = TimeAmount.seconds(10)
 
+    /// How long a response may make no progress: 4 MiB in this time is 14 KiB/s.
+    static let stalledResponse = TimeAmount.seconds(300)
+    /// How long a request that has arrived whole may go without an answer (long polls, imports).
+    static let longestAnswer = TimeAmount.seconds(600)
+
     private let http1: HTTP1Channel
     private let http2: HTTP2Channel
     private let tls: TLSContextSource?
@@ -71,7 +76,7 @@ struct RegistryChannel: ServerChildChannel {
             // control frames sent is bounded by NIOHTTP2 of its own accord.
             configuration: .init(
                 idleTimeout: idleness, gracefulCloseTimeout: .nanoseconds(headTimeout.nanoseconds),
-                streamConfiguration: .init(idleTimeout: idleTimeout)))
+                streamConfiguration: .init(additionalChannelHandlers: [StreamDeadline()], idleTimeout: idleTimeout)))
     }
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {

@@ -79,6 +79,21 @@ actor SourceClient {
         }
     }
 
+    /// How long a blob is, without fetching it; `nil` where the source does not have it.
+    func size(ofBlob digest: Digest) async throws -> Int64? {
+        let response = try await self.send("/v2/\(self.repository)/blobs/\(digest)", [], method: "HEAD")
+        guard response.status != 404 else {
+            _ = try? await response.collect(limit: 64 << 10)
+            return nil
+        }
+        guard response.status == 200 else { throw await self.refusal(response, "blob \(digest) of \(self.place)") }
+        _ = try await response.collect(limit: 64 << 10)
+        guard let size = response.header("Content-Length").flatMap({ Int64($0) }), size >= 0 else {
+            throw ImportError(.failed, "the source does not say how long blob \(digest) of \(self.place) is")
+        }
+        return size
+    }
+
     private var place: String { "\(self.endpoint.authority)/\(self.repository)" }
 
     private func refusal(_ response: ClientResponse, _ what: String) async -> ImportError {
@@ -97,11 +112,11 @@ actor SourceClient {
 
     // MARK: Requests
 
-    private func send(_ target: String, _ headers: [(String, String)]) async throws -> ClientResponse {
+    private func send(_ target: String, _ headers: [(String, String)], method: String = "GET") async throws -> ClientResponse {
         var hasSignedIn = false
         while true {
             let used = self.authorization
-            let response = try await self.follow(target, headers)
+            let response = try await self.follow(method, target, headers)
             guard response.status == 401, !hasSignedIn, let challenge = response.header("WWW-Authenticate") else { return response }
             hasSignedIn = true
             _ = try? await response.collect(limit: 64 << 10)
@@ -110,12 +125,12 @@ actor SourceClient {
         }
     }
 
-    private func follow(_ target: String, _ headers: [(String, String)]) async throws -> ClientResponse {
+    private func follow(_ method: String, _ target: String, _ headers: [(String, String)]) async throws -> ClientResponse {
         var (endpoint, target) = (self.endpoint, target)
         for _ in 0...Self.maximumHops {
             // Compared with the registry, not with the hop before: what left it once does not come back with credentials.
             let authorization = endpoint == self.endpoint ? self.authorization.map { [("Authorization", $0)] } ?? [] : []
-            let response = try await self.transport.send(ClientRequest("GET", endpoint, target, headers: headers + authorization))
+            let response = try await self.transport.send(ClientRequest(method, endpoint, target, headers: headers + authorization))
             guard [301, 302, 303, 307, 308].contains(response.status), let location = response.header("Location") else { return response }
             _ = try? await response.collect(limit: 64 << 10)
             guard let next = SourceURL(location, from: endpoint) else {
@@ -205,16 +220,27 @@ struct Challenge {
             guard let equals = rest.firstIndex(of: "=") else { return }
             let name = rest[..<equals].lowercased()
             rest = rest[rest.index(after: equals)...]
-            let value: Substring
             if rest.first == "\"" {
-                rest = rest.dropFirst()
-                value = rest.prefix { $0 != "\"" }
-                rest = rest.dropFirst(value.count + 1)
+                self.items[name] = Self.quoted(&rest)
             } else {
-                value = rest.prefix { $0 != "," && $0 != " " }
+                let value = rest.prefix { $0 != "," && $0 != " " }
                 rest = rest.dropFirst(value.count)
+                self.items[name] = String(value)
             }
-            self.items[name] = String(value)
         }
+    }
+
+    /// A quoted string at the beginning of `rest`, with its quoted pairs undone (RFC 9110, section 5.6.4).
+    private static func quoted(_ rest: inout Substring) -> String {
+        var value = ""
+        rest = rest.dropFirst()
+        while let character = rest.popFirst(), character != "\"" {
+            guard character == "\\" else {
+                value.append(character)
+                continue
+            }
+            if let next = rest.popFirst() { value.append(next) }
+        }
+        return value
     }
 }

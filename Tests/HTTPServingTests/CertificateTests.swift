@@ -181,6 +181,76 @@ extension RawConnection {
         }
     }
 
+    @Test("R8 a given certificate that ends is told from thirty days before, once a day, until it is replaced")
+    func ending() throws {
+        let scratch = ScratchFolder()
+        let folder = try DataFolder(scratch.path).tlsPath
+        let clock = TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000))
+        func now() -> Date { Date(timeIntervalSince1970: Double(clock.milliseconds) / 1000) }
+        let authority = try CertificateAuthority(folder: folder, commonName: "test", now: now())
+        let files = (certificate: folder + "/given.pem", key: folder + "/given.key")
+        func place() throws {
+            let pair = try authority.leaf(folder: folder, names: ["harbour.test"], now: now())
+            try FileSystem.replace(files.certificate, with: pair.certificatePEM.utf8)
+            try FileSystem.replace(files.key, with: pair.keyPEM.utf8)
+        }
+        try place()
+        let said = Said()
+        let source = CertificateSource.given(certificate: files.certificate, key: files.key)
+        let keeper = try CertificateKeeper(source: source, names: [], logger: said.logger, clock: clock.wall)
+        let life = Int64(CertificateAuthority.leafDays)
+        clock.advance(seconds: (life - 31) * Self.day)
+        keeper.refresh()
+        #expect(said.all == [])
+        clock.advance(seconds: Self.day + 60)
+        for _ in 0..<3 { keeper.refresh() }
+        try #require(said.all.count == 1)
+        #expect(said.all[0].hasPrefix("warning certificate ends soon") && said.all[0].contains("replace \(files.certificate)"))
+        clock.advance(seconds: Self.day)
+        for _ in 0..<3 { keeper.refresh() }
+        #expect(said.all.count == 2)
+        clock.advance(seconds: 29 * Self.day)
+        keeper.refresh()
+        try #require(said.all.count == 3)
+        #expect(said.all[2].hasPrefix("error certificate has ended: clients refuse it"))
+        // A start with it says so, too; and nothing is said of the one that takes its place.
+        let again = Said()
+        _ = try CertificateKeeper(source: source, names: [], logger: again.logger, clock: clock.wall)
+        #expect(again.all.count == 1 && again.all[0].hasPrefix("error certificate has ended"))
+        try place()
+        keeper.refresh()
+        #expect(said.all.count == 4 && said.all[3].contains("certificate replaced"))
+        // A clock that was set back: clients refuse what is not good yet, and so does this machine.
+        clock.advance(seconds: -3 * Self.day)
+        keeper.refresh()
+        #expect(said.all.count == 5 && said.all[4].hasPrefix("error certificate is not good yet"))
+    }
+
+    @Test("R8 a certificate ends with the authority that issued it, is not issued over and over, and that it ends is told")
+    func lastLeaf() throws {
+        let scratch = ScratchFolder()
+        let folder = try DataFolder(scratch.path).tlsPath
+        let clock = TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000))
+        func now() -> Date { Date(timeIntervalSince1970: Double(clock.milliseconds) / 1000) }
+        let authority = try CertificateAuthority(folder: folder, commonName: "test", now: now())
+        let root = try Self.certificate(authority.pem)
+        clock.advance(seconds: Int64(root.notValidAfter) - clock.milliseconds / 1000 - 100 * Self.day)
+        let said = Said()
+        let keeper = try CertificateKeeper(
+            source: .authority(authority, folder: folder), names: ["harbour.test"], logger: said.logger, clock: clock.wall)
+        let leaf = try String(contentsOfFile: folder + "/server.pem", encoding: .utf8)
+        #expect(try Self.certificate(leaf).notValidAfter == root.notValidAfter)
+        for _ in 0..<69 {
+            clock.advance(seconds: Self.day)
+            keeper.refresh()
+        }
+        #expect(said.all == [])
+        #expect(try String(contentsOfFile: folder + "/server.pem", encoding: .utf8) == leaf)
+        clock.advance(seconds: 2 * Self.day)
+        keeper.refresh()
+        #expect(said.all.count == 1 && said.all[0].contains("the own authority ends with it"))
+    }
+
     @Test("R8 TLS 1.2 and 1.3 are spoken, nothing older")
     func versions() async throws {
         try await Served.with(isSecure: true, headTimeout: .minutes(10)) { served in

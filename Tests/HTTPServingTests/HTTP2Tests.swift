@@ -1,7 +1,9 @@
 // What an HTTP/2 connection may not do: take for ever over a head, bring too large a one, or stay when it is told to go.
 
+import HTTPTypes
 import NIOCore
 import NIOEmbedded
+import NIOHTTPTypes
 import Testing
 
 @testable import HTTPServing
@@ -176,5 +178,46 @@ private enum Frame {
             }
             #expect(isAnswered)
         }
+    }
+
+    /// A stream's channel, in which `parts` have been said, and whether it is there after each of the times.
+    private func stream(
+        _ parts: [HTTPRequestPart], answered: [HTTPResponsePart] = [], _ steps: [(seconds: Int64, isOpen: Bool)],
+        between: (EmbeddedChannel) throws -> Void = { _ in }
+    ) throws {
+        let channel = EmbeddedChannel(handler: StreamDeadline())
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        for part in parts { try channel.writeInbound(part) }
+        for part in answered { try channel.writeOutbound(part) }
+        for (number, step) in steps.enumerated() {
+            if number > 0 { try between(channel) }
+            channel.embeddedEventLoop.advanceTime(by: .seconds(step.seconds))
+            #expect(self.isOpen(channel) == step.isOpen, "step \(number)")
+        }
+        _ = try? channel.finish()
+    }
+
+    @Test("R1 an HTTP/2 stream whose response makes no progress, or that gets none, is closed; one that moves is not")
+    func stalledStreams() throws {
+        let head = HTTPRequestPart.head(.init(method: .get, scheme: "https", authority: "harbour.test", path: "/v2/"))
+        let answer = HTTPResponsePart.head(.init(status: .ok))
+        // No answer: ten minutes from the end of the request.
+        try self.stream([head, .end(nil)], [(599, true), (1, false)])
+        // An answer that nobody takes: five minutes.
+        try self.stream([head, .end(nil)], answered: [answer], [(299, true), (1, false)])
+        // One that is taken little by little.
+        try self.stream([head, .end(nil)], answered: [answer], [(299, true), (299, true), (299, true), (300, false)]) { channel in
+            if channel.embeddedEventLoop.now < .uptimeNanoseconds(0) + .seconds(700) {
+                try channel.writeOutbound(HTTPResponsePart.body(ByteBuffer(string: "part")))
+            }
+        }
+        // A client that makes room is alive, although all that it gets was written long ago.
+        try self.stream([head, .end(nil)], answered: [answer], [(299, true), (299, true), (1, false)]) { channel in
+            if channel.embeddedEventLoop.now < .uptimeNanoseconds(0) + .seconds(400) {
+                channel.pipeline.fireChannelWritabilityChanged()
+            }
+        }
+        // A request whose body does not come.
+        try self.stream([head], [(299, true), (1, false)])
     }
 }

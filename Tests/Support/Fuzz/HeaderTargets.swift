@@ -145,14 +145,14 @@ extension FuzzTarget {
                 return "'\(again.prefix(200))' reads as \(read.items), not as \(challenge.items)"
             }
         }
-        let value = String(text.filter { $0 != "\"" }.prefix(1000))
-        let bearer = Challenge("Bearer realm=\"\(value)\",service=\"\(value)\", scope=pull")
+        let value = String(text.prefix(900))
+        let bearer = Challenge("Bearer \(written(("realm", value))),\(written(("service", value))), scope=pull")
         return bearer.scheme == "bearer" && bearer.items == ["realm": value, "service": value, "scope": "pull"]
             ? nil : "a realm leaves its place: \(bearer.items)"
     }
 
     private static func written(_ item: (key: String, value: String)) -> String {
-        // Only what stood without quotes can hold one.
-        item.value.contains("\"") ? "\(item.key)=\(item.value)" : "\(item.key)=\"\(item.value)\""
+        let pairs = item.value.map { $0 == "\"" || $0 == "\\" ? "\\\($0)" : "\($0)" }
+        return "\(item.key)=\"\(pairs.joined())\""
     }
 }
