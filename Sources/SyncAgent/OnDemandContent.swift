@@ -21,6 +21,8 @@ package final class OnDemandContent: MissingContent {
     private static let longestQueue = 1000
     /// Manifests that are kept in memory until their images are complete.
     private static let shelfSize = 128
+    /// Tags that were asked for whose images are not complete.
+    private static let longestTags = 256
 
     private let memory: SyncMemoryStore
     private let store: RegistryStore
@@ -43,8 +45,6 @@ package final class OnDemandContent: MissingContent {
     private struct ImageOrder: Sendable {
         let repository: RepositoryName
         let digest: Digest
-        /// Under which it was asked for.
-        let tag: Tag?
         let manifest: TransferEngine.FetchedManifest
     }
 
@@ -56,13 +56,32 @@ package final class OnDemandContent: MissingContent {
         var images: Set<Place> = []
         /// Manifests that have been fetched for clients and are not stored yet, the oldest first.
         var shelf: [Shelved] = []
+        /// What tags name that clients have asked for, the oldest first. Some ask for the tag and then for the digest alone.
+        var tags: [TagSeen] = []
         /// What carries orders out; `nil` while nobody does.
         var orders: Orders?
+
+        mutating func see(_ seen: TagSeen) {
+            self.tags.removeAll { $0.repository == seen.repository && $0.tag == seen.tag }
+            if self.tags.count == OnDemandContent.longestTags { self.tags.removeFirst() }
+            self.tags.append(seen)
+        }
+
+        mutating func takeTags(of digest: Digest, in name: RepositoryName) -> [Tag] {
+            defer { self.tags.removeAll { $0.digest == digest && $0.repository == name } }
+            return self.tags.filter { $0.digest == digest && $0.repository == name }.map(\.tag)
+        }
 
         mutating func unshelve(_ place: Place) {
             self.images.remove(place)
             self.shelf.removeAll { $0.place == place }
         }
+    }
+
+    private struct TagSeen {
+        let repository: RepositoryName
+        let tag: Tag
+        let digest: Digest
     }
 
     private struct Shelved {
@@ -110,6 +129,7 @@ package final class OnDemandContent: MissingContent {
             state.orders = nil
             state.images = []
             state.shelf = []
+            state.tags = []
             defer { state.deliveries = [:] }
             return state.deliveries.values
         }
@@ -153,7 +173,7 @@ package final class OnDemandContent: MissingContent {
             _ = try await self.engine.replicate(
                 order.digest, tags: [], in: order.repository, for: .demand,
                 known: [.init(repository: order.repository, digest: order.digest): order.manifest])
-            try await self.note(order.tag, order.digest, in: order.repository)
+            try await self.noteTags(of: order.digest, in: order.repository)
         } catch {
             if !Task.isCancelled {
                 let error = SyncError(error)
@@ -168,9 +188,11 @@ package final class OnDemandContent: MissingContent {
         self.state.withLock { $0.unshelve(place) }
     }
 
-    private func note(_ tag: Tag?, _ digest: Digest, in name: RepositoryName) async throws {
-        guard let tag else { return }
-        try await self.store.noteProvisional(tag, at: digest, in: name, of: self.registry)
+    /// Notes under which tags a manifest has been asked for, once it is here. Who asks for one more sees that it is.
+    private func noteTags(of digest: Digest, in name: RepositoryName) async throws {
+        for tag in self.state.withLock({ $0.takeTags(of: digest, in: name) }) {
+            try await self.store.noteProvisional(tag, at: digest, in: name, of: self.registry)
+        }
     }
 
     // MARK: Who may
@@ -226,6 +248,9 @@ package final class OnDemandContent: MissingContent {
             here: { AnnouncedManifest(digest: $0.digest, size: Int64($0.bytes.count), mediaType: $0.mediaType) },
             asking: {
                 guard let found = try await self.probeParent(reference, in: name) else { return .absent }
+                if try await self.store.holds(found.digest, in: name, of: self.registry) {
+                    try await self.noteTags(of: found.digest, in: name)
+                }
                 return .found(AnnouncedManifest(digest: found.digest, size: found.size, mediaType: found.mediaType))
             })
     }
@@ -247,18 +272,21 @@ package final class OnDemandContent: MissingContent {
     }
 
     private func probeParent(_ reference: Reference, in name: RepositoryName) async throws -> ManifestProbe? {
-        try await self.probes.run(Place(repository: name, reference: reference)) {
+        let found = try await self.probes.run(Place(repository: name, reference: reference)) {
             try await self.client.probe(reference, in: name)
         }.value
+        // Before it is looked whether the manifest is here: whoever completes it takes the tags after it is.
+        if let found, case .tag(let tag) = reference {
+            self.state.withLock { $0.see(TagSeen(repository: name, tag: tag, digest: found.digest)) }
+        }
+        return found
     }
 
     private func fetch(_ reference: Reference, in name: RepositoryName) async throws -> MissingContentAnswer<StoredManifest> {
-        var tag: Tag?
-        if case .tag(let wanted) = reference { tag = wanted }
-        if tag == nil, let shelved = self.shelved(Place(repository: name, reference: reference)) { return .found(shelved) }
+        if let shelved = self.shelved(Place(repository: name, reference: reference)) { return .found(shelved) }
         guard let probe = try await self.probeParent(reference, in: name) else { return .absent }
         if let stored = try await self.stored(probe.digest, in: name) {
-            try await self.note(tag, probe.digest, in: name)
+            try await self.noteTags(of: probe.digest, in: name)
             return .found(stored)
         }
         if let shelved = self.shelved(Place(repository: name, reference: .digest(probe.digest))) { return .found(shelved) }
@@ -268,12 +296,12 @@ package final class OnDemandContent: MissingContent {
         let new = try TransferEngine.parse(fetched, probe.digest, in: name)
         let stored = StoredManifest(digest: probe.digest, mediaType: fetched.mediaType, bytes: fetched.bytes)
         if new.manifest.manifests.isEmpty {
-            self.order(ImageOrder(repository: name, digest: probe.digest, tag: tag, manifest: fetched), stored, new.manifest)
+            self.order(ImageOrder(repository: name, digest: probe.digest, manifest: fetched), stored, new.manifest)
         } else {
             // An index comes alone: the client asks for the image that it wants of it next.
             try await self.store.apply(
                 ReplicaUpdate(repository: name, manifests: [new], tags: []), to: self.registry, origin: TransferEngine.origin)
-            try await self.note(tag, probe.digest, in: name)
+            try await self.noteTags(of: probe.digest, in: name)
         }
         return .found(stored)
     }

@@ -13,7 +13,7 @@ import Testing
             let builder = try await parent.token("builder")
             let atParent = try parent.registry(by: builder)
             // What the synchronisation is busy with for minutes at this rate: it comes first by priority.
-            let ahead = try Artifact.image(layers: [.random(128 << 20)])
+            let ahead = try Artifact.image(layers: [.random(256 << 20)])
             #expect(try await atParent.push(ahead, "ahead", "v1"))
             let clients = try Clients(box)
             let image = try await ImageLayout.busybox(box, message: "pulled ahead")

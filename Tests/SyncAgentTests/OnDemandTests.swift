@@ -292,6 +292,37 @@ private struct Busy: Sendable {
         #expect(busy.family.transport.blobBytes - cost <= 50_000 + Fixture.config("blocker").bytes.count)
     }
 
+    @Test("B6 what a tag names is known with the parent away, also to clients that then took the digest or came while it was on its way")
+    func tagsSeen() async throws {
+        let busy = try await Busy()
+        let child = busy.family.child
+        let digest = self.image.manifest.digest.description
+        try await busy.running { () async throws in
+            try await busy.family.parent.site.push(self.image, tags: [tag("v1"), tag("v2"), tag("v3"), tag("v4")], to: self.app)
+            let (gate, reached) = (Gate(), Gate())
+            busy.family.transport.hold(gate, reached: reached, of: self.image.layers[0].digest)
+            // As containerd does it: what the tag names, then that.
+            #expect(try await busy.head("/v2/app/manifests/v1").status == 200)
+            let pulling = Task { try await busy.pull(self.image, digest) }
+            await reached.wait()
+            // The image is on its way for somebody who named no tag.
+            #expect(try await busy.head("/v2/app/manifests/v2").status == 200)
+            #expect(try await busy.manifest("v3").body == self.image.manifest.bytes)
+            #expect(try await child.store.provisional(tag("v3"), in: self.app, of: child.registry) == nil)
+            gate.open()
+            try await pulling.value
+            for name in ["v1", "v2", "v3"] {
+                #expect(try await eventually { try await child.store.provisional(tag(name), in: self.app, of: child.registry) != nil })
+            }
+            // It is here.
+            #expect(try await busy.head("/v2/app/manifests/v4").status == 200)
+            busy.family.transport.setOnline(false)
+            for name in ["v1", "v2", "v3", "v4"] { try await busy.pull(self.image, name) }
+            #expect(try await busy.manifest("v5").status == 404)
+            busy.family.transport.heal()
+        }
+    }
+
     @Test("B6 C11 B3 not outside of the window, and not beyond the budget")
     func window() async throws {
         // The test clock stands at 14:13 UTC.
