@@ -139,36 +139,38 @@ package final class ImageImporter: Sendable {
     /// - Throws: ``ImportError``, `RegistryError` (conflict, lock, quota), `TransportError`.
     package func run(_ order: ImportOrder, progress: ImportProgress = ImportProgress(), logger: Logger) async throws {
         try await self.store.requirePlaceable(order.targets, replacesTags: order.replacesTags, in: order.registry)
-        var manifests: [NewManifest] = []
-        var seen: Set<Digest> = []
+        var image = Gathered()
         switch order.source {
         case .local(let registry, let name):
-            _ = try await self.collect(order.reference, &manifests, &seen, depth: 0) { reference in
+            _ = try await self.collect(order.reference, &image, depth: 0) { reference in
                 let found = try await self.store.manifest(reference, in: name, of: registry)
                 return (found.bytes, found.mediaType)
             }
-            let room = try await self.room(for: manifests, order)
+            let held = try await self.store.linked(image.manifests.flatMap(\.manifest.optionalBlobs).map(\.digest), in: name, of: registry)
+            try await image.addOptionalBlobs { held[$0] }
+            let room = try await self.room(for: image, order)
             defer { room.end() }
-            try await self.place(manifests, order)
+            try await self.place(image, order)
             room.keep()
         case .remote(let registry, let repository, let credentials):
             let place = try self.place(of: registry, repository)
             let client = SourceClient(
                 transport: self.transport, endpoint: place.endpoint, repository: place.repository, credentials: credentials,
                 advice: order.advice)
-            _ = try await self.collect(order.reference, &manifests, &seen, depth: 0, isShallow: order.isShallow) { reference in
+            _ = try await self.collect(order.reference, &image, depth: 0, isShallow: order.isShallow) { reference in
                 let found = try await client.manifest(reference)
                 return (found.bytes, found.type)
             }
-            let room = try await self.room(for: manifests, order)
+            if !order.isShallow { try await image.addOptionalBlobs { try await client.size(ofBlob: $0) } }
+            let room = try await self.room(for: image, order)
             defer { room.end() }
-            try await self.fetchBlobs(of: manifests, client, order, progress, logger)
+            try await self.fetchBlobs(of: image, client, order, progress, logger)
             do {
-                try await self.place(manifests, order)
+                try await self.place(image, order)
             } catch let error as RegistryError where error.code == .manifestBlobUnknown {
                 // An import that takes longer than a lease may lose a blob to the collector before it is complete.
-                try await self.fetchBlobs(of: manifests, client, order, progress, logger)
-                try await self.place(manifests, order)
+                try await self.fetchBlobs(of: image, client, order, progress, logger)
+                try await self.place(image, order)
             }
             room.keep()
         }
@@ -199,22 +201,50 @@ package final class ImageImporter: Sendable {
         }
     }
 
-    private func place(_ manifests: [NewManifest], _ order: ImportOrder) async throws {
-        try await self.store.place(
-            ImportedImage(manifests: manifests, targets: order.targets, replacesTags: order.replacesTags), in: order.registry,
-            origin: order.origin)
+    /// What an image consists of.
+    private struct Gathered {
+        /// Children before parents.
+        var manifests: [NewManifest] = []
+        var seen: Set<Digest> = []
+        /// What the manifests need not have and the source has.
+        private var optionalBlobs: [Descriptor] = []
+
+        /// Asks the source for each blob that the manifests need not have how large it is, `nil` for not there.
+        mutating func addOptionalBlobs(_ size: (Digest) async throws -> Int64?) async throws {
+            var asked: Set<Digest> = []
+            for blob in self.manifests.flatMap(\.manifest.optionalBlobs) where asked.insert(blob.digest).inserted {
+                guard let size = try await size(blob.digest) else { continue }
+                self.optionalBlobs.append(Descriptor(mediaType: blob.mediaType, digest: blob.digest, size: size))
+            }
+        }
+
+        /// Each once.
+        var blobs: [Descriptor] {
+            var seen: Set<Digest> = []
+            return (self.manifests.flatMap(\.manifest.requiredBlobs) + self.optionalBlobs).filter { seen.insert($0.digest).inserted }
+        }
+
+        func placed(by order: ImportOrder) -> ImportedImage {
+            ImportedImage(
+                manifests: self.manifests, optionalBlobs: self.optionalBlobs.map(\.digest), targets: order.targets,
+                replacesTags: order.replacesTags)
+        }
+    }
+
+    private func place(_ image: Gathered, _ order: ImportOrder) async throws {
+        try await self.store.place(image.placed(by: order), in: order.registry, origin: order.origin)
     }
 
     /// Gathers the manifests below a reference, children first.
     ///
     /// - Returns: whether it was there. An index may list what its registry does not hold; the copy is then as sparse.
     private func collect(
-        _ reference: Reference, _ manifests: inout [NewManifest], _ seen: inout Set<Digest>, depth: Int, isShallow: Bool = false,
+        _ reference: Reference, _ image: inout Gathered, depth: Int, isShallow: Bool = false,
         read: (Reference) async throws -> (bytes: [UInt8], type: MediaType?)
     ) async throws -> Bool {
         let expected: Digest? = if case .digest(let digest) = reference { digest } else { nil }
-        if let expected, seen.contains(expected) { return true }
-        guard depth <= Self.maximumDepth, seen.count < Self.maximumManifests else {
+        if let expected, image.seen.contains(expected) { return true }
+        guard depth <= Self.maximumDepth, image.seen.count < Self.maximumManifests else {
             throw ImportError(
                 .failed, "the image has more than \(Self.maximumManifests) manifests or nests deeper than \(Self.maximumDepth) levels")
         }
@@ -227,41 +257,36 @@ package final class ImageImporter: Sendable {
             return false
         }
         let new = try NewManifest(found.bytes, declared: found.type, expected: expected)
-        guard seen.insert(new.digest).inserted else { return true }
+        guard image.seen.insert(new.digest).inserted else { return true }
         for child in isShallow ? [] : new.manifest.manifests {
-            _ = try await self.collect(.digest(child.digest), &manifests, &seen, depth: depth + 1, read: read)
+            _ = try await self.collect(.digest(child.digest), &image, depth: depth + 1, read: read)
         }
-        manifests.append(new)
+        image.manifests.append(new)
         return true
-    }
-
-    private static func blobs(of manifests: [NewManifest]) -> [Descriptor] {
-        var seen: Set<Digest> = []
-        return manifests.flatMap(\.manifest.requiredBlobs).filter { seen.insert($0.digest).inserted }
     }
 
     /// Blobs that the registry does not hold in any repository.
     ///
     /// What only another registry of this server holds is fetched all the same: knowing a digest is not having the content.
-    private func missing(_ manifests: [NewManifest], _ registry: RegistryID) async throws -> [Descriptor] {
+    private func missing(_ image: Gathered, _ registry: RegistryID) async throws -> [Descriptor] {
         var missing: [Descriptor] = []
-        for blob in Self.blobs(of: manifests) where try await self.store.repositories(holding: blob.digest, in: registry).isEmpty {
+        for blob in image.blobs where try await self.store.repositories(holding: blob.digest, in: registry).isEmpty {
             missing.append(blob)
         }
         return missing
     }
 
-    private func room(for manifests: [NewManifest], _ order: ImportOrder) async throws -> QuotaRoom {
+    private func room(for image: Gathered, _ order: ImportOrder) async throws -> QuotaRoom {
         let room = self.store.room(in: order.registry, quota: order.quota)
-        try await room.take(self.missing(manifests, order.registry).totalSize ?? .max)
+        try await room.take(self.missing(image, order.registry).totalSize ?? .max)
         return room
     }
 
     private func fetchBlobs(
-        of manifests: [NewManifest], _ client: SourceClient, _ order: ImportOrder, _ progress: ImportProgress, _ logger: Logger
+        of image: Gathered, _ client: SourceClient, _ order: ImportOrder, _ progress: ImportProgress, _ logger: Logger
     ) async throws {
         // Small before large: an import that is cut off leaves more of the image done.
-        let missing = try await self.missing(manifests, order.registry).sorted { $0.size < $1.size }
+        let missing = try await self.missing(image, order.registry).sorted { $0.size < $1.size }
         let total = missing.totalSize ?? .max
         progress.expect(total)
         logger.info(

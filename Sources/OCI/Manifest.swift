@@ -23,7 +23,7 @@ package struct Manifest: Sendable, Hashable {
     package let config: Descriptor?
     /// Layers of an image, blobs of an artifact manifest.
     package let layers: [Descriptor]
-    /// Entries of an index.
+    /// Entries of an index that are manifests by their types.
     package let manifests: [Descriptor]
     package let subject: Descriptor?
     package let annotations: [String: String]
@@ -34,6 +34,9 @@ package struct Manifest: Sendable, Hashable {
 
     /// Blobs that must be in the repository before the manifest is accepted, each once: everything but foreign layers.
     package let requiredBlobs: [Descriptor]
+    /// Blobs that may be in the repository and need not, each once: foreign layers, and what an index lists that is no manifest (the
+    /// layers of a build cache).
+    package let optionalBlobs: [Descriptor]
 
     private struct Document: Decodable {
         var schemaVersion: Int?
@@ -97,6 +100,7 @@ package struct Manifest: Sendable, Hashable {
             throw refuse("the sizes of its descriptors add up to more than \(Self.maximumTotalSize) bytes")
         }
 
+        var others: [Descriptor] = []
         // An empty one counts as none (distribution specification, "Listing Referrers": "missing or empty").
         let artifactType = document.artifactType.flatMap { $0.isEmpty ? nil : $0 }
         switch mediaType {
@@ -110,12 +114,13 @@ package struct Manifest: Sendable, Hashable {
             self.manifests = []
             self.artifactType = artifactType ?? config.mediaType.description
         case .ociIndex, .dockerList:
-            guard let manifests = document.manifests, document.config == nil, document.layers == nil else {
+            guard let entries = document.manifests, document.config == nil, document.layers == nil else {
                 throw refuse("an index has manifests, and neither config nor layers")
             }
             self.config = nil
             self.layers = []
-            self.manifests = manifests
+            self.manifests = entries.filter(\.mediaType.isManifest)
+            others = entries.filter { !$0.mediaType.isManifest }
             self.artifactType = artifactType
         case .ociArtifact:
             self.config = nil
@@ -131,6 +136,7 @@ package struct Manifest: Sendable, Hashable {
         var seen: Set<Digest> = []
         self.requiredBlobs = ([self.config].compactMap { $0 } + self.layers.filter { !$0.mediaType.isForeignLayer })
             .filter { seen.insert($0.digest).inserted }
+        self.optionalBlobs = (self.layers + others).filter { seen.insert($0.digest).inserted }
     }
 
     private static func explain(_ error: DecodingError) -> String {

@@ -38,6 +38,9 @@ package struct MediaType: Hashable, Sendable, CustomStringConvertible {
     /// The manifests a registry stores, most preferred first when a client accepts several.
     package static let manifests: [MediaType] = [.ociManifest, .ociIndex, .dockerManifest, .dockerList, .ociArtifact]
 
+    /// Whether content of this type is a manifest here. Anything else is a blob.
+    package var isManifest: Bool { Self.manifests.contains(self) }
+
     /// Layers that by their type are not to be pushed to a registry (image specification, "Non-Distributable Layers").
     package var isForeignLayer: Bool {
         self.description.hasPrefix("application/vnd.oci.image.layer.nondistributable.")

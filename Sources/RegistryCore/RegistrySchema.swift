@@ -38,7 +38,7 @@ package enum RegistrySchema {
                 """,
                 "CREATE INDEX manifest_subject ON manifest (repository, subject) WHERE subject IS NOT NULL",
                 "CREATE INDEX manifest_digest ON manifest (digest)",
-                // What a manifest points at: kind 0 a blob, 1 a manifest, 2 a blob that is not kept here (foreign layer).
+                // What a manifest points at: kind 0 a blob, 1 a manifest, 2 a blob that need not be here (foreign layer, build cache).
                 """
                 CREATE TABLE manifest_entry (
                     repository INTEGER NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL, kind INTEGER NOT NULL, size INTEGER NOT NULL,

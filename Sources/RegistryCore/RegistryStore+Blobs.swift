@@ -102,6 +102,20 @@ extension RegistryStore {
             SQLValue(digest), .integer(now))
     }
 
+    /// Those of the blobs that the repository holds, with their sizes.
+    package func linked(_ digests: [Digest], in name: RepositoryName, of registry: RegistryID) async throws -> [Digest: Int64] {
+        try await self.database.read { session in
+            guard let repository = try Self.repository(name, in: registry, session) else { return [:] }
+            var sizes: [Digest: Int64] = [:]
+            for digest in digests {
+                sizes[digest] = try session.row(
+                    "SELECT size FROM repository_blob JOIN blob USING (digest) WHERE repository = ? AND digest = ?", .integer(repository),
+                    SQLValue(digest))?.integer(0)
+            }
+            return sizes
+        }
+    }
+
     /// Repositories of the registry that hold a blob, a thousand at most.
     package func repositories(holding digest: Digest, in registry: RegistryID) async throws -> [RepositoryName] {
         try await self.database.read { session in

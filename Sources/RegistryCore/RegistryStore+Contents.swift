@@ -9,7 +9,7 @@ package struct ManifestContents: Sendable, Hashable {
     package let size: Int64
     /// Manifests it lists, whether they are here or not.
     package let manifests: [Digest]
-    /// Blobs it needs.
+    /// Blobs it needs, and those that are here although it does not.
     package let blobs: [Descriptor]
 
     package struct Descriptor: Sendable, Hashable {
@@ -35,13 +35,16 @@ extension RegistryStore {
                     !ImageLocks(rawValue: row.integer(1)).contains(.read)
                 else { continue }
                 let entries = try session.rows(
-                    "SELECT kind, digest, size FROM manifest_entry WHERE repository = ? AND manifest = ? AND kind < 2",
-                    .integer(repository), SQLValue(digest))
+                    """
+                    SELECT kind, digest, coalesce((SELECT size FROM blob WHERE kind = 2 AND blob.digest = entry.digest), size)
+                    FROM manifest_entry AS entry WHERE repository = ?1 AND manifest = ?2 AND (kind < 2 OR EXISTS (
+                        SELECT 1 FROM repository_blob AS link WHERE link.repository = ?1 AND link.digest = entry.digest))
+                    """, .integer(repository), SQLValue(digest))
                 let manifests = try entries.filter { $0.integer(0) == 1 }.map { try Digest($0.text(1)) }
                 found.append(
                     ManifestContents(
                         digest: digest, size: row.integer(0), manifests: manifests,
-                        blobs: try entries.filter { $0.integer(0) == 0 }.map {
+                        blobs: try entries.filter { $0.integer(0) != 1 }.map {
                             ManifestContents.Descriptor(digest: try Digest($0.text(1)), size: $0.integer(2))
                         }))
                 next += manifests.filter { seen.insert($0).inserted }

@@ -18,12 +18,15 @@ package struct ImportedImage: Sendable {
 
     /// Children before parents; the last is what tags name.
     package let manifests: [NewManifest]
+    /// Blobs that the manifests need not have and that their source has.
+    package let optionalBlobs: [Digest]
     package let targets: [Target]
     /// Whether tags may be moved that are there.
     package let replacesTags: Bool
 
-    package init(manifests: [NewManifest], targets: [Target], replacesTags: Bool) {
+    package init(manifests: [NewManifest], optionalBlobs: [Digest] = [], targets: [Target], replacesTags: Bool) {
         self.manifests = manifests
+        self.optionalBlobs = optionalBlobs
         self.targets = targets
         self.replacesTags = replacesTags
     }
@@ -72,6 +75,12 @@ extension RegistryStore {
                 let name = target.repository
                 let repository = try Self.ensureRepository(name, in: registry, now: now, session)
                 try Self.requirePlaceable(target, repository, replacesTags: image.replacesTags, session)
+                for digest in image.optionalBlobs {
+                    guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(digest)) != nil else {
+                        throw RegistryError(.manifestBlobUnknown, "blob \(digest) has not arrived")
+                    }
+                    try Self.link(digest, into: repository, now: now, session)
+                }
                 for new in image.manifests {
                     for blob in new.manifest.requiredBlobs {
                         let size = try session.row("SELECT size FROM blob WHERE digest = ?", SQLValue(blob.digest))?.integer(0)

@@ -112,10 +112,7 @@ extension RegistryStore {
             """, .integer(repository), SQLValue(new.digest), SQLValue(manifest.mediaType), .integer(Int64(new.bytes.count)),
             SQLValue(manifest.artifactType), SQLValue(manifest.subject?.digest.description), .integer(now))
         guard inserted > 0 else { return }
-        let required = Set(manifest.requiredBlobs.map(\.digest))
-        for (kind, entries) in [
-            (0, manifest.requiredBlobs), (1, manifest.manifests), (2, manifest.layers.filter { !required.contains($0.digest) }),
-        ] {
+        for (kind, entries) in [(0, manifest.requiredBlobs), (1, manifest.manifests), (2, manifest.optionalBlobs)] {
             for entry in entries {
                 try session.execute(
                     "INSERT INTO manifest_entry (repository, manifest, digest, kind, size) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",

@@ -34,8 +34,15 @@ package struct ReplicaUpdate: Sendable {
     package let tags: [RepositoryState.TagEntry]
     /// Manifests that the others or the tags name and that were found here, whole, when the image was looked at.
     package let whole: [Digest]
+    /// Blobs that the manifests need not have and that the parent has in this repository. What it does not have there stays out: content
+    /// that is here for another repository is not for everybody who knows its digest.
+    package let optionalBlobs: [Digest]
 
-    package init(repository: RepositoryName, manifests: [NewManifest], tags: [RepositoryState.TagEntry], whole: [Digest] = []) {
+    package init(
+        repository: RepositoryName, manifests: [NewManifest], tags: [RepositoryState.TagEntry], whole: [Digest] = [],
+        optionalBlobs: [Digest] = []
+    ) {
+        self.optionalBlobs = optionalBlobs
         self.repository = repository
         self.manifests = manifests
         self.tags = tags
@@ -71,13 +78,10 @@ extension RegistryStore {
                 try session.row("SELECT 1 FROM manifest WHERE repository = ? AND digest = ?", .integer(repository), SQLValue(digest)) != nil
             else { throw RegistryError(.manifestBlobUnknown, "manifest \(digest) of \(update.repository) is not here any more") }
         }
+        for digest in update.optionalBlobs { try Self.linkArrived(digest, into: repository, of: update, now: now, session) }
         for new in update.manifests {
-            for digest in new.manifest.requiredBlobs.map(\.digest) {
-                guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(digest)) != nil else {
-                    throw RegistryError(.manifestBlobUnknown, "blob \(digest) of \(update.repository)@\(new.digest) has not arrived")
-                }
-                try Self.link(digest, into: repository, now: now, session)
-                try Self.endTransfer(of: digest, now: now, session)
+            for blob in new.manifest.requiredBlobs {
+                try Self.linkArrived(blob.digest, into: repository, of: update, now: now, session)
             }
             try Self.store(
                 new, repository: repository, name: update.repository, registry: registry, origin: origin, now: now, session)
@@ -90,6 +94,16 @@ extension RegistryStore {
                 now: now,
                 session)
         }
+    }
+
+    private static func linkArrived(
+        _ digest: Digest, into repository: Int64, of update: ReplicaUpdate, now: Int64, _ session: any SQLWriter
+    ) throws {
+        guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(digest)) != nil else {
+            throw RegistryError(.manifestBlobUnknown, "blob \(digest) of \(update.repository) has not arrived")
+        }
+        try Self.link(digest, into: repository, now: now, session)
+        try Self.endTransfer(of: digest, now: now, session)
     }
 
     /// Removes tags and manifests that the parent no longer has. What is gone already is no error; what waits to be told to the parent stays.

@@ -108,7 +108,8 @@ extension TransferEngine {
             _ place: ManifestPlace, _ here: Set<Digest>, _ depth: Int, _ manifests: inout [NewManifest], _ seen: inout Set<Digest>
         ) -> Bool {
             guard seen.insert(place.digest).inserted, !self.whole.contains(place) else { return true }
-            guard depth <= TransferEngine.maximumDepth, let new = self.parsed[place],
+            // Whether the parent has what may lie elsewhere is asked when the image is looked at alone.
+            guard depth <= TransferEngine.maximumDepth, let new = self.parsed[place], new.manifest.optionalBlobs.isEmpty,
                 new.manifest.requiredBlobs.allSatisfy({ here.contains($0.digest) })
             else { return false }
             for child in new.manifest.manifests {

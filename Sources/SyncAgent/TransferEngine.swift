@@ -100,8 +100,10 @@ package final class TransferEngine: Sendable {
             attempts -= 1
             var image = Gathered()
             guard try await self.collect(digest, in: name, for: purpose, known: known, depth: 0, &image) else { return false }
-            try await self.fetchBlobs(of: image.manifests, in: name, for: purpose)
-            let update = ReplicaUpdate(repository: name, manifests: image.manifests, tags: entries, whole: image.whole)
+            let optional = try await self.optionalBlobs(of: image.manifests, in: name, for: purpose)
+            try await self.fetchBlobs(image.manifests.flatMap(\.manifest.requiredBlobs) + optional, in: name, for: purpose)
+            let update = ReplicaUpdate(
+                repository: name, manifests: image.manifests, tags: entries, whole: image.whole, optionalBlobs: optional.map(\.digest))
             if attempts > 0 {
                 if try await self.applyUnlessCollected(update) { return true }
             } else {
@@ -201,10 +203,33 @@ package final class TransferEngine: Sendable {
         return found
     }
 
-    private func fetchBlobs(of manifests: [NewManifest], in name: RepositoryName, for purpose: Purpose) async throws {
+    /// What the manifests need not have and the parent has in this repository.
+    private func optionalBlobs(of manifests: [NewManifest], in name: RepositoryName, for purpose: Purpose) async throws -> [Descriptor] {
+        var seen: Set<Digest> = []
+        var waiting = manifests.flatMap(\.manifest.optionalBlobs).filter { seen.insert($0.digest).inserted }.makeIterator()
+        return try await withThrowingTaskGroup(of: Descriptor?.self) { group in
+            func startNext() {
+                guard let blob = waiting.next() else { return }
+                group.addTask {
+                    try self.gate.passDown()
+                    let size = try await self.client(for: purpose).size(ofBlob: blob.digest, in: name)
+                    return size.map { Descriptor(mediaType: blob.mediaType, digest: blob.digest, size: $0) }
+                }
+            }
+            for _ in 0..<Self.parallelBlobs { startNext() }
+            var found: [Descriptor] = []
+            while let next = try await group.next() {
+                if let next { found.append(next) }
+                startNext()
+            }
+            return found
+        }
+    }
+
+    private func fetchBlobs(_ blobs: [Descriptor], in name: RepositoryName, for purpose: Purpose) async throws {
         var missing: [Descriptor] = []
         var seen: Set<Digest> = []
-        for descriptor in manifests.flatMap(\.manifest.requiredBlobs) where seen.insert(descriptor.digest).inserted {
+        for descriptor in blobs where seen.insert(descriptor.digest).inserted {
             if try await self.store.content(descriptor.digest) == nil { missing.append(descriptor) }
         }
         // Small before large: a cut link then leaves more of the image done.

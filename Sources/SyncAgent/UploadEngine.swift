@@ -61,7 +61,7 @@ final class UploadEngine: Sendable {
         }
         for child in manifest.manifests { try await self.send(child.digest, in: name, depth: depth + 1, &seen) }
         if try await self.client.holdsManifest(digest, in: name) { return }
-        try await self.send(manifest.requiredBlobs, in: name)
+        try await self.send(manifest.requiredBlobs + self.optionalBlobs(of: manifest, in: name), in: name)
         try await self.client.put(stored.bytes, stored.mediaType, as: digest, in: name)
         self.sent.add(Int64(stored.bytes.count), ordering: .relaxed)
     }
@@ -74,10 +74,20 @@ final class UploadEngine: Sendable {
         var bytes: Int64 = 0
         for child in manifest.manifests { bytes += try await self.missing(child.digest, in: name, &seen) }
         if try await self.client.holdsManifest(digest, in: name) { return bytes }
-        for blob in manifest.requiredBlobs where seen.insert(blob.digest).inserted {
+        let blobs = try await manifest.requiredBlobs + self.optionalBlobs(of: manifest, in: name)
+        for blob in blobs where seen.insert(blob.digest).inserted {
             if try await !self.client.holdsBlob(blob.digest, in: name) { bytes += blob.size }
         }
         return bytes + Int64(stored.bytes.count)
+    }
+
+    /// What the manifest need not have and this repository has.
+    private func optionalBlobs(of manifest: Manifest, in name: RepositoryName) async throws -> [Descriptor] {
+        guard !manifest.optionalBlobs.isEmpty else { return [] }
+        let here = try await self.store.linked(manifest.optionalBlobs.map(\.digest), in: name, of: self.registry)
+        return manifest.optionalBlobs.compactMap { blob in
+            here[blob.digest].map { Descriptor(mediaType: blob.mediaType, digest: blob.digest, size: $0) }
+        }
     }
 
     private func send(_ blobs: [Descriptor], in name: RepositoryName) async throws {

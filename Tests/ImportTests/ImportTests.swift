@@ -49,7 +49,9 @@ private final class FakeSource: Transport {
         { request in
             for content in contents {
                 let type = [("Content-Type", content.mediaType.description)]
-                if request.target == "/v2/\(repository)/blobs/\(content.digest)" { return (200, [], content.bytes) }
+                if request.target == "/v2/\(repository)/blobs/\(content.digest)" {
+                    return (200, [("Content-Length", String(content.bytes.count))], request.method == "HEAD" ? [] : content.bytes)
+                }
                 let isTag = content.digest == tagged.digest && request.target == "/v2/\(repository)/manifests/v1"
                 if isTag || request.target == "/v2/\(repository)/manifests/\(content.digest)" { return (200, type, content.bytes) }
             }
@@ -107,6 +109,30 @@ private final class FakeSource: Transport {
         let before = source.requests.count
         try await importer.run(self.order(site, tag: "v2"), logger: self.logger)
         #expect(source.requests.dropFirst(before).allSatisfy { !$0.url.contains("/blobs/") })
+    }
+
+    @Test("R5 R2 foreign layers and build caches come along where the source has them, and what it does not give stays out")
+    func optionalBlobs() async throws {
+        let site = try await Site()
+        // Here in another repository already: knowing its digest is not having it.
+        let secret = TestImage("secret")
+        try await site.push(secret, tags: [tag("v1")], to: repository("secret"))
+        let content = OptionalContent(unowned: [secret.layers[0]])
+        let index = Fixture.index([content.image.manifest.descriptor, content.cache.descriptor])
+        let all = content.pushed + [content.image.manifest, content.cache, index]
+        let source = FakeSource(reply: Self.content(all, tagged: index, repository: "library/busybox"))
+        let importer = ImageImporter(store: site.store, transport: source)
+        try await importer.run(self.order(site), logger: self.logger)
+        let named = content.pushed + [content.absent, secret.layers[0]]
+        #expect(try await site.store.holdsWhole(index.digest, in: repository("copy"), of: site.registry))
+        #expect(try await OptionalContent.held(named, by: site, repository("copy")) == content.pushed)
+        // From one registry of the server to another, or within one, the same.
+        try await importer.run(
+            ImportOrder(
+                source: .local(site.registry, repository("copy")), reference: .digest(index.digest),
+                targets: [.init(repository: repository("again"), tag: tag("v1"))], replacesTags: false, registry: site.registry, quota: nil,
+                origin: "import"), logger: self.logger)
+        #expect(try await OptionalContent.held(named, by: site, repository("again")) == content.pushed)
     }
 
     @Test("R5 a tag that is there is a conflict unless forced, and a locked one is refused even then")
@@ -277,5 +303,19 @@ private final class FakeSource: Transport {
         }
         #expect((try AddressPolicy(allowing: ["11.0.0.0/8", "other.test"]).refusal(of: address, host: "h.test") == nil) == isOpen)
         #expect(throws: AddressPolicy.Invalid.self) { try AddressPolicy(allowing: ["10.0.0.0/40"]) }
+    }
+
+    @Test(
+        "R5 a challenge is read with its quoted pairs",
+        arguments: [
+            (
+                #"Bearer realm="https://h.test/token",service="h \"1\"", scope=pull"#,
+                ["realm": "https://h.test/token", "service": #"h "1""#, "scope": "pull"]
+            ),
+            (#"Basic realm="a\\b, c=d""#, ["realm": #"a\b, c=d"#]), (#"Basic realm="open"#, ["realm": "open"]),
+            (#"Basic realm="open\"#, ["realm": "open"]),
+        ])
+    func challenge(text: String, items: [String: String]) {
+        #expect(Challenge(text).items == items)
     }
 }

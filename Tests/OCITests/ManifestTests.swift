@@ -128,6 +128,16 @@ import Testing
         let manifest = try Manifest(parsing: content.bytes, declared: nil)
         #expect(manifest.layers.count == 3)
         #expect(manifest.requiredBlobs.map(\.digest) == [self.config.digest, self.layer.digest])
+        #expect(manifest.optionalBlobs.map(\.digest) == [foreign.digest])
+    }
+
+    @Test("R2 what an index lists that is no manifest is a blob it need not have")
+    func buildCache() throws {
+        let content = Fixture.image(config: self.config.descriptor, layers: [self.layer.descriptor])
+        let index = Fixture.index([self.layer.descriptor, content.descriptor, self.layer.descriptor])
+        let manifest = try Manifest(parsing: index.bytes, declared: nil)
+        #expect(manifest.manifests.map(\.digest) == [content.digest])
+        #expect(manifest.optionalBlobs.map(\.digest) == [self.layer.digest])
     }
 
     @Test("R1 size, depth and number of descriptors are limited")
@@ -158,7 +168,7 @@ import Testing
         ] {
             #expect(self.refusal(text).contains("add up to more than 9007199254740992 bytes"))
         }
-        let most = self.descriptor(size: "9007199254740992")
+        let most = self.descriptor(size: "9007199254740992", mediaType: MediaType.ociManifest.description)
         let index = try Manifest(parsing: Array("{\"schemaVersion\":2,\"manifests\":[\(most)]}".utf8), declared: nil)
         #expect(index.manifests.totalSize == Manifest.maximumTotalSize)
         // As many manifests as one import may bring.

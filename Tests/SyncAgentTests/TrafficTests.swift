@@ -60,6 +60,8 @@ import Testing
         try await parent.push(two, tags: [tag("v2")], to: repository("other"))
         let big = TestImage("big", layers: [Fixture.layer(bytes: 300_000, seed: 3)])
         try await parent.push(big, tags: [tag("v3")], to: self.app)
+        // Foreign layers and build caches count as far as they are there.
+        try await OptionalContent(unowned: [shared]).push(to: parent, repository("other"))
         try await parent.delete(tag("latest"), from: self.app)
         let before = self.content(family)
         let staged = try await family.child.blobs.stage(.transfer(big.layers[0].digest))
