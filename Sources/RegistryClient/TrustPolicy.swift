@@ -4,7 +4,7 @@
 internal import NIOSSL
 internal import OCI
 internal import SwiftASN1
-internal import X509
+@_spi(FixedExpiryValidationTime) internal import X509
 
 #if canImport(FoundationEssentials)
 internal import FoundationEssentials
@@ -57,7 +57,7 @@ package enum TrustPolicy: Sendable, Hashable {
             }
             let isAddress = Self.isAddress(host)
             var verifier = Verifier(rootCertificates: roots) {
-                RFC5280Policy(fixedValidationTime: time)
+                RFC5280Policy(fixedExpiryValidationTime: time)
                 ServerIdentityPolicy(serverHostname: isAddress ? nil : host, serverIP: isAddress ? host : nil)
             }
             let result = await verifier.validate(leaf: leaf, intermediates: CertificateStore(certificates.dropFirst()))

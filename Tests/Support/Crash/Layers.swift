@@ -62,7 +62,7 @@ package struct Layers: Sendable {
     private static func folderIfFree(_ path: String) throws -> DataFolder? {
         do {
             return try DataFolder(path)
-        } catch let error as PersistenceError where error.code == .inUse {
+        } catch where error.code == .inUse {
             return nil
         }
     }
