@@ -39,6 +39,32 @@ import Testing
         #expect(folder.current == "default")
     }
 
+    @Test("A4 a command that is still running puts back no sign-in that has been ended or changed meanwhile")
+    func renewals() throws {
+        let root = FileManager.default.temporaryDirectory.path + "/outport-profiles-" + UUID().uuidString
+        defer { try? FileManager.default.removeItem(atPath: root) }
+        let store = ProfileStore(folder: root)
+        var renewed = self.profile("https://first")
+        try store.save(renewed)
+        renewed.token = .init(value: "new", expires: 5)
+        // The subscription is chosen by another command.
+        var chosen = self.profile("https://first")
+        chosen.defaultSubscription = "plants"
+        try store.save(chosen)
+        try store.keepTokens(of: renewed)
+        #expect(try store.load()?.token?.value == "new")
+        #expect(try store.load()?.defaultSubscription == "plants")
+        // Somebody else signs in, or the same one with another secret.
+        var other = self.profile("https://first")
+        other.clientSecret = "t"
+        try store.save(other)
+        try store.keepTokens(of: renewed)
+        #expect(try store.load() == other)
+        try store.remove()
+        try store.keepTokens(of: renewed)
+        #expect(try store.load() == nil)
+    }
+
     @Test("A4 the name of a profile is one part of a path and no other", arguments: ["", ".", "..", "a/b", ".hidden", "a b", "ä"])
     func names(name: String) {
         #expect(!ProfileFolder.isValid(name))

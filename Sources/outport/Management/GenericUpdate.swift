@@ -30,6 +30,10 @@ struct GenericUpdate: ParsableArguments {
     ///   - current: what there is, of which lists are taken whole.
     ///   - isFlat: whether the resource has no `properties`, as those of the directory.
     func apply(to body: inout JSONValue, of current: JSONValue, isFlat: Bool = false) throws(ManagementError) {
+        // Tags are replaced whole by who is sent some: one of them is changed among all.
+        if (self.set + self.add.prefix(1) + self.remove.prefix(1)).contains(where: { $0.hasPrefix("tags.") }), body["tags"] == nil {
+            body["tags"] = .object(current["tags"]?.objectValue ?? [:])
+        }
         for text in self.set {
             guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
                 throw .usage("'\(text)' is no change: write --set MEMBER.MEMBER=VALUE.")
@@ -64,7 +68,14 @@ struct GenericUpdate: ParsableArguments {
                 Self.put(.array(list), at: path[...], in: &body)
             } else {
                 guard Self.find(path, in: current) != nil else { throw .usage("There is no '\(first)' to take out.") }
-                Self.put(.null, at: path[...], in: &body)
+                if path == ["tags"] {
+                    body["tags"] = [:]
+                } else if path.count == 2, path[0] == "tags", var tags = body["tags"]?.objectValue {
+                    tags[path[1]] = nil
+                    body["tags"] = .object(tags)
+                } else {
+                    Self.put(.null, at: path[...], in: &body)
+                }
             }
         }
     }

@@ -153,7 +153,6 @@ struct GroupUpdateCommand: ManagementCommand {
         if let managedBy = current["managedBy"], !managedBy.isNull { body["managedBy"] = managedBy }
         if !tags.isEmpty { body["tags"] = ResourceText.tags(tags) }
         try changes.apply(to: &body, of: current, isFlat: true)
-        if let left = body["tags"]?.objectValue { body["tags"] = .object(left.filter { !$0.value.isNull }) }
         return ResourceShape.group(try await session.client.put(path, body))
     }
 }

@@ -48,7 +48,7 @@ struct ManagementSession: Sendable {
         let client = ManagementClient(
             profile: profile, transport: transport, now: now,
             // A token that cannot be kept is fetched again by the next command; this one has what it needs.
-            keep: { try? store.save($0) },
+            keep: { try? store.keepTokens(of: $0) },
             trace: { line in if isVerbose { console.note("DEBUG: \(line)") } })
         var session = ManagementSession(
             client: client, profile: profile, subscription: subscription, console: console, transport: transport,

@@ -56,6 +56,11 @@ struct Profile: Codable, Hashable, Sendable {
     var defaultSubscription: String?
     var token: AccessToken?
 
+    func isSameSignIn(as other: Profile) -> Bool {
+        server == other.server && tenantID == other.tenantID && clientID == other.clientID && username == other.username
+            && clientSecret == other.clientSecret && certificateFile == other.certificateFile && federatedToken == other.federatedToken
+    }
+
     /// Whoever is signed in, by the name people know.
     var accountName: String { username ?? clientID }
 
@@ -120,6 +125,14 @@ struct ProfileStore: Sendable {
         } catch {
             throw ManagementError("The sign-in cannot be kept in \(file): \(error)", advice: "Check the folder's permissions.")
         }
+    }
+
+    /// Keeps renewed tokens where the sign-in they belong to is still the one that is kept: other commands sign out, sign in and choose
+    /// subscriptions meanwhile.
+    func keepTokens(of renewed: Profile) throws(ManagementError) {
+        guard var current = try load(), current.isSameSignIn(as: renewed) else { return }
+        (current.token, current.refreshToken) = (renewed.token, renewed.refreshToken)
+        try save(current)
     }
 
     /// Copies certificates beside the profile and returns where they are.
