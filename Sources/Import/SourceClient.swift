@@ -116,8 +116,9 @@ actor SourceClient {
         var hasSignedIn = false
         while true {
             let used = self.authorization
-            let response = try await self.follow(method, target, headers)
-            guard response.status == 401, !hasSignedIn, let challenge = response.header("WWW-Authenticate") else { return response }
+            let (response, isOwn) = try await self.follow(method, target, headers)
+            // What another host asks for is not answered with what was given for this one.
+            guard response.status == 401, isOwn, !hasSignedIn, let challenge = response.header("WWW-Authenticate") else { return response }
             hasSignedIn = true
             _ = try? await response.collect(limit: 64 << 10)
             // Somebody else may have got a token meanwhile.
@@ -125,13 +126,20 @@ actor SourceClient {
         }
     }
 
-    private func follow(_ method: String, _ target: String, _ headers: [(String, String)]) async throws -> ClientResponse {
+    /// - Returns: also whether the registry itself has answered, and no other host on the way there.
+    private func follow(
+        _ method: String, _ target: String, _ headers: [(String, String)]
+    ) async throws -> (response: ClientResponse, isOwn: Bool) {
         var (endpoint, target) = (self.endpoint, target)
+        var isOwn = true
         for _ in 0...Self.maximumHops {
-            // Compared with the registry, not with the hop before: what left it once does not come back with credentials.
-            let authorization = endpoint == self.endpoint ? self.authorization.map { [("Authorization", $0)] } ?? [] : []
+            // What left the registry once does not come back with credentials.
+            isOwn = isOwn && endpoint == self.endpoint
+            let authorization = isOwn ? self.authorization.map { [("Authorization", $0)] } ?? [] : []
             let response = try await self.transport.send(ClientRequest(method, endpoint, target, headers: headers + authorization))
-            guard [301, 302, 303, 307, 308].contains(response.status), let location = response.header("Location") else { return response }
+            guard [301, 302, 303, 307, 308].contains(response.status), let location = response.header("Location") else {
+                return (response, isOwn)
+            }
             _ = try? await response.collect(limit: 64 << 10)
             guard let next = SourceURL(location, from: endpoint) else {
                 throw ImportError(.failed, "\(endpoint) redirects to an address that cannot be read")

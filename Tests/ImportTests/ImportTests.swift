@@ -234,6 +234,24 @@ private final class FakeSource: Transport {
         let moved = source.requests.filter { $0.url.hasPrefix("https://cdn.test/") }
         #expect(moved.count == image.blobs.count)
         #expect(moved.allSatisfy { $0.authorization == nil })
+        // A host that was redirected to does not get by asking what it was not sent.
+        let asking = FakeSource { request in
+            if request.endpoint.host == "cdn.test" {
+                return (401, [("WWW-Authenticate", #"Bearer realm="https://evil.test/token",service="x""#)], [])
+            }
+            guard request.headers.contains(where: { $0.name == "Authorization" }) else {
+                return (401, [("WWW-Authenticate", "Basic realm=\"x\"")], [])
+            }
+            if request.target.contains("/blobs/") { return (307, [("Location", "https://cdn.test/blob")], []) }
+            return content(request)
+        }
+        let fresh = try await Site()
+        await #expect(throws: ImportError.self) {
+            try await ImageImporter(store: fresh.store, transport: asking).run(
+                self.order(fresh, from: "r.test:5000", "app", credentials: credentials), logger: self.logger)
+        }
+        #expect(asking.requests.contains { $0.url.hasPrefix("https://cdn.test/") })
+        #expect(!asking.requests.contains { $0.url.hasPrefix("https://evil.test") })
         let downgrade = FakeSource { _ in (302, [("Location", "http://r.test/x")], []) }
         let refused = await #expect(throws: ImportError.self) {
             try await ImageImporter(store: site.store, transport: downgrade).run(
