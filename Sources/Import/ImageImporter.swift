@@ -38,6 +38,8 @@ package struct ImportOrder: Sendable {
     package let reference: Reference
     package let targets: [ImportedImage.Target]
     package let replacesTags: Bool
+    /// What the tags that are moved must name still; `nil` for anything.
+    package let replaced: Digest?
     package let registry: RegistryID
     package let quota: Int64?
     package let origin: String
@@ -52,8 +54,9 @@ package struct ImportOrder: Sendable {
 
     package init(
         source: Source, reference: Reference, targets: [ImportedImage.Target], replacesTags: Bool, registry: RegistryID, quota: Int64?,
-        origin: String, isShallow: Bool = false
+        origin: String, isShallow: Bool = false, replaced: Digest? = nil
     ) {
+        self.replaced = replaced
         self.isShallow = isShallow
         self.source = source
         self.reference = reference
@@ -227,7 +230,7 @@ package final class ImageImporter: Sendable {
         func placed(by order: ImportOrder) -> ImportedImage {
             ImportedImage(
                 manifests: self.manifests, optionalBlobs: self.optionalBlobs.map(\.digest), targets: order.targets,
-                replacesTags: order.replacesTags)
+                replacesTags: order.replacesTags, replaced: order.replaced)
         }
     }
 

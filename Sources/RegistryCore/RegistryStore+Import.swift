@@ -23,8 +23,13 @@ package struct ImportedImage: Sendable {
     package let targets: [Target]
     /// Whether tags may be moved that are there.
     package let replacesTags: Bool
+    /// What the tags that are moved must name still: who has moved or removed one meanwhile meant to. `nil` for anything.
+    package let replaced: Digest?
 
-    package init(manifests: [NewManifest], optionalBlobs: [Digest] = [], targets: [Target], replacesTags: Bool) {
+    package init(
+        manifests: [NewManifest], optionalBlobs: [Digest] = [], targets: [Target], replacesTags: Bool, replaced: Digest? = nil
+    ) {
+        self.replaced = replaced
         self.manifests = manifests
         self.optionalBlobs = optionalBlobs
         self.targets = targets
@@ -64,6 +69,17 @@ extension RegistryStore {
         }
     }
 
+    private static func require(
+        _ target: ImportedImage.Target, in repository: Int64, toName digest: Digest, _ session: any SQLReader
+    ) throws {
+        guard let tag = target.tag else { return }
+        let row = try session.row("SELECT digest FROM tag WHERE repository = ? AND name = ?", .integer(repository), SQLValue(tag))
+        guard row?.text(0) != digest.description else { return }
+        throw RegistryError(
+            .denied, "tag \(target.repository):\(tag) has been \(row == nil ? "removed" : "moved") meanwhile and stays as it is",
+            detail: ["name": target.repository.description, "tag": tag.description], status: 409)
+    }
+
     /// Places an image: links, manifests and tags of every target in one transaction.
     ///
     /// - Throws: `MANIFEST_BLOB_UNKNOWN` when content is missing; nothing is then visible.
@@ -75,6 +91,7 @@ extension RegistryStore {
                 let name = target.repository
                 let repository = try Self.ensureRepository(name, in: registry, now: now, session)
                 try Self.requirePlaceable(target, repository, replacesTags: image.replacesTags, session)
+                if let replaced = image.replaced { try Self.require(target, in: repository, toName: replaced, session) }
                 for digest in image.optionalBlobs {
                     guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(digest)) != nil else {
                         throw RegistryError(.manifestBlobUnknown, "blob \(digest) has not arrived")

@@ -207,9 +207,14 @@ package final class PullThrough: Sendable {
             source: .remote(
                 registry: rule.document.sourceRegistry, repository: source, credentials: try await self.credentials(of: rule, entry)),
             reference: .tag(tag), targets: [.init(repository: name, tag: tag)], replacesTags: true, registry: entry.id, quota: entry.quota,
-            origin: CachedTags.origin(ofRule: rule.id.name), isShallow: true)
+            origin: CachedTags.origin(ofRule: rule.id.name), isShallow: true, replaced: cached)
         guard try await self.importer.digest(of: order) != cached else { return }
-        try await self.importer.run(order, logger: logger)
+        do {
+            try await self.importer.run(order, logger: logger)
+        } catch let error as RegistryError where error.status == 409 {
+            // Somebody has moved or removed it while its image came.
+            return
+        }
         logger.info("cached tag moved", metadata: ["rule": .string(rule.id.name), "reference": "\(name):\(tag)"])
     }
 

@@ -59,6 +59,27 @@ import Foundation
         #expect(try await noted() == first.digest)
         try await store.delete(tag, from: name, of: registry, origin: "token:somebody")
         #expect(try await noted() == nil)
+        // Whoever moves or removes it while the image of a newer one comes has the last word.
+        try await arrive(first, force: false)
+        func follow(from digest: Digest) async -> RegistryError? {
+            await #expect(throws: RegistryError.self) {
+                try await store.place(
+                    ImportedImage(
+                        manifests: [second], targets: [.init(repository: name, tag: tag)], replacesTags: true, replaced: digest),
+                    in: registry, origin: CachedTags.origin(ofRule: "hubrule"))
+            }
+        }
+        #expect(await follow(from: second.digest)?.status == 409)
+        #expect(try await store.resolve(tag, in: name, of: registry) == first.digest)
+        try await store.delete(tag, from: name, of: registry, origin: "token:somebody")
+        #expect(await follow(from: first.digest)?.message.contains("has been removed meanwhile") == true)
+        #expect(try await store.resolve(tag, in: name, of: registry) == nil)
+        try await arrive(first, force: false)
+        try await store.place(
+            ImportedImage(
+                manifests: [second], targets: [.init(repository: name, tag: tag)], replacesTags: true, replaced: first.digest),
+            in: registry, origin: CachedTags.origin(ofRule: "hubrule"))
+        #expect(try await noted() == second.digest)
         // What goes takes the note along.
         try await arrive(first)
         _ = try await store.deleteRepository(name, of: registry, origin: "token:somebody")
