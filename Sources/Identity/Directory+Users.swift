@@ -118,40 +118,59 @@ extension Directory {
 
     /// The user whose password this is, and the credential to name in tokens.
     ///
-    /// An attempt is counted before the password is looked at, and taken back when it was right: attempts at the same time
-    /// cannot all pass below the limit.
+    /// Attempts at the same time cannot all pass below the limit: each one under way counts as if it were wrong, but only as long as it is
+    /// under way. What is right, or could not be looked at, leaves nothing behind.
     ///
     /// - Throws: ``IdentityError`` with code `invalidCredentials`, `locked` (whatever the password) or `busy`.
     package func authenticate(user name: String, password: String) async throws -> (user: DirectoryUser, credential: String) {
         let wrong = IdentityError(.invalidCredentials, "Invalid user name or password")
         guard password.utf8.count <= 1024, name.utf8.count <= 256 else { throw wrong }
+        guard let user = try await self.database.read({ try $0.row("\(Self.selectUser) WHERE name = ?", SQLValue(name)).map(Self.user) })
+        else {
+            // A name that nobody has takes as long.
+            _ = try await self.passwords.matches(password, verifier: nil)
+            throw wrong
+        }
+        let objectID = user.objectID
+        // Before the failures are read: one that ends meanwhile has written its own by then.
+        let others = self.signIns.begin(objectID)
+        defer { self.signIns.end(objectID) }
         let now = self.clock.milliseconds()
-        let claimed: (user: DirectoryUser, verifier: String)? = try await self.database.write { session in
-            guard let row = try session.row("\(Self.selectUser) WHERE name = ?", SQLValue(name)) else { return nil }
-            let user = Self.user(row)
-            guard
-                let state = try session.row(
-                    "SELECT verifier, failures, locked_until FROM directory_user WHERE object_id = ?", SQLValue(user.objectID))
-            else { return nil }
-            guard state.integer(2) <= now else {
-                throw IdentityError(
-                    .locked, "The account is locked, because too many sign-ins with a wrong password were tried. Try again later")
+        let state = try await self.database.read { session in
+            try session.row("SELECT verifier, failures, locked_until FROM directory_user WHERE object_id = ?", SQLValue(objectID)).map {
+                (verifier: $0.text(0), failures: $0.integer(1), lockedUntil: $0.integer(2))
             }
-            let failures = state.integer(1) + 1
+        }
+        guard let state else { throw wrong }
+        guard state.lockedUntil <= now else {
+            throw IdentityError(
+                .locked, "The account is locked, because too many sign-ins with a wrong password were tried. Try again later")
+        }
+        guard others == 0 || state.failures + others < Self.failuresBeforeLock else {
+            throw IdentityError(.busy, "Too many sign-ins of this account at a time. Try again in a moment")
+        }
+        guard try await self.passwords.matches(password, verifier: state.verifier), user.isEnabled else {
+            try await self.countFailure(of: objectID)
+            throw wrong
+        }
+        if state.failures > 0 {
+            _ = try await self.database.write {
+                try $0.execute("UPDATE directory_user SET failures = 0, locked_until = 0 WHERE object_id = ?", SQLValue(objectID))
+            }
+        }
+        return (user, Credential.directory(key: Self.passwordKey, generation: user.generation))
+    }
+
+    private func countFailure(of objectID: String) async throws {
+        let now = self.clock.milliseconds()
+        try await self.database.write { session in
+            guard let row = try session.row("SELECT failures FROM directory_user WHERE object_id = ?", SQLValue(objectID)) else { return }
+            let failures = row.integer(0) + 1
             let beyond = failures - Self.failuresBeforeLock
             let lock = beyond < 0 ? 0 : min(Self.longestLock, Self.firstLock << min(beyond, 10))
             try session.execute(
                 "UPDATE directory_user SET failures = ?, locked_until = ? WHERE object_id = ?", .integer(failures),
-                .integer(lock == 0 ? 0 : now + lock), SQLValue(user.objectID))
-            return (user, state.text(0))
+                .integer(lock == 0 ? 0 : now + lock), SQLValue(objectID))
         }
-        // A name that nobody has takes as long.
-        let isRight = try await self.passwords.matches(password, verifier: claimed?.verifier)
-        guard let (user, _) = claimed, isRight, user.isEnabled else { throw wrong }
-        let objectID = user.objectID
-        _ = try await self.database.write {
-            try $0.execute("UPDATE directory_user SET failures = 0, locked_until = 0 WHERE object_id = ?", SQLValue(objectID))
-        }
-        return (user, Credential.directory(key: Self.passwordKey, generation: user.generation))
     }
 }

@@ -16,6 +16,7 @@ package final class Directory: Sendable {
     let database: any Database
     let clock: WallClock
     let passwords: PasswordHasher
+    let signIns = SignInsUnderWay()
     /// Who has which role where.
     package let roles: RoleStore
 

@@ -109,6 +109,34 @@ import Testing
             return await group.reduce(into: [IdentityError.Code?]()) { $0.append($1) }
         }
         #expect(codes.filter { $0 == .invalidCredentials }.count == 10)
-        #expect(codes.filter { $0 == .locked }.count == 30)
+        #expect(codes.filter { $0 == .locked || $0 == .busy }.count == 30)
+        let late = await #expect(throws: IdentityError.self) {
+            try await directory.authenticate(user: "ana@x.test", password: "correct horse")
+        }
+        #expect(late?.code == .locked)
+    }
+
+    @Test("I8 right passwords lock nobody out, however many at a time")
+    func parallelSignIns() async throws {
+        let site = try await Site()
+        let directory = Directory(database: site.database, clock: site.clock.wall, passwords: PasswordHasher(logRounds: 4))
+        _ = try await directory.createUser("ana@x.test", displayName: "Ana", mailNickname: nil, password: "correct horse")
+        let refusals = await withTaskGroup(of: IdentityError.Code?.self) { group in
+            for _ in 0..<40 {
+                group.addTask {
+                    do {
+                        _ = try await directory.authenticate(user: "ana@x.test", password: "correct horse")
+                        return nil
+                    } catch { return (error as? IdentityError)?.code ?? .invalidName }
+                }
+            }
+            return await group.reduce(into: [IdentityError.Code]()) { if let code = $1 { $0.append(code) } }
+        }
+        #expect(refusals.allSatisfy { $0 == .busy } && refusals.count <= 30, "\(refusals)")
+        // Nine wrong ones, one after the other, leave one more try.
+        for _ in 0..<9 {
+            await #expect(throws: IdentityError.self) { try await directory.authenticate(user: "ana@x.test", password: "wrong horse") }
+        }
+        _ = try await directory.authenticate(user: "ana@x.test", password: "correct horse")
     }
 }
