@@ -145,6 +145,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                 throw ConnectedRegistryError(
                     .conflict, field: tokenField, "the sync token of connected registry '\(name)' cannot be changed")
             }
+            if changesToIdentity { try self.requireUnused(existing, in: registry, session) }
             guard existing.configuration.mode == configuration.mode else {
                 throw ConnectedRegistryError(
                     .conflict, field: "properties.mode", "the mode of connected registry '\(name)' cannot be changed")
@@ -185,6 +186,22 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
                     .invalidField, field: "properties.mode",
                     "a ReadWrite connected registry cannot have the ReadOnly parent '\(parent.name)'")
             }
+        }
+    }
+
+    /// One that changes to a managed identity cannot sign in with what it has, nor have children.
+    private static func requireUnused(_ existing: ConnectedRegistry, in registry: RegistryID, _ session: any SQLReader) throws {
+        let field = "properties.syncProperties.authType"
+        guard !existing.isActive else {
+            throw ConnectedRegistryError(
+                .conflict, field: field,
+                "connected registry '\(existing.name)' is activated: deactivate it before it changes to a managed identity")
+        }
+        for other in try session.rows("\(Self.select) WHERE registry = ?", .integer(registry.value)).map(Self.decode)
+        where other.configuration.parent?.lowercased() == existing.name.lowercased() {
+            throw ConnectedRegistryError(
+                .conflict, field: field,
+                "connected registry '\(existing.name)' is the parent of '\(other.name)', and one with a managed identity cannot have any")
         }
     }
 

@@ -61,11 +61,24 @@ extension ResourceOperations {
         try Self.requireEndpoint(of: registry)
         let identity = try await self.siteIdentity(call.document()["identity"], call)
         let (syncToken, configuration) = try ConnectedRegistryBody(registry: registry).creation(call.document(), identity: identity)
+        if let existing { try self.requireOffline(existing, for: configuration) }
         let name = existing?.name ?? call["name"]
         let (stored, isNew) = try await self.connectedRegistries.put(
             name, syncToken: syncToken ?? ConnectedRegistryConfiguration.Identity.placeholder(name), configuration: configuration,
             in: registry.content, also: self.signature(call, on: registry.id.child(.connectedRegistries, name), isNew: existing == nil))
         return .document(isNew ? .created : .ok, try await self.full(stored, in: registry))
+    }
+
+    /// A site that is there would lose its sign-in without a word when it changes to a managed identity.
+    private func requireOffline(_ existing: ConnectedRegistry, for configuration: ConnectedRegistryConfiguration) throws {
+        guard configuration.identity != nil, existing.configuration.identity == nil else { return }
+        let state = existing.connectionState(now: self.services.clock.milliseconds())
+        guard state == .offline else {
+            throw ResourceError(
+                .conflict, .conflict,
+                "The connected registry '\(existing.name)' is \(state.rawValue): deactivate it before it changes to a managed identity.",
+                target: "properties.syncProperties.authType")
+        }
     }
 
     func patchConnectedRegistry(_ call: Call) async throws -> ServerResponse {
@@ -74,23 +87,7 @@ extension ResourceOperations {
         let identity = try await self.siteIdentity(call.document()["identity"], call)
         let configuration = try ConnectedRegistryBody(registry: registry).patch(
             call.document(), of: existing.configuration, identity: identity)
-        if configuration.identity != nil, existing.configuration.identity == nil {
-            let state = existing.connectionState(now: self.services.clock.milliseconds())
-            guard state == .offline, !existing.isActive else {
-                throw ResourceError(
-                    .conflict, .conflict,
-                    "The connected registry '\(existing.name)' is \(existing.isActive ? "activated" : state.rawValue): deactivate it before it changes "
-                        + "to a managed identity.", target: "properties.syncProperties.authType")
-            }
-            if let child = try await self.connectedRegistries.list(in: registry.content).first(where: {
-                $0.configuration.parent?.lowercased() == existing.name.lowercased()
-            }) {
-                throw ResourceError(
-                    .conflict, .conflict,
-                    "The connected registry '\(existing.name)' is the parent of '\(child.name)', and one with a managed identity cannot have any.",
-                    target: "properties.syncProperties.authType")
-            }
-        }
+        try self.requireOffline(existing, for: configuration)
         let (stored, _) = try await self.connectedRegistries.put(
             existing.name,
             syncToken: configuration.identity == nil
