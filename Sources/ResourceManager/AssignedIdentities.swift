@@ -134,9 +134,19 @@ extension ResourceOperations {
             ) { first, _ in first })
     }
 
-    /// What has an identity assigned, among the things of its subscription.
-    func user(ofIdentity id: ResourceID) async throws -> String? {
-        for registry in try await self.resources.registries(in: ResourceID(subscription: id.subscription)) {
+    /// What has an identity assigned, in whatever subscription; `nil` for nothing.
+    ///
+    /// - Parameter outside: a group whose own resources do not count, for they go with it.
+    func user(ofIdentity id: ResourceID, outside group: ResourceID? = nil) async throws -> String? {
+        func counts(_ user: ResourceID) -> Bool { group.map { !user.key.hasPrefix($0.key + "/") } ?? true }
+        // Identities are used across subscriptions.
+        for subscription in try await self.resources.subscriptions() {
+            for cluster in try await self.resources.records(.managedCluster, in: subscription.id)
+            where counts(cluster.id) && cluster.document.facts["kubelet"]?.lowercased() == id.key {
+                return "cluster '\(cluster.id.name)' as its kubelet identity: delete that first"
+            }
+        }
+        for registry in try await self.resources.allRegistries() where counts(registry.id) {
             if registry.document.identity?.assigned.contains(where: { $0.id.lowercased() == id.key }) == true {
                 return "registry '\(registry.id.name)': 'acr identity remove' takes it away there"
             }

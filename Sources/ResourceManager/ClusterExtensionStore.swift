@@ -115,7 +115,8 @@ package final class ClusterExtensionStore: Sendable {
         }
     }
 
-    func protectedSettings(of found: StoredExtension) async throws -> [String: String] {
+    /// - Returns: `nil` where they cannot be opened, because the key is another one than when they were set.
+    func protectedSettings(of found: StoredExtension) async throws -> [String: String]? {
         let sealed = try await self.database.read {
             try $0.row(
                 "SELECT sealed FROM cluster_extension WHERE cluster = ? AND name = ?", SQLValue(found.cluster), SQLValue(found.name))?
@@ -124,13 +125,8 @@ package final class ClusterExtensionStore: Sendable {
         return try self.open(sealed ?? [], of: found)
     }
 
-    private func open(_ sealed: [UInt8], of found: StoredExtension) throws -> [String: String] {
-        guard let bytes = self.secrets.open(sealed, for: Self.context(found.cluster, found.name)) else {
-            throw ResourceError(
-                .conflict, .conflict,
-                "The protected settings of '\(found.name)' cannot be opened: the key in the server's keys folder is another one than when "
-                    + "they were set. Set them again with 'outport k8s-extension update --config-protected-file'.")
-        }
+    private func open(_ sealed: [UInt8], of found: StoredExtension) throws -> [String: String]? {
+        guard let bytes = self.secrets.open(sealed, for: Self.context(found.cluster, found.name)) else { return nil }
         return try JSONDecoder().decode([String: String].self, from: Data(bytes))
     }
 
@@ -148,10 +144,17 @@ package final class ClusterExtensionStore: Sendable {
         }
         var wanted: [DesiredExtension] = []
         for (found, sealed) in rows {
+            // What is to be removed is, whatever it was set to.
+            guard let protected = try self.open(sealed, of: found) ?? (found.removal == nil ? nil : [:]) else {
+                throw ResourceError(
+                    .conflict, .conflict,
+                    "The protected settings of '\(found.name)' cannot be opened: the key in the server's keys folder is another one than when "
+                        + "they were set. Set them again with 'outport k8s-extension update --config-protected-file'.")
+            }
             wanted.append(
                 DesiredExtension(
                     name: found.name, generation: found.generation, type: found.document.type, version: found.document.version,
-                    settings: found.document.settings, protectedSettings: try self.open(sealed, of: found), removal: found.removal))
+                    settings: found.document.settings, protectedSettings: protected, removal: found.removal))
         }
         let revision = wanted.map { "\($0.name.lowercased())=\($0.generation)" }.joined(separator: ",")
         return DesiredState(revision: revision.isEmpty ? "none" : revision, cluster: cluster.description, extensions: wanted)

@@ -103,7 +103,7 @@ extension ResourceOperations {
                     + "Delete that one first, or update it.")
         }
         var before: (document: ExtensionDocument, protected: [String: String])?
-        if let existing { before = (existing.document, try await store.protectedSettings(of: existing)) }
+        if let existing { before = (existing.document, try await store.protectedSettings(of: existing) ?? [:]) }
         let order = try ExtensionOrder(body: call.document(), existing: before, by: call.principal)
         let stored = try await store.put(
             order.document, protected: order.protected, as: existing?.name ?? name,
@@ -116,7 +116,8 @@ extension ResourceOperations {
         try Self.refuseWhileRemoved(existing)
         let store = try self.extensionStore()
         let order = try ExtensionOrder(
-            patch: call.document(), of: existing.document, protected: try await store.protectedSettings(of: existing), by: call.principal)
+            patch: call.document(), of: existing.document, protected: try await store.protectedSettings(of: existing) ?? [:],
+            by: call.principal)
         let stored = try await store.put(
             order.document, protected: order.protected, as: existing.name, id: existing.id, of: cluster.id)
         return self.underWay(.accepted, "patch", stored, cluster, call)

@@ -54,21 +54,58 @@ struct Conditions: Sendable {
     }
 }
 
+/// What resources show that nobody has set: it changes by itself, and is no reason to refuse a change of what was set.
+private enum Observed {
+    static func members(of type: String) -> JSONValue? {
+        switch type.lowercased() {
+        case "microsoft.containerregistry/registries/connectedregistries": self.connectedRegistry
+        case "microsoft.kubernetesconfiguration/extensions": self.clusterExtension
+        default: nil
+        }
+    }
+
+    /// As patches that take them out.
+    private static let connectedRegistry: JSONValue = [
+        "properties": [
+            "version": nil, "connectionState": nil, "lastActivityTime": nil, "activation": nil, "statusDetails": nil, "loginServer": nil,
+            "bytesReceived": nil, "bytesSent": nil, "bytesLeft": nil, "byteBudget": ["used": nil], "nextSyncWindow": nil,
+            "syncHistory": nil, "pendingChanges": nil, "inStepSince": nil, "registrySyncResult": nil,
+            "parent": ["syncProperties": ["lastSyncTime": nil, "gatewayEndpoint": nil]],
+        ]
+    ]
+    private static let clusterExtension: JSONValue = [
+        "properties": ["currentVersion": nil, "provisioningState": nil, "errorInfo": nil, "statuses": nil]
+    ]
+}
+
 extension ServerResponse {
-    /// The tag of a resource that is answered; `nil` for lists and for what is no resource.
-    var resourceTag: String? {
+    private var resource: JSONValue? {
         guard self.status == .ok || self.status == .created, case .bytes(let buffer) = self.body,
             let document = try? JSONValue(parsing: buffer.readableBytesView), document["id"]?.stringValue?.hasPrefix("/") == true
         else { return nil }
+        return document
+    }
+
+    /// The tag of a resource that is answered; `nil` for lists and for what is no resource.
+    var resourceTag: String? { self.resource.map(Self.tag) }
+
+    private static func tag(_ document: JSONValue) -> String {
+        var document = document
+        if let observed = Observed.members(of: document["type"]?.stringValue ?? "") { document.apply(mergePatch: observed) }
         var hash = SHA256()
-        hash.update(data: Array(buffer.readableBytesView))
+        hash.update(data: Array(document.serialized().utf8))
         return "\"" + hash.finalize().prefix(12).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() + "\""
     }
 
     /// The same with its tag, or without its body for a reader who has it.
     func tagged(_ conditions: Conditions, isRead: Bool) -> ServerResponse {
-        guard let tag = self.resourceTag else { return self }
-        if isRead, conditions.isCurrent(tag) { return ServerResponse(.notModified, headers: [.eTag: tag, .cacheControl: "no-cache"]) }
+        guard let document = self.resource else { return self }
+        let tag = Self.tag(document)
+        // What shows more than was set is sent: the tag does not say whether that is still the same.
+        let isObserved = Observed.members(of: document["type"]?.stringValue ?? "") != nil
+        if isRead, !isObserved, conditions.isCurrent(tag) {
+            return ServerResponse(.notModified, headers: [.eTag: tag, .cacheControl: "no-cache"])
+        }
         var response = self
         response.headers[.eTag] = tag
         return response
@@ -89,18 +126,20 @@ enum ListPage {
         let token = request.query(self.parameter)
         // Most lists are short, and their text says so.
         guard token != nil || buffer.readableBytes > Self.size * 20 else { return response }
-        guard case .object(var members)? = try? JSONValue(parsing: buffer.readableBytesView), let all = members["value"]?.arrayValue,
-            members.count == 1
+        guard case .object(var members)? = try? JSONValue(parsing: buffer.readableBytesView), let listed = members["value"]?.arrayValue,
+            members.count == 1, token != nil || listed.count > Self.size
         else { return response }
+        func key(_ entry: JSONValue) -> String { entry["id"]?.stringValue?.lowercased() ?? "" }
+        // Whatever order a short list has: where a page ends must say where the next one begins.
+        let all = listed.map { (key: key($0), entry: $0) }.sorted { $0.key < $1.key }
         var start = 0
         if let token {
             guard let bytes = Data(base64Encoded: token), let id = String(data: bytes, encoding: .utf8)?.lowercased() else {
                 throw .invalid(self.parameter, "it is none that this server has given out")
             }
-            func key(_ entry: JSONValue) -> String { entry["id"]?.stringValue?.lowercased() ?? "" }
-            start = all.firstIndex { key($0) == id }.map { $0 + 1 } ?? all.firstIndex { key($0) > id } ?? all.count
+            start = all.firstIndex { $0.key > id } ?? all.count
         }
-        let entries = Array(all[start...].prefix(self.size))
+        let entries = all[start...].prefix(self.size).map(\.entry)
         members["value"] = .array(entries)
         if start + entries.count < all.count, let last = entries.last?["id"]?.stringValue {
             let query =

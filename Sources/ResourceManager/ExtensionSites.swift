@@ -39,7 +39,7 @@ extension ResourceOperations {
 
     /// The connected registry of this server that an extension's connection string is for; `nil` where it is another server's.
     private func site(of found: StoredExtension) async throws -> (registry: String, site: ConnectedRegistry)? {
-        guard let string = try await self.extensionStore().protectedSettings(of: found)["connectionString"] else { return nil }
+        guard let string = try await self.extensionStore().protectedSettings(of: found)?["connectionString"] else { return nil }
         var fields: [String: String] = [:]
         for part in string.split(separator: ";") {
             // Values may have further equals signs.

@@ -8,8 +8,10 @@ internal import RegistryCore
 
 extension Route {
     static let garbageRoutes: [Route] = [
+        // Not exclusive: it takes as long as there is content, and works by transactions of its own, as it does each night.
         Route(
-            .post, "providers/microsoft.containerregistry:collectgarbage", "Microsoft.ContainerRegistry/collectGarbage/action"
+            .post, "providers/microsoft.containerregistry:collectgarbage", "Microsoft.ContainerRegistry/collectGarbage/action",
+            exclusive: false
         ) { try await $0.collectGarbage($1) }
     ]
 }

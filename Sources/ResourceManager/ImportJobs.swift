@@ -48,6 +48,8 @@ package final class ImportJobs: Sendable {
     private let clock: WallClock
     private let box: SecretBox
     private let jobs = Mutex<[String: ImportJob]>([:])
+    /// Places of imports that are being noted.
+    private let starting = Mutex(0)
     private let isStopped = Mutex(false)
 
     /// - Parameter folder: where the key lies that orders are sealed with: they carry the credentials of their sources.
@@ -70,7 +72,13 @@ package final class ImportJobs: Sendable {
     /// - Parameter work: ends with its refusal, or none.
     /// - Throws: 503 while too many are under way.
     func start(_ id: String, owner: String, _ order: ImportOrder, _ work: @escaping Work) async throws -> ImportJob {
-        let isFree = self.jobs.withLock { $0.values.count(where: { $0.outcome == nil }) < Self.maximum }
+        let isFree = self.starting.withLock { starting in
+            guard self.jobs.withLock({ $0.values.count(where: { $0.outcome == nil }) }) + starting < Self.maximum else { return false }
+            starting += 1
+            return true
+        }
+        // Its job is there when the place is given up.
+        defer { if isFree { self.starting.withLock { $0 -= 1 } } }
         guard isFree else {
             throw ResourceError(
                 .serviceUnavailable, .busy, "\(Self.maximum) imports are under way, which is as many as there may be. Try again later.")

@@ -146,13 +146,6 @@ extension ResourceOperations {
     func deleteIdentity(_ call: Call) async throws -> ServerResponse {
         try await self.group(call)
         let id = self.recordID(.identity, call)
-        let subscription = ResourceID(subscription: id.subscription)
-        if let user = try await self.resources.records(.managedCluster, in: subscription).first(where: {
-            $0.document.facts["kubelet"]?.lowercased() == id.key
-        }) {
-            throw ResourceError(
-                .conflict, .conflict, "The identity '\(id.name)' is the kubelet identity of cluster '\(user.id.name)'. Delete that first.")
-        }
         if let user = try await self.user(ofIdentity: id) {
             throw ResourceError(.conflict, .conflict, "The identity '\(id.name)' is assigned to \(user).")
         }

@@ -22,6 +22,8 @@ struct DeviceSignIn: Sendable {
     let userCode: String
     let clientID: String
     let scope: String
+    /// From where it was begun.
+    let address: String
     /// Seconds since 1970.
     let expires: Int64
     var state = State.waiting
@@ -51,6 +53,8 @@ final class PendingSignIns: Sendable {
     static let codeLife: Int64 = 120
     /// Of each kind, at most.
     static let maximum = 1000
+    /// Devices that wait from one address, at most: none shuts out all others.
+    static let maximumFromAddress = 100
     /// Wrong user codes in a minute after which none is looked at, from one address and from all: there are 20^8 codes, and a
     /// thousand at most are live.
     static let maximumGuesses = (address: 60, all: 3000)
@@ -73,16 +77,19 @@ final class PendingSignIns: Sendable {
     // MARK: Devices
 
     /// Begins a device's sign-in; `nil` when too many wait.
-    func beginDevice(clientID: String, scope: String) -> (deviceCode: String, signIn: DeviceSignIn)? {
+    func beginDevice(clientID: String, scope: String, from address: String) -> (deviceCode: String, signIn: DeviceSignIn)? {
         let now = self.clock.seconds
         // Without vowels, so that no words come about, and without what looks alike.
         let alphabet = Array("BCDFGHJKLMNPQRSTVWXZ")
         let code = (0..<8).map { _ in String(alphabet[Int.random(in: 0..<alphabet.count)]) }.joined()
-        let signIn = DeviceSignIn(userCode: code, clientID: clientID, scope: scope, expires: now + Self.deviceLife)
+        let signIn = DeviceSignIn(userCode: code, clientID: clientID, scope: scope, address: address, expires: now + Self.deviceLife)
         let secret = Secret.generate()
         return self.state.withLock { state in
             if state.devices.count >= Self.maximum { state.devices = state.devices.filter { $0.value.expires > now } }
-            guard state.devices.count < Self.maximum, !state.devices.values.contains(where: { $0.userCode == code }) else { return nil }
+            guard state.devices.count < Self.maximum,
+                state.devices.values.count(where: { $0.address == address && $0.expires > now }) < Self.maximumFromAddress,
+                !state.devices.values.contains(where: { $0.userCode == code })
+            else { return nil }
             state.devices[Self.key(secret)] = signIn
             return (secret, signIn)
         }

@@ -73,7 +73,15 @@ extension ResourceOperations {
     /// Deletes what is in the group, too.
     func deleteGroup(_ call: Call) async throws -> ServerResponse {
         let group = try await self.group(call)
+        for identity in try await self.resources.records(.identity, in: group.id) {
+            guard let user = try await self.user(ofIdentity: identity.id, outside: group.id) else { continue }
+            throw ResourceError(
+                .conflict, .conflict,
+                "The identity '\(identity.id.name)' of resource group '\(group.id.name)' is assigned to \(user).")
+        }
         _ = try await self.resources.deleteGroup(group.id)
+        // Sites of registries that were in it hear of it now, not when their polls end.
+        self.connectedRegistries.settingsChanged()
         return ServerResponse(.ok)
     }
 

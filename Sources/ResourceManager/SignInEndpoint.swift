@@ -71,7 +71,8 @@ struct SignInEndpoint: Sendable {
                 return try await self.token(request)
             case ["oauth2", "devicecode"]:
                 try Self.require([.post], request)
-                return try self.deviceCode(try await Self.form(request), CloudMetadata(names: self.names).base(for: request))
+                return try self.deviceCode(
+                    try await Self.form(request), CloudMetadata(names: self.names).base(for: request), from: request.remoteAddress)
             case ["oauth2", "deviceauth"]:
                 try Self.require([.get, .post], request)
                 return try await self.devicePage(request)

@@ -165,11 +165,12 @@ extension SignInEndpoint {
     // MARK: Devices
 
     /// RFC 8628, section 3.1.
-    func deviceCode(_ form: Form, _ base: String) throws -> ServerResponse {
+    func deviceCode(_ form: Form, _ base: String, from address: String) throws -> ServerResponse {
         let clientID = try form.required("client_id")
         let scope = form["scope"] ?? ""
         _ = try self.audience(scope: scope, resource: form["resource"])
-        guard clientID.utf8.count <= 128, let (code, signIn) = self.pending.beginDevice(clientID: clientID, scope: scope) else {
+        guard clientID.utf8.count <= 128, let (code, signIn) = self.pending.beginDevice(clientID: clientID, scope: scope, from: address)
+        else {
             throw Refusal(
                 status: .badRequest, error: "temporarily_unavailable", number: 90_033,
                 sentence: "Too many devices wait for a sign-in. Try again in some minutes.")

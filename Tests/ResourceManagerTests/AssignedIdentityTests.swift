@@ -58,6 +58,30 @@ import Testing
         #expect(unknown.status == 400 && unknown.target == "identity.userAssignedIdentities.\(identity)", "\(unknown.body)")
     }
 
+    @Test("A3 K6 an identity that something in another subscription or group uses is not deleted, nor the group that it is in")
+    func usedElsewhere() async throws {
+        let (world, identity) = try await self.world()
+        // An identity of another subscription, assigned to the registry of this one.
+        let alias = try await world.send(
+            .put, "/providers/Microsoft.Subscription/aliases/plants", ["properties": ["displayName": "Plants", "workload": "Production"]])
+        let id = try #require(alias.body[path: "properties", "subscriptionId"]?.stringValue)
+        let group = "/subscriptions/\(id)/resourceGroups/Plants"
+        #expect(try await world.send(.put, group, ["location": "eastus"]).status == 201)
+        let other = "\(group)/providers/Microsoft.ManagedIdentity/userAssignedIdentities/other"
+        #expect(try await world.send(.put, other, ["location": "eastus"]).status == 201)
+        let assigned: JSONValue = [
+            "identity": ["type": "UserAssigned", "userAssignedIdentities": .object([identity: [:], other: [:]])]
+        ]
+        #expect(try await world.send(.patch, world.registry(), assigned).status == 200)
+        #expect(try await world.send(.delete, other).status == 409)
+        let refused = try await world.send(.delete, group)
+        #expect(refused.status == 409 && refused.message?.contains("'other'") == true, "\(refused.body)")
+        #expect(try await world.send(.get, other).status == 200)
+        // What is used only within a group goes with it.
+        #expect(try await world.send(.delete, world.group).status == 200)
+        #expect(try await world.send(.delete, group).status == 200)
+    }
+
     @Test("C1 a connected registry with a managed identity is a record without a token; one that is away may change to it, not back")
     func site() async throws {
         let (world, identity) = try await self.world()
@@ -115,10 +139,29 @@ import Testing
         try await world.withConnectedRegistry("upper", mode: "readwrite")
         try await world.withConnectedRegistry("lower", parent: "upper")
         #expect(try await world.send(.patch, "\(r)/connectedRegistries/upper", change).status == 409)
+        var whole = world.connectedRegistryBody("upper", mode: "readwrite")
+        whole.apply(
+            mergePatch: [
+                "identity": assigned, "properties": ["parent": ["syncProperties": ["authType": "ManagedIdentity", "tokenId": nil]]],
+            ])
+        #expect(try await world.send(.put, "\(r)/connectedRegistries/upper", whole).status == 409)
         let registry = try #require(world.lookup.registry(named: "harbour")).id
         _ = try await world.services.connectedRegistries.activate(
             "lower", instance: "one", nonce: nil, version: "1", loginServer: nil, in: registry)
         #expect(try await world.send(.patch, "\(r)/connectedRegistries/lower", change).status == 409)
+        try await world.withConnectedRegistry("third")
+        _ = try await world.services.connectedRegistries.activate(
+            "third", instance: "one", nonce: nil, version: "1", loginServer: nil, in: registry)
+        var third = world.connectedRegistryBody("third")
+        third.apply(
+            mergePatch: [
+                "identity": assigned, "properties": ["parent": ["syncProperties": ["authType": "ManagedIdentity", "tokenId": nil]]],
+            ])
+        let active = try await world.send(.put, "\(r)/connectedRegistries/third", third)
+        #expect(active.status == 409, "\(active.body)")
+        #expect(
+            try await world.send(.get, "\(r)/connectedRegistries/third").body[
+                path: "properties", "parent", "syncProperties", "authType"] == "SyncToken")
         for name in ["factory", "second"] { #expect(try await world.send(.delete, "\(r)/connectedRegistries/\(name)").status == 200) }
         #expect(try await world.send(.delete, identity).status == 200)
     }

@@ -154,6 +154,41 @@ import Testing
         #expect(try await cluster.world.send(.delete, cluster.item).status == 204)
     }
 
+    @Test("K1 an extension whose protected settings cannot be opened any more is shown, set again and deleted")
+    func lostKey() async throws {
+        let cluster = try await Cluster.make()
+        let agent = try await cluster.agent()
+        #expect(try await cluster.put().status == 201)
+        // Another key has sealed them: the folder of keys has come from elsewhere.
+        try await cluster.world.database.write {
+            _ = try $0.execute("UPDATE cluster_extension SET sealed = ?", .blob([UInt8](repeating: 7, count: 80)))
+        }
+        #expect(try await cluster.state() == "Creating")
+        let refused = try await agent.send(.get, "desiredState")
+        #expect(refused.status == 409 && refused.message?.contains("--config-protected-file") == true, "\(refused.body)")
+        // As it was set the rest goes on; what is needed has to come again.
+        let without = try await cluster.world.send(
+            .patch, cluster.item + Self.api, ["properties": ["configurationSettings": ["pvc.storageRequest": "10Gi"]]])
+        #expect(without.status == 400, "\(without.body)")
+        let again = try await cluster.world.send(
+            .patch, cluster.item + Self.api,
+            ["properties": ["configurationProtectedSettings": ["connectionString": .string(Self.connection)]]])
+        #expect(again.status == 202, "\(again.body)")
+        #expect(try await agent.desired().extensions.first?.protectedSettings["connectionString"] == Self.connection)
+        // Or it is removed, which needs none of it.
+        try await agent.report([
+            ExtensionReport(
+                name: "myext", generation: try #require(try await agent.desired().extensions.first?.generation), state: .succeeded)
+        ])
+        try await cluster.world.database.write {
+            _ = try $0.execute("UPDATE cluster_extension SET sealed = ?", .blob([UInt8](repeating: 7, count: 80)))
+        }
+        #expect(try await cluster.world.send(.delete, cluster.item).status == 202)
+        let removal = try #require(try await agent.desired().extensions.first)
+        try await agent.report([ExtensionReport(name: "myext", generation: removal.generation, state: .deleting, isRemoved: true)])
+        #expect(try await cluster.world.send(.get, cluster.item).status == 404)
+    }
+
     @Test(
         "K1 what a setting cannot be is said before anything is stored",
         arguments: [

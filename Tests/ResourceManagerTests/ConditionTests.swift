@@ -42,6 +42,27 @@ import Testing
         #expect(try await world.send(.get, "\(world.registry())/scopeMaps").headers[.eTag] == nil)
     }
 
+    @Test("A2 C16 what a connected registry tells of itself is no change of what was set: If-Match holds, and readers see it")
+    func observed() async throws {
+        let world = try await World().withRegistry()
+        try await world.withConnectedRegistry("factory")
+        let path = "\(world.registry())/connectedRegistries/factory"
+        let before = try await world.send(.get, path)
+        let tag = try #require(before.headers[.eTag])
+        let registry = try #require(world.lookup.registry(named: "harbour")).id
+        _ = try await world.services.connectedRegistries.activate(
+            "factory", instance: "one", nonce: nil, version: "1", loginServer: "factory.test", in: registry)
+        world.clock.advance(seconds: 60)
+        let after = try await world.send(.get, path, text: "", headers: world.headers(.ifNoneMatch, tag))
+        #expect(after.status == 200 && after.headers[.eTag] == tag)
+        #expect(after.body[path: "properties", "activation", "status"] == "Active")
+        let change: JSONValue = ["properties": ["logging": ["logLevel": "Debug"]]]
+        let changed = try await world.send(.patch, path, text: change.serialized(), headers: world.headers(.ifMatch, tag))
+        #expect(changed.status == 200, "\(changed.body)")
+        #expect(changed.headers[.eTag] != tag)
+        #expect(try await world.send(.patch, path, text: change.serialized(), headers: world.headers(.ifMatch, tag)).status == 412)
+    }
+
     @Test("A2 a list of more than a thousand has pages, which what happens meanwhile does not shift")
     func pages() async throws {
         let world = try await World().withRegistry()

@@ -187,6 +187,16 @@ import Foundation
         #expect(try await self.poll(world, late).body["error"] == "expired_token")
     }
 
+    @Test("A1 one address that begins sign-ins without end keeps nobody else from beginning one")
+    func devicesOfOneAddress() {
+        let pending = PendingSignIns(clock: TestClock().wall)
+        for _ in 0..<PendingSignIns.maximumFromAddress {
+            #expect(pending.beginDevice(clientID: "c", scope: "s", from: "192.0.2.1") != nil)
+        }
+        #expect(pending.beginDevice(clientID: "c", scope: "s", from: "192.0.2.1") == nil)
+        #expect(pending.beginDevice(clientID: "c", scope: "s", from: "192.0.2.2") != nil)
+    }
+
     @Test("A1 codes are not found by trying: after sixty wrong ones in a minute none is looked at")
     func guessing() async throws {
         let world = try await self.world()

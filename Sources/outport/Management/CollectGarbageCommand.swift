@@ -23,6 +23,8 @@ struct CollectGarbageCommand: ManagementCommand {
     func perform(in session: ManagementSession) async throws(ManagementError) -> JSONValue? {
         var body: JSONValue = ["dryRun": .bool(dryRun)]
         if let untaggedDays { body["untaggedDays"] = .integer(Int64(untaggedDays)) }
+        // As long as a server lets a request go without an answer.
+        await session.client.wait(seconds: 600)
         return try await session.client.post("/providers/Microsoft.ContainerRegistry/collectGarbage", body)
     }
 }

@@ -17,7 +17,6 @@ struct HTTPTransport: ManagementTransport {
     init(trustFile: String?, connectTimeout: TimeAmount = .seconds(10)) {
         var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
         configuration.timeout.connect = connectTimeout
-        configuration.timeout.read = .seconds(100)
         if let trustFile {
             var tls = configuration.tlsConfiguration ?? .makeClientConfiguration()
             tls.trustRoots = .file(trustFile)
@@ -38,7 +37,7 @@ struct HTTPTransport: ManagementTransport {
         var attempt = 1
         while true {
             do {
-                let response = try await client.execute(outgoing, timeout: .seconds(120))
+                let response = try await client.execute(outgoing, timeout: .seconds(request.patience))
                 let body = try await response.body.collect(upTo: 64 << 20)
                 return ManagementResponse(
                     status: Int(response.status.code), headers: response.headers.map { ($0.name, $0.value) },

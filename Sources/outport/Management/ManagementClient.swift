@@ -21,6 +21,8 @@ actor ManagementClient {
     private let keep: @Sendable (Profile) -> Void
     private let sleep: @Sendable (Duration) async throws -> Void
     private let trace: @Sendable (String) -> Void
+    /// Seconds for the whole answer to a request to come.
+    private var patience: Int64 = 120
 
     /// How often a request is repeated. `az` has ten, which is minutes of silence; these are half a minute.
     private static let maximumRetries = 5
@@ -42,6 +44,9 @@ actor ManagementClient {
     }
 
     // MARK: - Operations
+
+    /// Waits longer for answers than is usual, for what takes its time at the server.
+    func wait(seconds: Int64) { patience = seconds }
 
     /// The document at a path.
     func get(_ path: String, query: [(String, String)] = []) async throws(ManagementError) -> JSONValue {
@@ -222,6 +227,7 @@ actor ManagementClient {
         _ method: ManagementRequest.Method, _ url: String, _ body: JSONValue? = nil
     ) async throws(ManagementError) -> ManagementResponse {
         var request = ManagementRequest(method: method, url: url, body: body.map { Array($0.serialized().utf8) })
+        request.patience = patience
         let identifier = UUID().uuidString.lowercased()
         var retries = 0
         var isTokenFresh = false

@@ -16,6 +16,8 @@ struct ManagementRequest: Sendable {
     var url: String
     var headers: [(name: String, value: String)] = []
     var body: [UInt8]?
+    /// Seconds for the whole answer to come.
+    var patience: Int64 = 120
 
     /// The method and the URL without its query, for messages. A query may hold what nobody should see.
     var summary: String { "\(method.rawValue) \(url.prefix { $0 != "?" })" }
