@@ -62,7 +62,7 @@ package struct Layers: Sendable {
     private static func folderIfFree(_ path: String) throws -> DataFolder? {
         do {
             return try DataFolder(path)
-        } catch where error.code == .inUse {
+        } catch let error where error.code == .inUse {
             return nil
         }
     }
