@@ -39,6 +39,9 @@ import Testing
         "imports at a time": ("ResourceManager/ImportJobs", "maximum", .count),
         "images fetched through cache rules at a time": ("ResourceManager/PullThrough", "maximum", .count),
         "people whose passwords are being checked, waiting": ("Identity/PasswordHasher", "maximumWaiting", .count),
+        "wrong passwords of a user in a row": ("Identity/Directory+Users", "failuresBeforeLock", .count),
+        "devices that wait for a sign-in": ("ResourceManager/PendingSignIns", "maximum", .count),
+        "devices that wait for a sign-in, from one address": ("ResourceManager/PendingSignIns", "maximumFromAddress", .count),
         "webhook's receiver": ("Webhooks/WebhookSender", "timeout", .seconds),
     ]
 
