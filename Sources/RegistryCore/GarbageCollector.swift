@@ -107,8 +107,12 @@ package struct GarbageCollector: Sendable {
             AND NOT EXISTS (SELECT 1 FROM deleted_entry WHERE deleted_entry.digest = blob.digest)
             """)
 
-    /// Runs once over everything.
+    /// Runs once over everything, after whoever is at it.
     package func collect(_ policy: GarbagePolicy) async throws -> GarbageReport {
+        try await self.store.collections.withLock { try await self.run(policy) }
+    }
+
+    private func run(_ policy: GarbagePolicy) async throws -> GarbageReport {
         var report = GarbageReport()
         report.uploads = try await self.uploads.expire(olderThan: policy.uploadAge)
         for (name, _) in try await self.staleTransfers(policy) {

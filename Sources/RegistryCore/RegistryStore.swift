@@ -20,6 +20,8 @@ package final class RegistryStore: Sendable {
     static let leaseDuration: Int64 = 3_600_000
     /// Files that no row names are either removed or taken over, by one at a time.
     let strays = AsyncMutex()
+    /// Garbage is collected by one at a time: the schedule and operators do not ask each other.
+    let collections = AsyncMutex()
     /// Bytes up to which content lies in its row.
     let smallContentLimit: Int
 
