@@ -263,8 +263,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         return try await self.database.write { session in
             guard let current = try Self.find(name, in: registry, session),
                 let row = try session.row(
-                    "SELECT \(LeaseNonces.columns), fenced FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value),
-                    SQLValue(name))
+                    "SELECT \(LeaseNonces.columns), fenced FROM connected_registry WHERE registry = ? AND name = ?",
+                    .integer(registry.value), SQLValue(name))
             else { throw Self.unknown(name) }
             if row.text(3).split(separator: "\n").contains(Substring(instance)) { throw Self.deactivated(name) }
             var report = current.report ?? ConnectedRegistry.Report(version: version, loginServer: loginServer, status: nil)
@@ -431,9 +431,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         }
         guard let instance, let epoch else { return SyncLease(connectedRegistry: found.name, instance: nil, epoch: nil) }
         guard found.instance == instance, found.epoch == epoch else {
-            // Nobody has ever been active here, and nobody has been deactivated: what is known here is older than that activation. A parent that
-            // was replaced before it could tell its own of its child, or was restored, must not end the child for good.
-            if found.instance == nil, found.deactivations == 0 {
+            if found.isUnheardOf {
                 throw IdentityError(
                     .invalidToken, "this activation of connected registry '\(found.name)' is not known here any more; activate again")
             }
