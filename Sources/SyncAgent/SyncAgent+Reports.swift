@@ -43,7 +43,9 @@ extension SyncAgent {
         }
     }
 
-    /// Runs `work`; when it takes longer than a moment the parent is told that we are syncing.
+    /// Runs `work`; when it takes longer than a moment the parent is told that we are syncing, and what it has set anew counts at once.
+    ///
+    /// - Throws: what `work` throws; that the parent will not have us; ``OutdatedWork``.
     func withProgressReport(_ work: @escaping @Sendable () async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
@@ -51,10 +53,11 @@ extension SyncAgent {
                 return true
             }
             group.addTask {
-                try await Elapsing.sleep(for: .milliseconds(300))
+                let rests = self.progressRests.withLock { $0 }
+                try await Elapsing.sleep(for: rests.first)
                 while !Task.isCancelled {
-                    _ = try? await self.report(.syncing, trouble: nil)
-                    try await Elapsing.sleep(for: .seconds(20))
+                    try await self.reportProgress()
+                    try await Elapsing.sleep(for: rests.next)
                 }
                 return false
             }
@@ -62,6 +65,17 @@ extension SyncAgent {
             while let isWork = try await group.next() {
                 if isWork { return }
             }
+        }
+    }
+
+    private func reportProgress() async throws {
+        do {
+            if let tag = try await self.report(.syncing, trouble: nil), await self.areNews(tag) { try await self.takeSettingsMeanwhile() }
+        } catch {
+            if error is OutdatedWork { throw error }
+            // Anything else passes, or is met by the work as well.
+            let refusal = SyncError(error)
+            if [.alreadyActivated, .deactivated, .notFound].contains(refusal.code) { throw refusal }
         }
     }
 

@@ -34,6 +34,7 @@ final class LoopbackTransport: TrustingTransport {
         /// `nil` for the first blob of all.
         let digest: Digest?
         let offset: Int64
+        let endsWhenCancelled: Bool
     }
 
     private struct State {
@@ -100,9 +101,12 @@ final class LoopbackTransport: TrustingTransport {
     func when(blobBytes count: Int, _ action: @escaping @Sendable () -> Void) { self.state.withLock { $0.milestone = (count, action) } }
     /// Holds a blob's body, once so many of its bytes have passed, until `gate` is opened; `reached` tells that it waits.
     ///
-    /// - Parameter digest: of the blob; `nil` for the first that comes.
-    func hold(_ gate: Gate, reached: Gate, of digest: Digest? = nil, at offset: Int64 = 0) {
-        self.state.withLock { $0.holds.append(Hold(gate: gate, reached: reached, digest: digest, offset: offset)) }
+    /// - Parameters:
+    ///   - digest: of the blob; `nil` for the first that comes.
+    ///   - endsWhenCancelled: whether one who gives up does not wait for the gate: it is opened then.
+    func hold(_ gate: Gate, reached: Gate, of digest: Digest? = nil, at offset: Int64 = 0, endsWhenCancelled: Bool = false) {
+        let hold = Hold(gate: gate, reached: reached, digest: digest, offset: offset, endsWhenCancelled: endsWhenCancelled)
+        self.state.withLock { $0.holds.append(hold) }
     }
     /// From here on the parent is one that does not know some calls.
     func makeUnknown(_ calls: Set<String>) { self.state.withLock { $0.unknown = calls } }
@@ -126,13 +130,13 @@ final class LoopbackTransport: TrustingTransport {
         }
     }
 
-    fileprivate func takeGate(_ target: String, _ offset: Int64) -> (Gate, reached: Gate)? {
+    fileprivate func takeGate(_ target: String, _ offset: Int64) -> (Gate, reached: Gate, endsWhenCancelled: Bool)? {
         self.state.withLock { state in
             let found = state.holds.firstIndex { hold in
                 offset >= hold.offset && hold.digest.map { target.hasSuffix("/\($0)") } ?? true
             }
             guard let hold = found.map({ state.holds.remove(at: $0) }) else { return nil }
-            return (hold.gate, hold.reached)
+            return (hold.gate, hold.reached, hold.endsWhenCancelled)
         }
     }
 
@@ -276,9 +280,14 @@ final class LoopbackTransport: TrustingTransport {
                     return self.isOver || self.body.bytes.readableBytes == 0 ? nil : self.body.bytes
                 }
                 let (end, target, begin) = self.body.stretch(from: self.offset)
-                if let target, let (gate, reached) = self.body.meter?.takeGate(target, self.offset - begin) {
+                if let target, let (gate, reached, ends) = self.body.meter?.takeGate(target, self.offset - begin) {
                     reached.open()
-                    await gate.wait()
+                    await withTaskCancellationHandler {
+                        await gate.wait()
+                    } onCancel: {
+                        if ends { gate.open() }
+                    }
+                    if ends { try Task.checkCancellation() }
                 }
                 guard self.offset < self.body.range.upperBound else { return nil }
                 let wanted = Int(Swift.min(Int64(LoopbackTransport.partSize), end - self.offset))
