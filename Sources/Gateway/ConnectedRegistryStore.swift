@@ -54,9 +54,9 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         return ConnectedRegistry(
             name: row.text(0), syncToken: row.text(1),
             configuration: try decoder.decode(ConnectedRegistryConfiguration.self, from: Data(row.text(2).utf8)), created: row.integer(3),
-            instance: row.optionalText(4), epoch: row.integer(5),
+            instance: row.optionalText(4), epoch: row.integer(5).within(MessageBounds.counts),
             report: try row.optionalText(6).map { try decoder.decode(ConnectedRegistry.Report.self, from: Data($0.utf8)) },
-            lastActivity: row.optionalInteger(7), resync: row.optionalInteger(8),
+            lastActivity: row.optionalInteger(7)?.within(MessageBounds.times), resync: row.optionalInteger(8),
             deactivations: row.integer(9), plan: row.optionalInteger(10))
     }
 
@@ -332,7 +332,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         let list = (row.text(1).split(separator: "\n").map(String.init) + [row.text(0)]).suffix(50).joined(separator: "\n")
         try session.execute(
             """
-            UPDATE connected_registry SET instance = NULL, epoch = epoch + 1, nonce = NULL, offered_nonce = NULL, earlier_nonces = '',
+            UPDATE connected_registry SET instance = NULL, epoch = min(epoch, \(MessageBounds.counts.upperBound)) + 1, nonce = NULL, offered_nonce = NULL, earlier_nonces = '',
                 fenced = ?
             WHERE registry = ? AND name = ?
             """, SQLValue(list), .integer(registry.value), SQLValue(name))
@@ -362,6 +362,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
     package func report(
         _ status: StatusReport, isInStep: Bool = false, lease: SyncLease, in registry: RegistryID
     ) async throws -> String {
+        let status = status.bounded
         let now = self.clock.milliseconds()
         let offered = Secret.generate()
         let name = lease.connectedRegistry

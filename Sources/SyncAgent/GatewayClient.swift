@@ -65,7 +65,7 @@ actor GatewayClient {
         let answer = try JSONDecoder().decode(Answer.self, from: Data(try await response.collect(limit: 64 << 10)))
         // The lease may have changed while we waited: a token for another one would be refused as that of another instance.
         guard self.generation == generation else { return try await self.bearer() }
-        self.token = (answer.accessToken, Elapsing.now + .seconds(max(0, answer.expiresIn - 60)))
+        self.token = (answer.accessToken, Elapsing.now + .seconds(answer.expiresIn.within(60...Self.longestToken) - 60))
         return answer.accessToken
     }
 
@@ -86,7 +86,7 @@ actor GatewayClient {
         case 304: return nil
         case 200:
             let body = try await response.collect(limit: 16 << 20)
-            return (try JSONDecoder().decode(GatewaySettings.self, from: Data(body)), response.header("ETag") ?? "")
+            return (try JSONDecoder().decode(GatewaySettings.self, from: Data(body)).bounded, response.header("ETag") ?? "")
         default: throw try await ServerRefusal(response)
         }
     }
@@ -142,7 +142,9 @@ actor GatewayClient {
 
     func tell(_ events: EventsRequest) async throws -> EventsResponse { try await self.call("POST", "events", body: events) }
 
-    func contents(_ request: ContentsRequest) async throws -> ContentsResponse { try await self.call("POST", "contents", body: request) }
+    func contents(_ request: ContentsRequest) async throws -> ContentsResponse {
+        (try await self.call("POST", "contents", body: request) as ContentsResponse).bounded
+    }
 
     /// - Parameter isSparing: whether each byte counts: a token is worth its bytes only for what asks often.
     func report(_ status: StatusReport, isSparing: Bool = false) async throws -> StatusResponse {
@@ -153,6 +155,8 @@ actor GatewayClient {
         return try await self.call("POST", "status", body: status, timeout: Self.statusTimeout)
     }
 
+    /// Seconds for which a token is used at most, whatever its issuer says.
+    private static let longestToken: Int64 = 86_400
     private static let statusTimeout = Duration.seconds(15)
 
     /// Sends a heartbeat with the password itself in place of a token.

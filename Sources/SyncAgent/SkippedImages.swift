@@ -168,7 +168,7 @@ actor SkippedImages {
                 return StatusDetail(
                     type: "Error", code: image.code.rawValue,
                     description:
-                        "\(image.repository)@\(image.digest)\(tags) cannot be taken from the parent: \(image.reason); everything else goes on, and it is tried again at \(Timestamp.text(milliseconds: image.due * 1000)). Push it again or delete it at the parent",
+                        "\(image.repository)@\(image.digest)\(tags) cannot be taken from the parent: \(image.reason); everything else goes on, and it is tried again at \(Timestamp.text(seconds: image.due)). Push it again or delete it at the parent",
                     timestamp: image.since)
             }
     }
