@@ -268,8 +268,8 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             else { throw Self.unknown(name) }
             if row.text(3).split(separator: "\n").contains(Substring(instance)) { throw Self.deactivated(name) }
             var report = current.report ?? ConnectedRegistry.Report(version: version, loginServer: loginServer, status: nil)
-            report.version = version
-            report.loginServer = loginServer
+            report.version = version.cut(to: MessageBounds.name)
+            report.loginServer = loginServer?.cut(to: MessageBounds.name)
             report.caPin = caPin
             var epoch = current.epoch
             var nonces = LeaseNonces(row)

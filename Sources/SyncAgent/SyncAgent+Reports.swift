@@ -116,19 +116,20 @@ extension SyncAgent {
             let budget = try await self.budget.uses()
             // Where no answer comes back it may have arrived all the same: what the parent believes is then not known.
             self.lastReport.withLock { $0 = nil }
-            let answer = try await self.gateway.report(
-                StatusReport(
-                    nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
-                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
-                    resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil,
-                    descendants: descendants?.isEmpty == true ? nil : descendants,
-                    bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft, budget: budget.isEmpty ? nil : budget,
-                    plan: plan), isSparing: isSparing)
+            let status = try StatusReport(
+                nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
+                bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
+                resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil,
+                descendants: descendants?.isEmpty == true ? nil : descendants,
+                bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft, budget: budget.isEmpty ? nil : budget,
+                plan: plan
+            ).bounded.fitting(GatewayLimits.maximumStatus)
+            let answer = try await self.gateway.report(status, isSparing: isSparing)
             self.lastReports.withLock { $0 = reports }
             let isWell = phase == .idle && details.isEmpty && root != nil
             self.lastReport.withLock { $0 = (Elapsing.now, isWell) }
             self.toldPlans.withLock { told in
-                for one in descendants ?? [] { told[one.name] = one.status?.plan?.order ?? told[one.name] }
+                for one in status.descendants ?? [] { told[one.name] = one.status?.plan?.order ?? told[one.name] }
             }
             try await self.memory.update { $0.nonce = answer.nonce }
             return answer.settings

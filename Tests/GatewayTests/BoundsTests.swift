@@ -24,7 +24,8 @@ import Foundation
             nonce: nonce, phase: .idle, version: "test", cursor: GatewayCursor(log: "log", sequence: number),
             result: SyncResult(trigger: "InitialSync", state: "Succeeded", started: number, ended: number, lastSuccess: number),
             details: [StatusDetail(type: "Warning", code: "BudgetExhausted", description: "waits", timestamp: number)],
-            bytesReceived: number, diskFree: number, diskTotal: number, resynced: number, outboxPending: number, bytesSent: number, bytesLeft: number,
+            bytesReceived: number, diskFree: number, diskTotal: number, resynced: number, outboxPending: number, bytesSent: number,
+            bytesLeft: number,
             budget: [use],
             plan: SyncPlan(
                 order: number, computed: number, bytes: number, imageCount: Int(number), images: [image], bytesUp: number, budget: [use]))
@@ -100,6 +101,37 @@ import Foundation
             #expect(!freed.isActive && freed.epoch > 0)
             try await store.record([first], below: "middle", in: site.registry, isAllowed: { _ in true })
         }
+    }
+
+    @Test("C9 C19 what one connected registry tells has an end, so that the one above it can still speak for its others")
+    func texts() async throws {
+        let server = try await DataPlane(Site())
+        let (site, store) = (server.site, server.connectedRegistries)
+        try await server.connectedRegistry("middle")
+        try await server.connectedRegistry("leaf1", parent: "middle")
+        let long = String(repeating: "ä\u{1}", count: 200_000)
+        let tags = try (0..<1000).map { try OCI.Tag("tag-\($0)") }
+        let image = SyncPlan.Image(repository: repository("app"), digest: TestImage("one").manifest.digest, tags: tags, bytes: 1)
+        let detail = StatusDetail(type: long, code: long, description: long, timestamp: 1)
+        let status = StatusReport(
+            nonce: "", phase: .idle, version: long, cursor: GatewayCursor(log: long, sequence: 1),
+            result: SyncResult(trigger: long, state: long, started: 1, ended: 1, lastSuccess: 1),
+            details: Array(repeating: detail, count: 100), bytesReceived: 1, diskFree: nil, diskTotal: nil, root: long,
+            budget: Array(repeating: BudgetUse(period: long, limit: 1, used: 1, renews: 1), count: 100),
+            plan: SyncPlan(order: 1, computed: 1, images: Array(repeating: image, count: 300), problem: long))
+        let told = DescendantStatus(
+            name: "leaf1", instance: "instance-1", epoch: 1, deactivations: 0, version: long, loginServer: long, caPin: long,
+            status: status,
+            inStepSince: nil, silence: 0)
+        try await store.record([told], below: "middle", in: site.registry, isAllowed: { _ in true })
+        let forwarded = try await store.descendantStatuses(in: site.registry).filter { $0.name == "leaf1" }
+        // Every byte may be written as six.
+        #expect(try JSONEncoder().encode(forwarded).count < 1 << 20)
+        let found = try #require(try await store.find("leaf1", in: site.registry)?.report)
+        #expect(found.status?.details.count == MessageBounds.details)
+        #expect(found.status?.details[0].description.utf8.count ?? 0 > MessageBounds.sentence - 4)
+        #expect(long.hasPrefix(found.version) && found.version.utf8.count <= MessageBounds.name)
+        #expect(found.plan?.images.count == SyncPlan.maximumImages && found.plan?.images[0].tags.count == MessageBounds.planTags)
     }
 
     @Test("C19 what an earlier version has let into the database is read all the same")

@@ -9,6 +9,12 @@ import Testing
 @testable import RegistryClient
 @testable import SyncAgent
 
+#if canImport(FoundationEssentials)
+import FoundationEssentials
+#else
+import Foundation
+#endif
+
 @Suite struct BoundsTests {
     /// A parent that answers everything with the same number.
     private struct Numbers: Transport {
@@ -63,6 +69,38 @@ import Testing
         #expect(contents.manifests.flatMap(\.blobs).allSatisfy { MessageBounds.counts.contains($0.size) })
         let client = RegistryClient(transport: transport, endpoint: connection.parent) { "token" }
         #expect(try await client.size(ofUpload: "/v2/app/blobs/uploads/one") ?? 0 <= 1 << 53)
+    }
+
+    @Test("C9 C19 a heartbeat for a tree is never larger than the parent takes: the longest is shortened first, and told again later")
+    func fitting() throws {
+        func status(_ details: Int, plan: Bool = false) -> StatusReport {
+            let detail = StatusDetail(
+                type: "Error", code: "ContentError", description: String(repeating: "\u{1}", count: 500), timestamp: 0)
+            return StatusReport(
+                nonce: "", phase: .idle, version: "test", cursor: nil, result: nil, details: Array(repeating: detail, count: details),
+                bytesReceived: 0, diskFree: nil, diskTotal: nil,
+                plan: plan ? SyncPlan(order: 1, computed: 1, problem: String(repeating: "p", count: 4000)) : nil)
+        }
+        func descendant(_ name: String, _ status: StatusReport) -> DescendantStatus {
+            DescendantStatus(
+                name: name, instance: nil, epoch: 0, deactivations: 0, version: nil, loginServer: nil, caPin: nil, status: status,
+                inStepSince: nil, silence: nil)
+        }
+        var report = status(0)
+        report.descendants = [
+            descendant("loud1", status(20)), descendant("quiet", status(1)), descendant("asked", status(0, plan: true)),
+            descendant("loud2", status(20)),
+        ]
+        let size = { (report: StatusReport) in try JSONEncoder().encode(report).count }
+        #expect(try report.fitting(1 << 20) == report)
+        let short = try report.fitting(6000)
+        #expect(try size(short) <= 6000)
+        #expect(short.descendants?.map(\.name) == ["loud1", "quiet", "asked", "loud2"])
+        #expect(short.descendants?.map { $0.status?.details.count } == [0, 1, 0, 0])
+        #expect(short.descendants?.map { $0.status?.plan != nil } == [false, false, false, false])
+        #expect(try report.fitting(9000).descendants?.map { $0.status?.plan != nil } == [false, false, true, false])
+        let tiny = try report.fitting(400)
+        #expect(try size(tiny) <= 400 && tiny.descendants?.count ?? 0 < 4)
     }
 
     @Test("C19 C11 a budget of any number is one", arguments: [Int64.min, -1, 0, Int64.max])

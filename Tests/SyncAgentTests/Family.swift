@@ -55,6 +55,8 @@ final class LoopbackTransport: TrustingTransport {
         var fault: (requests: Int, losesAnswer: Bool)?
         /// Calls that the parent does not know, as an older one would not.
         var unknown: Set<String> = []
+        /// The largest body that the parent takes of a call, as one with other limits would.
+        var largest: [String: Int] = [:]
     }
 
     static let partSize = 10_000
@@ -110,6 +112,8 @@ final class LoopbackTransport: TrustingTransport {
     }
     /// From here on the parent is one that does not know some calls.
     func makeUnknown(_ calls: Set<String>) { self.state.withLock { $0.unknown = calls } }
+    /// From here on the parent takes no larger body of a call.
+    func limit(_ call: String, to bytes: Int) { self.state.withLock { $0.largest[call] = bytes } }
     func forget() { self.state.withLock { $0.requests = [] } }
 
     /// Takes what may pass of `count` blob bytes, and whether the link is cut behind them.
@@ -142,7 +146,13 @@ final class LoopbackTransport: TrustingTransport {
 
     func send(_ request: ClientRequest) async throws -> ClientResponse {
         var request = request
-        let unknown = self.state.withLock { $0.unknown }
+        let (unknown, largest) = self.state.withLock { ($0.unknown, $0.largest) }
+        if let call = request.target.split(separator: "/").last, let limit = largest[String(call)], request.body.count > limit {
+            self.state.withLock { $0.requests.append(Request(method: request.method, target: request.target, range: nil)) }
+            return ClientResponse(
+                status: 413, headers: [],
+                body: ClientResponseBody(Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil, target: request.target)))
+        }
         if request.method == "POST", let call = request.target.split(separator: "/").last, unknown.contains(String(call)) {
             request.target += "-of-tomorrow"
         }
