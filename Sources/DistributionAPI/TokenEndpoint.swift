@@ -138,6 +138,6 @@ package struct TokenEndpoint: RequestHandler {
             .ok,
             Answer(
                 accessToken: issued.token, token: issued.token, refreshToken: refresh, expiresIn: issued.lifetime,
-                issuedAt: Timestamp.text(milliseconds: issued.issued * 1000)), headers: [.cacheControl: "no-store"])
+                issuedAt: Timestamp.text(seconds: issued.issued)), headers: [.cacheControl: "no-store"])
     }
 }

@@ -197,6 +197,10 @@ package struct ConnectedRegistry: Sendable {
 
     package var isActive: Bool { self.instance != nil }
 
+    /// Whether nobody has ever been active here, and nobody has been deactivated: what is known here is older than any activation. A parent
+    /// that was replaced before it could tell its own of its child, or was restored, must not end the child for good.
+    var isUnheardOf: Bool { self.instance == nil && self.deactivations == 0 }
+
     /// Connection states as `az` prints them.
     package enum ConnectionState: String, Sendable {
         case online = "Online"

@@ -111,6 +111,7 @@ extension ConnectedRegistryStore {
     package func record(
         _ statuses: [DescendantStatus], below name: String, in registry: RegistryID, isAllowed: @escaping @Sendable (String) -> Bool
     ) async throws {
+        let statuses = statuses.map(\.bounded)
         let now = self.clock.milliseconds()
         let changed = try await self.database.write { session -> Bool in
             let all = try session.rows("\(Self.select) WHERE registry = ?", .integer(registry.value)).map(Self.decode)
@@ -132,7 +133,7 @@ extension ConnectedRegistryStore {
                     UPDATE connected_registry SET instance = ?, epoch = max(epoch, ?), report = ?, last_activity = ?
                     WHERE registry = ? AND name = ?
                     """, SQLValue(instance), .integer(status.epoch), SQLValue(try Self.encode(report)),
-                    SQLValue(status.silence.map { now - $0 }), .integer(registry.value), SQLValue(one.name))
+                    SQLValue(status.silence.map { max(0, now - $0) }), .integer(registry.value), SQLValue(one.name))
             }
             return changed
         }

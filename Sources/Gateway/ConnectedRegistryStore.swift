@@ -54,9 +54,9 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         return ConnectedRegistry(
             name: row.text(0), syncToken: row.text(1),
             configuration: try decoder.decode(ConnectedRegistryConfiguration.self, from: Data(row.text(2).utf8)), created: row.integer(3),
-            instance: row.optionalText(4), epoch: row.integer(5),
+            instance: row.optionalText(4), epoch: row.integer(5).within(MessageBounds.counts),
             report: try row.optionalText(6).map { try decoder.decode(ConnectedRegistry.Report.self, from: Data($0.utf8)) },
-            lastActivity: row.optionalInteger(7), resync: row.optionalInteger(8),
+            lastActivity: row.optionalInteger(7)?.within(MessageBounds.times), resync: row.optionalInteger(8),
             deactivations: row.integer(9), plan: row.optionalInteger(10))
     }
 
@@ -280,27 +280,25 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         return try await self.database.write { session in
             guard let current = try Self.find(name, in: registry, session),
                 let row = try session.row(
-                    "SELECT nonce, offered_nonce, fenced FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value),
-                    SQLValue(name))
+                    "SELECT \(LeaseNonces.columns), fenced FROM connected_registry WHERE registry = ? AND name = ?",
+                    .integer(registry.value), SQLValue(name))
             else { throw Self.unknown(name) }
-            if row.text(2).split(separator: "\n").contains(Substring(instance)) { throw Self.deactivated(name) }
+            if row.text(3).split(separator: "\n").contains(Substring(instance)) { throw Self.deactivated(name) }
             var report = current.report ?? ConnectedRegistry.Report(version: version, loginServer: loginServer, status: nil)
-            report.version = version
-            report.loginServer = loginServer
+            report.version = version.cut(to: MessageBounds.name)
+            report.loginServer = loginServer?.cut(to: MessageBounds.name)
             report.caPin = caPin
             var epoch = current.epoch
-            var confirmed = row.optionalText(0)
+            var nonces = LeaseNonces(row)
             switch current.instance {
             case nil:
                 epoch += 1
-                confirmed = nil
+                nonces = LeaseNonces(confirmed: nil, offered: [offered])
             case instance:
                 // Without any nonce the parent has been restored: the first to come is believed, as at the beginning.
-                let isRestored = try row.optionalText(0) == nil && row.optionalText(1) == nil || Self.isAhead(cursor, session)
-                guard isRestored || nonce == row.optionalText(0) || (nonce != nil && nonce == row.optionalText(1)) else {
-                    throw Self.copied(name)
-                }
-                confirmed = nonce
+                let isRestored = try nonces.isEmpty || Self.isAhead(cursor, session)
+                guard isRestored || nonces.accept(nonce) else { throw Self.copied(name) }
+                nonces = nonces.following(nonce, offering: offered)
             default:
                 throw LeaseRefusal(
                     .alreadyActivated,
@@ -309,11 +307,13 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
             }
             try session.execute(
                 """
-                UPDATE connected_registry SET instance = ?, epoch = ?, nonce = ?, offered_nonce = ?, report = ?, last_activity = ?
+                UPDATE connected_registry SET instance = ?, epoch = ?, nonce = ?, offered_nonce = ?, earlier_nonces = ?, report = ?,
+                    last_activity = ?
                 WHERE registry = ? AND name = ?
-                """, SQLValue(instance), .integer(epoch), SQLValue(confirmed), SQLValue(offered), SQLValue(try Self.encode(report)),
-                .integer(now),
-                .integer(registry.value), SQLValue(name))
+                """,
+                [SQLValue(instance), .integer(epoch)] + nonces.values + [
+                    SQLValue(try Self.encode(report)), .integer(now), .integer(registry.value), SQLValue(name),
+                ])
             guard let stored = try Self.find(name, in: registry, session) else { throw Self.unknown(name) }
             return (stored, offered)
         }
@@ -349,14 +349,17 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         let list = (row.text(1).split(separator: "\n").map(String.init) + [row.text(0)]).suffix(50).joined(separator: "\n")
         try session.execute(
             """
-            UPDATE connected_registry SET instance = NULL, epoch = epoch + 1, nonce = NULL, offered_nonce = NULL, fenced = ?
+            UPDATE connected_registry SET instance = NULL, epoch = min(epoch, \(MessageBounds.counts.upperBound)) + 1, nonce = NULL, offered_nonce = NULL, earlier_nonces = '',
+                fenced = ?
             WHERE registry = ? AND name = ?
             """, SQLValue(list), .integer(registry.value), SQLValue(name))
     }
 
     /// Forgets all nonces after the database was restored from a backup: they are older than those of the children.
     package func forgetNonces() async throws {
-        _ = try await self.database.write { try $0.execute("UPDATE connected_registry SET nonce = NULL, offered_nonce = NULL") }
+        _ = try await self.database.write {
+            try $0.execute("UPDATE connected_registry SET nonce = NULL, offered_nonce = NULL, earlier_nonces = ''")
+        }
     }
 
     /// Whether somebody has seen changes that this log does not have yet: the database has been put back to an earlier time, and the nonces with it.
@@ -369,33 +372,39 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
 
     /// Records a heartbeat and offers the next nonce.
     ///
-    /// The offered nonce counts once it comes back, so an answer that is lost locks nobody out.
+    /// An offered nonce counts once it comes back, so neither an answer that is lost nor a heartbeat that is late locks anybody out.
     /// - Throws: ``LeaseRefusal``.
     ///
     /// - Parameter isInStep: whether the child's content is the parent's at this moment.
     package func report(
         _ status: StatusReport, isInStep: Bool = false, lease: SyncLease, in registry: RegistryID
     ) async throws -> String {
+        let status = status.bounded
         let now = self.clock.milliseconds()
         let offered = Secret.generate()
         let name = lease.connectedRegistry
         let isNews = try await self.database.write { session in
             guard let current = try Self.find(name, in: registry, session),
                 let row = try session.row(
-                    "SELECT nonce, offered_nonce FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value),
+                    "SELECT \(LeaseNonces.columns) FROM connected_registry WHERE registry = ? AND name = ?", .integer(registry.value),
                     SQLValue(name))
             else { throw Self.unknown(name) }
             guard current.instance == lease.instance, current.epoch == lease.epoch else { throw Self.deactivated(name) }
-            let isRestored = try row.optionalText(0) == nil && row.optionalText(1) == nil || Self.isAhead(status.cursor, session)
-            guard isRestored || status.nonce == row.optionalText(1) || status.nonce == row.optionalText(0) else { throw Self.copied(name) }
+            let nonces = LeaseNonces(row)
+            let isRestored = try nonces.isEmpty || Self.isAhead(status.cursor, session)
+            guard isRestored || nonces.accept(status.nonce) else { throw Self.copied(name) }
             var report = current.report ?? ConnectedRegistry.Report(version: status.version, loginServer: nil, status: nil)
             report.version = status.version
             report.take(status)
             report.inStepSince = isInStep ? report.inStepSince ?? now : nil
             try session.execute(
-                "UPDATE connected_registry SET nonce = ?, offered_nonce = ?, report = ?, last_activity = ? WHERE registry = ? AND name = ?",
-                SQLValue(status.nonce), SQLValue(offered), SQLValue(try Self.encode(report)), .integer(now), .integer(registry.value),
-                SQLValue(name))
+                """
+                UPDATE connected_registry SET nonce = ?, offered_nonce = ?, earlier_nonces = ?, report = ?, last_activity = ?
+                WHERE registry = ? AND name = ?
+                """,
+                nonces.following(status.nonce, offering: offered).values + [
+                    SQLValue(try Self.encode(report)), .integer(now), .integer(registry.value), SQLValue(name),
+                ])
             return report.isNews(to: current.report)
         }
         if isNews { self.reports.signal() }
@@ -440,9 +449,7 @@ package final class ConnectedRegistryStore: SyncLeaseAuthority {
         }
         guard let instance, let epoch else { return SyncLease(connectedRegistry: found.name, instance: nil, epoch: nil) }
         guard found.instance == instance, found.epoch == epoch else {
-            // Nobody has ever been active here, and nobody has been deactivated: what is known here is older than that activation. A parent that
-            // was replaced before it could tell its own of its child, or was restored, must not end the child for good.
-            if found.instance == nil, found.deactivations == 0 {
+            if found.isUnheardOf {
                 throw IdentityError(
                     .invalidToken, "this activation of connected registry '\(found.name)' is not known here any more; activate again")
             }

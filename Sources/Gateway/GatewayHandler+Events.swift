@@ -14,7 +14,7 @@ internal import Foundation
 extension GatewayHandler {
     @inline(never)
     func events(_ request: ServerRequest, _ call: Call) async throws -> ServerResponse {
-        let body: EventsRequest = try await self.decode(request)
+        let body = (try await self.decode(request) as EventsRequest).bounded
         guard body.events.count <= EventsRequest.maximumEvents else {
             throw Refusal(.invalid, 400, "one request takes \(EventsRequest.maximumEvents) events at most")
         }

@@ -217,6 +217,14 @@ package final class GatewayHandler: RequestHandler {
             )
         }
         if needsLease, found.epoch != lease.epoch || found.instance != lease.instance {
+            // Good for activating and nothing else; whoever is active asks for another one and goes on with that.
+            guard lease.instance != nil else {
+                throw Refusal(.unauthorized, 401, "this sync token was issued without an activation: ask for one with instance and epoch")
+            }
+            guard !found.isUnheardOf else {
+                throw Refusal(
+                    .unauthorized, 401, "this activation of connected registry '\(name)' is not known here any more; activate again")
+            }
             throw found.instance == nil || found.instance == lease.instance
                 ? LeaseRefusal(.deactivated, "this instance of connected registry '\(name)' was deactivated at the parent")
                 : LeaseRefusal(.alreadyActivated, "connected registry '\(name)' is active in another instance")

@@ -21,5 +21,8 @@ package enum GatewaySchema {
         // How often an operator has deactivated it: the order travels through its ancestors.
         Migration("gateway-3", ["ALTER TABLE connected_registry ADD COLUMN deactivations INTEGER NOT NULL DEFAULT 0"]),
         Migration("gateway-4", ["ALTER TABLE connected_registry ADD COLUMN plan INTEGER"]),
+        // Nonces that were offered before the last one and have not been answered. Who does not know them takes the last one, as before.
+        Migration(
+            "gateway-5", ["ALTER TABLE connected_registry ADD COLUMN earlier_nonces TEXT NOT NULL DEFAULT ''"], isAdditive: true),
     ]
 }

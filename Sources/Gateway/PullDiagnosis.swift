@@ -143,14 +143,14 @@ package struct PullDiagnostician: Sendable {
         let window = try SyncWindow(schedule: one.configuration.schedule, duration: one.configuration.syncWindow)
         if !window.isOpen(at: Int(now / 1000)) {
             let opens =
-                window.opens(after: Int(now / 1000)).map { "opens at \(Timestamp.text(milliseconds: Int64($0) * 1000))" } ?? "never opens"
+                window.opens(after: Int(now / 1000)).map { "opens at \(Timestamp.text(seconds: Int64($0)))" } ?? "never opens"
             return found(.windowClosed, "the synchronisation window of '\(one.name)' is closed and \(opens)")
         }
         if let detail = details.first(where: { $0.code == PullDiagnosis.Code.budget.rawValue }),
             wanted.isMeant(by: detail.description) || !detail.description.contains("@") || detail.description.hasSuffix("and others")
         {
             let renews = status?.budget?.filter { $0.used >= $0.limit }.map(\.renews).max()
-            let until = renews.map { "until \(Timestamp.text(milliseconds: $0 * 1000))" } ?? "for now"
+            let until = renews.map { "until \(Timestamp.text(seconds: $0))" } ?? "for now"
             return found(
                 .budget,
                 "the byte budget of '\(one.name)' is spent \(until): "

@@ -51,7 +51,7 @@ package final class AccessLog: Sendable {
             }
             if now / 1000 != state.second {
                 state.second = now / 1000
-                state.time = String(Timestamp.text(milliseconds: state.second * 1000).prefix(19))
+                state.time = String(Timestamp.text(seconds: state.second).prefix(19))
             }
             let fraction = UInt8(ascii: "0")
             let milliseconds = now % 1000

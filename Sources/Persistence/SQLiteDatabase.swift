@@ -279,7 +279,8 @@ extension SQLValue {
         switch value.storage {
         case .null: self = .null
         case .int64(let integer): self = .integer(integer)
-        case .double(let number): self = .integer(Int64(number))
+        // A sum beyond the largest integer becomes one of these.
+        case .double(let number): self = .integer(Int64(exactly: number.rounded(.towardZero)) ?? (number < 0 ? .min : .max))
         case .string(let text): self = .text(text)
         case .blob(let data): self = .blob([UInt8](data))
         }

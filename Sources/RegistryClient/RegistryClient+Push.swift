@@ -60,6 +60,9 @@ extension RegistryClient {
         }
     }
 
+    /// No upload reaches beyond; a parent that says so is not believed.
+    private static let lastByte: Int64 = 1 << 53
+
     /// Bytes that have arrived; `nil` when the upload is over or forgotten.
     package func size(ofUpload path: String) async throws -> Int64? {
         let response = try await self.send("GET", path, [])
@@ -68,7 +71,7 @@ extension RegistryClient {
             let range = response.header("Range")
             _ = try await response.collect(limit: 64 << 10)
             // `0-0` is said of an empty upload and of one byte: the byte sent again is refused, and then it is one.
-            guard let end = range?.split(separator: "-").last.flatMap({ Int64($0) }) else { return 0 }
+            guard let end = range?.split(separator: "-").last.flatMap({ Int64($0) }), end <= Self.lastByte else { return 0 }
             return end == 0 ? 0 : end + 1
         case 404:
             _ = try await response.collect(limit: 64 << 10)

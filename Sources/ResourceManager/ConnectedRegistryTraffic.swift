@@ -50,7 +50,7 @@ extension ResourceOperations {
             (uses ?? []).map { use in
                 [
                     "period": .string(use.period), "limit": .integer(use.limit), "used": .integer(use.used),
-                    "renews": .string(Timestamp.text(milliseconds: use.renews * 1000)),
+                    "renews": .string(Timestamp.text(seconds: use.renews)),
                 ]
             })
     }

@@ -107,7 +107,7 @@ extension ResourceOperations {
             let window = try? SyncWindow(schedule: configuration.schedule, duration: configuration.syncWindow)
         else { return .null }
         let now = Int(self.services.clock.seconds)
-        func time(_ seconds: Int?) -> JSONValue { .string(orNull: seconds.map { Timestamp.text(milliseconds: Int64($0) * 1000) }) }
+        func time(_ seconds: Int?) -> JSONValue { .string(orNull: seconds.map { Timestamp.text(seconds: Int64($0)) }) }
         return [
             "state": window.isOpen(at: now) ? "Open" : "Closed", "opens": time(window.opens(after: now)),
             "closes": time(window.closes(after: now)),

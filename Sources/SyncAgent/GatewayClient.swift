@@ -17,6 +17,8 @@ actor GatewayClient {
     private let connection: ConnectionString
     private var token: (text: String, usableUntil: ContinuousClock.Instant)?
     private var lease: (instance: String, epoch: Int64)?
+    /// Moves with the lease: what was asked for under an earlier one is not kept under this one.
+    private var generation = 0
     /// Whether the parent takes the password with a heartbeat, as far as is known under this lease.
     private var takesPasswords = true
     /// Whether the parent knows calls for many things at once, as far as is known under this lease.
@@ -30,6 +32,7 @@ actor GatewayClient {
     /// The lease that tokens are asked for from now on.
     func setLease(instance: String, epoch: Int64?) {
         self.lease = epoch.map { (instance, $0) }
+        self.generation += 1
         self.token = nil
         self.takesPasswords = true
         self.knowsParcels = true
@@ -38,6 +41,7 @@ actor GatewayClient {
     /// A sync token with at least a minute left. Time is measured since it was issued, so a wrong wall clock does no harm.
     func bearer() async throws -> String {
         if let token, token.usableUntil > Elapsing.now { return token.text }
+        let generation = self.generation
         var form = [
             ("grant_type", "password"), ("username", self.connection.syncToken), ("password", self.connection.password),
             ("service", self.connection.parent.authority), ("scope", GatewayScope.text(self.connection.connectedRegistry)),
@@ -59,7 +63,9 @@ actor GatewayClient {
             }
         }
         let answer = try JSONDecoder().decode(Answer.self, from: Data(try await response.collect(limit: 64 << 10)))
-        self.token = (answer.accessToken, Elapsing.now + .seconds(max(0, answer.expiresIn - 60)))
+        // The lease may have changed while we waited: a token for another one would be refused as that of another instance.
+        guard self.generation == generation else { return try await self.bearer() }
+        self.token = (answer.accessToken, Elapsing.now + .seconds(answer.expiresIn.within(60...Self.longestToken) - 60))
         return answer.accessToken
     }
 
@@ -80,7 +86,7 @@ actor GatewayClient {
         case 304: return nil
         case 200:
             let body = try await response.collect(limit: 16 << 20)
-            return (try JSONDecoder().decode(GatewaySettings.self, from: Data(body)), response.header("ETag") ?? "")
+            return (try JSONDecoder().decode(GatewaySettings.self, from: Data(body)).bounded, response.header("ETag") ?? "")
         default: throw try await ServerRefusal(response)
         }
     }
@@ -136,7 +142,9 @@ actor GatewayClient {
 
     func tell(_ events: EventsRequest) async throws -> EventsResponse { try await self.call("POST", "events", body: events) }
 
-    func contents(_ request: ContentsRequest) async throws -> ContentsResponse { try await self.call("POST", "contents", body: request) }
+    func contents(_ request: ContentsRequest) async throws -> ContentsResponse {
+        (try await self.call("POST", "contents", body: request) as ContentsResponse).bounded
+    }
 
     /// - Parameter isSparing: whether each byte counts: a token is worth its bytes only for what asks often.
     func report(_ status: StatusReport, isSparing: Bool = false) async throws -> StatusResponse {
@@ -147,6 +155,8 @@ actor GatewayClient {
         return try await self.call("POST", "status", body: status, timeout: Self.statusTimeout)
     }
 
+    /// Seconds for which a token is used at most, whatever its issuer says.
+    private static let longestToken: Int64 = 86_400
     private static let statusTimeout = Duration.seconds(15)
 
     /// Sends a heartbeat with the password itself in place of a token.

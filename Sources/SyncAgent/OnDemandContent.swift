@@ -211,7 +211,7 @@ package final class OnDemandContent: MissingContent {
         let window = try SyncAgent.window(memory.settings)
         let now = Int(self.clock.seconds)
         guard window.isOpen(at: now) else {
-            let opens = window.opens(after: now).map { " and opens at \(Timestamp.text(milliseconds: Int64($0) * 1000))" } ?? ""
+            let opens = window.opens(after: now).map { " and opens at \(Timestamp.text(seconds: Int64($0)))" } ?? ""
             return .refused("the synchronisation window is closed\(opens)")
         }
         if let obstacle = self.state.withLock({ $0.obstacle }) { return .refused(obstacle) }

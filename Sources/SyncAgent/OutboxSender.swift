@@ -184,7 +184,7 @@ struct OutboxSender: Sendable {
             return StatusDetail(
                 type: "Error", code: "OutboxRefused",
                 description:
-                    "\(entry.subject) of repository \(entry.repository) cannot be changed at the parent (\(refusal.code)): \(refusal.reason); it is kept at the connected registry and tried again at \(Timestamp.text(milliseconds: refusal.due * 1000))",
+                    "\(entry.subject) of repository \(entry.repository) cannot be changed at the parent (\(refusal.code)): \(refusal.reason); it is kept at the connected registry and tried again at \(Timestamp.text(seconds: refusal.due))",
                 timestamp: entry.since)
         }
         let conflicts = try await self.store.outboxConflicts(of: self.registry, limit: Self.told).map { conflict in

@@ -78,7 +78,7 @@ actor PlanBuilder {
             for blob in walk.blobs where !self.blobs.contains(blob.digest) {
                 guard try await self.store.content(blob.digest) == nil else { continue }
                 self.blobs.insert(blob.digest)
-                walk.bytes += max(0, blob.size - (try await self.staged(blob)))
+                walk.add(max(0, blob.size - (try await self.staged(blob))))
             }
             self.note(one, bytes: walk.bytes)
         }
@@ -88,6 +88,8 @@ actor PlanBuilder {
         var bytes: Int64 = 0
         var seen: Set<Digest> = []
         var blobs: [ContentsResponse.Blob] = []
+
+        mutating func add(_ bytes: Int64) { self.bytes = (self.bytes + bytes).within(MessageBounds.counts) }
     }
 
     /// - Returns: whether everything below the manifest would be here.
@@ -100,7 +102,7 @@ actor PlanBuilder {
         if self.manifests[place] == true { return true }
         if depth > 0, try await self.store.holdsWhole(digest, in: name, of: self.registry) { return true }
         guard depth <= 8, let manifest = known[digest] else { return false }
-        walk.bytes += manifest.size
+        walk.add(manifest.size)
         var isWhole = true
         for child in manifest.manifests {
             if try await !self.walk(child, in: name, depth: depth + 1, known, &walk) { isWhole = false }
@@ -124,7 +126,7 @@ actor PlanBuilder {
             }
             return
         }
-        self.total += bytes
+        self.total = (self.total + bytes).within(MessageBounds.counts)
         self.count += 1
         guard self.images.count < SyncPlan.maximumImages else { return }
         self.images.append(.init(repository: wanted.repository, digest: wanted.digest, tags: wanted.tags, bytes: bytes))

@@ -168,7 +168,7 @@ actor SkippedImages {
                 return StatusDetail(
                     type: "Error", code: image.code.rawValue,
                     description:
-                        "\(image.repository)@\(image.digest)\(tags) cannot be taken from the parent: \(image.reason); everything else goes on, and it is tried again at \(Timestamp.text(milliseconds: image.due * 1000)). Push it again or delete it at the parent",
+                        "\(image.repository)@\(image.digest)\(tags) cannot be taken from the parent: \(image.reason); everything else goes on, and it is tried again at \(Timestamp.text(seconds: image.due)). Push it again or delete it at the parent",
                     timestamp: image.since)
             }
     }
@@ -177,8 +177,17 @@ actor SkippedImages {
     private func unaffordable(_ all: [Image]) -> [StatusDetail] {
         let waiting = all.filter { $0.code == .budget }
         guard let first = waiting.first else { return [] }
-        let names = waiting.prefix(Self.namedUnaffordable).map { "\($0.repository)@\($0.digest)" }.joined(separator: ", ")
-        let rest = waiting.count > Self.namedUnaffordable ? " and others" : ""
+        var named: [String] = []
+        // The sentence is cut where it is too long, and that there are others must not be.
+        var bytes = MessageBounds.sentence - first.reason.utf8.count - 200
+        for image in waiting.prefix(Self.namedUnaffordable) {
+            let name = "\(image.repository)@\(image.digest)"
+            bytes -= name.utf8.count + 2
+            guard bytes >= 0 else { break }
+            named.append(name)
+        }
+        let names = named.joined(separator: ", ")
+        let rest = waiting.count > named.count ? " and others" : ""
         return [
             StatusDetail(
                 type: "Warning", code: SyncError.Code.budget.rawValue,

@@ -75,11 +75,26 @@ extension SyncAgent {
         return (try? encoder.encode(body)).map { String(decoding: $0, as: UTF8.self) }
     }
 
+    /// Bytes of the events of one request: what goes with them has room beside.
+    private static let largestBatch = GatewayLimits.maximumBody - (128 << 10)
+
     /// Tells the parent what waits; forgotten only when it has taken it.
     func tellEvents() async throws {
         guard !self.eventState.withLock({ $0.isRefused }) else { return }
         do {
-            while try await self.tellSomeEvents() {}
+            var most = EventsRequest.maximumEvents
+            while let batch = try await self.eventBatch(atMost: most) {
+                do {
+                    _ = try await self.gateway.tell(batch.request)
+                } catch let refusal as ServerRefusal where refusal.status == 413 && batch.sequences.count > 1 {
+                    // It takes less at a time than we thought.
+                    most = batch.sequences.count / 2
+                    continue
+                }
+                try await self.events.remove(batch.sequences)
+                self.eventState.withLock { $0.dropped = batch.dropped }
+                guard batch.hasMore else { return }
+            }
         } catch let refusal as ServerRefusal
             where [400, 404, 413].contains(refusal.status) && refusal.code != "CONNECTED_REGISTRY_NOT_FOUND"
         {
@@ -90,24 +105,37 @@ extension SyncAgent {
         }
     }
 
-    /// - Returns: whether there may be more.
-    private func tellSomeEvents() async throws -> Bool {
-        let waiting = try await self.events.waiting(limit: EventsRequest.maximumEvents)
+    /// What is told at once.
+    private struct EventBatch {
+        let request: EventsRequest
+        let sequences: [Int64]
+        let dropped: [DroppedEvents]
+        let hasMore: Bool
+    }
+
+    /// The oldest of what waits; `nil` where the parent knows everything.
+    private func eventBatch(atMost limit: Int) async throws -> EventBatch? {
+        let waiting = try await self.events.waiting(limit: limit)
         let dropped = try await self.events.dropped()
         let isNews = self.eventState.withLock { $0.dropped != dropped }
-        guard !waiting.isEmpty || isNews else { return false }
+        guard !waiting.isEmpty || isNews else { return nil }
         try self.gate.pass()
-        _ = try await self.gateway.tell(
-            EventsRequest(
-                events: waiting.map {
-                    .init(
-                        id: $0.event.id, connectedRegistry: $0.event.site, kind: $0.event.kind.rawValue, time: $0.event.time,
-                        body: $0.event.body)
-                },
-                dropped: dropped.isEmpty
-                    ? nil : dropped.map { .init(connectedRegistry: $0.site, kind: $0.kind.rawValue, count: $0.count) }))
-        try await self.events.remove(waiting.map(\.sequence))
-        self.eventState.withLock { $0.dropped = dropped }
-        return waiting.count == EventsRequest.maximumEvents
+        let encoder = JSONEncoder()
+        var events: [EventsRequest.Event] = []
+        var bytes = 0
+        for (_, event) in waiting {
+            let next = EventsRequest.Event(
+                id: event.id, connectedRegistry: event.site, kind: event.kind.rawValue, time: event.time, body: event.body)
+            bytes += try encoder.encode(next).count + 1
+            guard events.isEmpty || bytes <= Self.largestBatch else { break }
+            events.append(next)
+        }
+        let counts = dropped.prefix(EventsRequest.maximumEvents).map {
+            EventsRequest.Dropped(connectedRegistry: $0.site, kind: $0.kind.rawValue, count: $0.count)
+        }
+        return EventBatch(
+            request: EventsRequest(events: events, dropped: counts.isEmpty ? nil : counts),
+            sequences: waiting.prefix(events.count).map(\.sequence), dropped: dropped,
+            hasMore: events.count < waiting.count || waiting.count == limit)
     }
 }

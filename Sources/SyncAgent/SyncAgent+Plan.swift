@@ -167,7 +167,7 @@ extension SyncAgent {
             StatusDetail(
                 type: "Warning", code: SyncError.Code.budget.rawValue,
                 description:
-                    "the budget for content from the parent is spent until \(Timestamp.text(milliseconds: Int64(until) * 1000)); what is missing comes then",
+                    "the budget for content from the parent is spent until \(Timestamp.text(seconds: Int64(until))); what is missing comes then",
                 timestamp: self.clock.milliseconds())
         ]
     }

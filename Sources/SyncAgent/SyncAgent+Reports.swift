@@ -43,7 +43,9 @@ extension SyncAgent {
         }
     }
 
-    /// Runs `work`; when it takes longer than a moment the parent is told that we are syncing.
+    /// Runs `work`; when it takes longer than a moment the parent is told that we are syncing, and what it has set anew counts at once.
+    ///
+    /// - Throws: what `work` throws; that the parent will not have us; ``OutdatedWork``.
     func withProgressReport(_ work: @escaping @Sendable () async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
@@ -51,10 +53,11 @@ extension SyncAgent {
                 return true
             }
             group.addTask {
-                try await Elapsing.sleep(for: .milliseconds(300))
+                let rests = self.progressRests.withLock { $0 }
+                try await Elapsing.sleep(for: rests.first)
                 while !Task.isCancelled {
-                    _ = try? await self.report(.syncing, trouble: nil)
-                    try await Elapsing.sleep(for: .seconds(20))
+                    try await self.reportProgress()
+                    try await Elapsing.sleep(for: rests.next)
                 }
                 return false
             }
@@ -62,6 +65,17 @@ extension SyncAgent {
             while let isWork = try await group.next() {
                 if isWork { return }
             }
+        }
+    }
+
+    private func reportProgress() async throws {
+        do {
+            if let tag = try await self.report(.syncing, trouble: nil), await self.areNews(tag) { try await self.takeSettingsMeanwhile() }
+        } catch {
+            if error is OutdatedWork { throw error }
+            // Anything else passes, or is met by the work as well.
+            let refusal = SyncError(error)
+            if [.alreadyActivated, .deactivated, .notFound].contains(refusal.code) { throw refusal }
         }
     }
 
@@ -102,19 +116,20 @@ extension SyncAgent {
             let budget = try await self.budget.uses()
             // Where no answer comes back it may have arrived all the same: what the parent believes is then not known.
             self.lastReport.withLock { $0 = nil }
-            let answer = try await self.gateway.report(
-                StatusReport(
-                    nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
-                    bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
-                    resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil,
-                    descendants: descendants?.isEmpty == true ? nil : descendants,
-                    bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft, budget: budget.isEmpty ? nil : budget,
-                    plan: plan), isSparing: isSparing)
+            let status = try StatusReport(
+                nonce: nonce, phase: phase, version: self.version, cursor: memory.cursor, result: memory.result, details: details,
+                bytesReceived: memory.bytesReceived, diskFree: space?.free, diskTotal: space?.total, root: root,
+                resynced: memory.resynced, outboxPending: pending, bytesSent: memory.isReadWrite ? memory.bytesSent : nil,
+                descendants: descendants?.isEmpty == true ? nil : descendants,
+                bytesLeft: self.engine.bytesLeft == 0 ? nil : self.engine.bytesLeft, budget: budget.isEmpty ? nil : budget,
+                plan: plan
+            ).bounded.fitting(GatewayLimits.maximumStatus)
+            let answer = try await self.gateway.report(status, isSparing: isSparing)
             self.lastReports.withLock { $0 = reports }
             let isWell = phase == .idle && details.isEmpty && root != nil
             self.lastReport.withLock { $0 = (Elapsing.now, isWell) }
             self.toldPlans.withLock { told in
-                for one in descendants ?? [] { told[one.name] = one.status?.plan?.order ?? told[one.name] }
+                for one in status.descendants ?? [] { told[one.name] = one.status?.plan?.order ?? told[one.name] }
             }
             try await self.memory.update { $0.nonce = answer.nonce }
             return answer.settings

@@ -60,7 +60,30 @@ extension SyncAgent {
             try await self.planIfOrdered()
             return .settingsApplied(try Self.window(memory.settings), selectionChanged: false)
         }
-        let window = try Self.window(settings)
+        let selectionChanged = try await self.putIntoForce(settings, tag: tag)
+        try await self.planIfOrdered()
+        return .settingsApplied(try Self.window(settings), selectionChanged: selectionChanged)
+    }
+
+    /// Takes over what has been set anew while content is on its way: a client whose token was revoked is not to be let in until days of
+    /// transfers are over.
+    ///
+    /// - Throws: ``OutdatedWork`` where the work under way is not what these settings ask for; it begins anew under them.
+    func takeSettingsMeanwhile() async throws {
+        let memory = await self.memory.memory
+        guard let known = memory.settings, let (settings, tag) = try await self.gateway.settings(tag: memory.settingsTag) else { return }
+        guard settings.asksForTheSameWork(as: known) else { throw OutdatedWork() }
+        // To its end, also where the work ends meanwhile: what is noted as taken over is in force.
+        _ = try await Task { try await self.putIntoForce(settings, tag: tag) }.value
+    }
+
+    /// Puts settings into force.
+    ///
+    /// - Returns: whether content is to be compared under them.
+    private func putIntoForce(_ settings: GatewaySettings, tag: String) async throws -> Bool {
+        let memory = await self.memory.memory
+        // What cannot be followed is not taken over in part.
+        _ = try Self.window(settings)
         let credentials = SettingsCredentials(settings, of: self.connection.connectedRegistry)
         // Connected registries before the tokens they sign in with: one that signs in and is not known would be told that it has been deleted,
         // and end for good; one whose token is not known tries again.
@@ -97,8 +120,7 @@ extension SyncAgent {
                 "repositories": .stringConvertible(settings.repositories.count),
                 "clientTokens": .stringConvertible(settings.clientTokens.count),
             ])
-        try await self.planIfOrdered()
-        return .settingsApplied(window, selectionChanged: selectionChanged)
+        return selectionChanged
     }
 
     /// Content moves until the window closes.
@@ -113,5 +135,16 @@ extension SyncAgent {
         guard let settings else { return .always }
         return try SyncWindow(
             schedule: CronSchedule(parsing: settings.schedule), duration: try settings.syncWindow.map { try ISODuration(parsing: $0) })
+    }
+}
+
+/// Why a synchronisation ends before it is through: it would not be made so under the settings of now. No failure.
+struct OutdatedWork: Error {}
+
+extension GatewaySettings {
+    /// Whether a synchronisation that began under `other` is what these ask for. Everything else counts at once, whatever is under way.
+    fileprivate func asksForTheSameWork(as other: GatewaySettings) -> Bool {
+        Set(self.repositories) == Set(other.repositories) && self.mode == other.mode && self.schedule == other.schedule
+            && self.syncWindow == other.syncWindow && self.resync == other.resync
     }
 }

@@ -51,6 +51,8 @@ package final class SyncAgent: Sendable {
     let askedSettings = Mutex<String?>(nil)
     /// The reports of descendants that the last heartbeat knew of.
     let lastReports = Mutex<UInt64>(0)
+    /// How long work goes on before the parent is told of it, and between two times.
+    let progressRests = Mutex((first: Duration.milliseconds(300), next: Duration.seconds(20)))
     /// The shortest time between two heartbeats that only speak for descendants.
     static let reportInterval = Duration.seconds(1)
 
@@ -166,6 +168,10 @@ package final class SyncAgent: Sendable {
                 if machine.isConnected { await self.noteLetIn() }
             } catch is CancellationError {
                 return nil
+            } catch is OutdatedWork {
+                self.logger.info("what is under way begins anew under other settings; what has arrived stays")
+                await self.failSync(state: "Pending")
+                event = .settingsDiffer
             } catch {
                 if Task.isCancelled { return nil }
                 let error = SyncError(error)
@@ -226,6 +232,8 @@ package final class SyncAgent: Sendable {
             return .compared
         case .follow:
             try await self.openGate()
+            // The order may have come while something else was under way.
+            try await self.planIfOrdered()
             try await self.sendOutbox()
             try await self.tellEvents()
             return .followed(settingsDiffer: try await self.follow())

@@ -156,7 +156,7 @@ package actor SyncMemoryStore {
             connectedRegistry: row.text(0), parent: row.text(1), pin: row.optionalText(2), instance: row.text(3),
             epoch: row.optionalInteger(4),
             nonce: row.optionalText(5), registry: row.optionalText(6), trust: row.optionalText(7),
-            settings: try row.optionalText(8).map { try decoder.decode(GatewaySettings.self, from: Data($0.utf8)) },
+            settings: try row.optionalText(8).map { try decoder.decode(GatewaySettings.self, from: Data($0.utf8)).bounded },
             settingsTag: row.optionalText(9),
             cursor: row.optionalText(10).map { GatewayCursor(log: $0, sequence: row.integer(11)) }, bytesReceived: row.integer(12),
             result: try row.optionalText(13).map { try decoder.decode(SyncResult.self, from: Data($0.utf8)) },

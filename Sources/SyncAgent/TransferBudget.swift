@@ -43,6 +43,7 @@ package final class TransferBudget: Sendable {
     }
 
     private static func limits(_ budget: ByteBudget?) -> [BudgetPeriod: Int64] {
+        let budget = budget?.bounded
         var limits: [BudgetPeriod: Int64] = [:]
         limits[.hour] = budget?.hour
         limits[.day] = budget?.day
@@ -173,7 +174,7 @@ package final class TransferBudget: Sendable {
     }
 
     private var refusal: SyncError {
-        let until = self.spentUntil.map { Timestamp.text(milliseconds: Int64($0) * 1000) } ?? "the next hour"
+        let until = self.spentUntil.map { Timestamp.text(seconds: Int64($0)) } ?? "the next hour"
         return SyncError(.budget, "the budget for content from the parent is spent until \(until); what is under way goes on then")
     }
 

@@ -181,6 +181,40 @@ import Testing
         _ = try await self.report(server, DataPlane.heartbeat(nonces[3]))
     }
 
+    @Test("C6 a heartbeat that arrives behind the one sent after it locks nobody out, and a copy still gives itself away")
+    func lateHeartbeat() async throws {
+        let server = try await self.server()
+        try await server.connectedRegistry("site1")
+        let first = try await self.activate(server, "first").nonce
+        let known = try await self.report(server, DataPlane.heartbeat(first))
+        // The instance has given up a heartbeat with the nonce it knows, sent another with the same, and got the answer to that.
+        let answered = try await self.report(server, DataPlane.heartbeat(known))
+        let unread = try await self.report(server, DataPlane.heartbeat(known, phase: .syncing))
+        let next = try await self.report(server, DataPlane.heartbeat(answered))
+        // With one that came back the others are over.
+        for old in [first, known, unread] {
+            let error = await self.leaseRefusal { _ = try await self.report(server, DataPlane.heartbeat(old)) }
+            #expect(error?.code == .alreadyActivated)
+        }
+        // The same before it is started again.
+        let last = try await self.report(server, DataPlane.heartbeat(next))
+        _ = try await self.report(server, DataPlane.heartbeat(next))
+        let again = try await self.activate(server, "first", nonce: last)
+        #expect(again.epoch == 1)
+        // Only so many are remembered: the oldest goes.
+        _ = try await self.report(server, DataPlane.heartbeat(again.nonce))
+        var offered: [String] = []
+        for _ in 0..<9 { offered.append(try await self.report(server, DataPlane.heartbeat(again.nonce))) }
+        let oldest = offered[0]
+        let forgotten = await self.leaseRefusal { _ = try await self.report(server, DataPlane.heartbeat(oldest)) }
+        #expect(forgotten?.code == .alreadyActivated)
+        _ = try await self.report(server, DataPlane.heartbeat(offered[1]))
+        // A restored parent has forgotten all of them.
+        _ = try await self.report(server, DataPlane.heartbeat(offered[1]))
+        try await server.connectedRegistries.forgetNonces()
+        _ = try await self.report(server, DataPlane.heartbeat("from a time the backup does not know"))
+    }
+
     @Test("C6 deactivation frees the activation and fences the instance that had it")
     func deactivation() async throws {
         let server = try await self.server()

@@ -102,8 +102,9 @@ private struct Tokens: Decodable {
             #expect(try await self.code(server.send(method, "/gateway/v1/site2/\(call)", headers: world.bearer, body: [])) == "DENIED")
             if call != "activate" {
                 let answer = try await server.send(method, path, headers: unleased, body: [])
-                #expect(answer.status == 409)
-                #expect(self.code(answer) == "ALREADY_ACTIVATED")
+                // Not refused for good: a child that is active asks for a token with its lease.
+                #expect(answer.status == 401)
+                #expect(self.code(answer) == "UNAUTHORIZED")
             }
         }
         try await server.select(["*"], for: "site1", gatewayActions: [])
@@ -121,6 +122,25 @@ private struct Tokens: Decodable {
         }
         #expect(try await world.get("unknown").status == 404)
         #expect(try await server.send(.get, "/gateway/v1/", headers: world.bearer).status == 404)
+    }
+
+    @Test("C6 a parent that was put back to before the activation asks its child to activate again, and does not end it")
+    func activationUnknown() async throws {
+        let world = try await World()
+        // As the database was before.
+        _ = try await world.server.site.database.write { session in
+            try session.execute("UPDATE connected_registry SET instance = NULL, epoch = 0, nonce = NULL, offered_nonce = NULL")
+        }
+        world.server.connectedRegistries.settingsChanged()
+        for call in ["settings", "state", "changes?log=x&after=0"] {
+            let answer = try await world.get(call)
+            #expect(answer.status == 401)
+            #expect(self.code(answer) == "UNAUTHORIZED")
+        }
+        // Once an operator has deactivated somebody the word is final.
+        _ = try await world.server.site.database.write { try $0.execute("UPDATE connected_registry SET deactivations = 1") }
+        world.server.connectedRegistries.settingsChanged()
+        #expect(try await self.code(world.get("settings")) == "DEACTIVATED")
     }
 
     @Test("C18 a sync token that is disabled or deleted, and a connected registry that is gone, say so")

@@ -87,6 +87,16 @@ import Foundation
         #expect(space.free <= space.total)
     }
 
+    @Test("A2 an instant of any number has a text, and one that has none of its own that of the nearest")
+    func anyTimestamp() {
+        #expect(Timestamp.text(milliseconds: .min) == "1900-01-01T00:00:00.000Z")
+        #expect(Timestamp.text(milliseconds: .max) == "9999-12-31T23:59:59.999Z")
+        #expect(Timestamp.text(milliseconds: -1) == "1969-12-31T23:59:59.999Z")
+        #expect(Timestamp.text(seconds: .min) == "1900-01-01T00:00:00.000Z")
+        #expect(Timestamp.text(seconds: .max) == "9999-12-31T23:59:59.000Z")
+        #expect(Timestamp.text(seconds: 1) == "1970-01-01T00:00:01.000Z")
+    }
+
     @Test("A2 instants are written as RFC 3339 and read back", arguments: [Int64(0), 1_790_000_000_123, 4_102_444_800_000])
     func timestamps(milliseconds: Int64) {
         let text = Timestamp.text(milliseconds: milliseconds)

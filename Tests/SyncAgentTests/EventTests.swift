@@ -103,6 +103,24 @@ import Testing
         #expect(told.contains { $0.contains(#""reference":"v1","repository":"app","status":201"#) })
     }
 
+    @Test("C19 C9 events are told as many at once as the parent takes, however long they are written", arguments: [nil, 100_000])
+    func largeEvents(limit: Int?) async throws {
+        let family = try await Family()
+        let events = SiteEvents(database: family.child.database, registry: family.child.registry)
+        // Each quotation mark is two bytes on its way.
+        let body = #"{"a":["# + Array(repeating: #""""#, count: 1350).joined(separator: ",") + "]}"
+        #expect(body.utf8.count <= SiteEvents.maximumBody)
+        let count = EventsRequest.maximumEvents + 10
+        try await events.add((0..<count).map { SiteEvent(id: "event-\($0)", site: "site1", kind: .audit, time: Int64($0), body: body) })
+        if let limit { family.transport.limit("events", to: limit) }
+        try await family.following { () async throws in
+            #expect(try await eventually { try await self.events(.audit, of: "site1", at: family.parent).count == count })
+            #expect(try await eventually { try await events.waiting(limit: 1).isEmpty })
+        }
+        let told = family.transport.requests.filter { $0.target.hasSuffix("/events") }.count
+        #expect(limit == nil ? told == 2 : told < 40)
+    }
+
     @Test("C19 a queue that is full drops its oldest and counts them; what is told twice is kept once")
     func bounds() async throws {
         let site = try await Site()

@@ -34,6 +34,7 @@ final class LoopbackTransport: TrustingTransport {
         /// `nil` for the first blob of all.
         let digest: Digest?
         let offset: Int64
+        let endsWhenCancelled: Bool
     }
 
     private struct State {
@@ -54,6 +55,8 @@ final class LoopbackTransport: TrustingTransport {
         var fault: (requests: Int, losesAnswer: Bool)?
         /// Calls that the parent does not know, as an older one would not.
         var unknown: Set<String> = []
+        /// The largest body that the parent takes of a call, as one with other limits would.
+        var largest: [String: Int] = [:]
     }
 
     static let partSize = 10_000
@@ -100,12 +103,17 @@ final class LoopbackTransport: TrustingTransport {
     func when(blobBytes count: Int, _ action: @escaping @Sendable () -> Void) { self.state.withLock { $0.milestone = (count, action) } }
     /// Holds a blob's body, once so many of its bytes have passed, until `gate` is opened; `reached` tells that it waits.
     ///
-    /// - Parameter digest: of the blob; `nil` for the first that comes.
-    func hold(_ gate: Gate, reached: Gate, of digest: Digest? = nil, at offset: Int64 = 0) {
-        self.state.withLock { $0.holds.append(Hold(gate: gate, reached: reached, digest: digest, offset: offset)) }
+    /// - Parameters:
+    ///   - digest: of the blob; `nil` for the first that comes.
+    ///   - endsWhenCancelled: whether one who gives up does not wait for the gate: it is opened then.
+    func hold(_ gate: Gate, reached: Gate, of digest: Digest? = nil, at offset: Int64 = 0, endsWhenCancelled: Bool = false) {
+        let hold = Hold(gate: gate, reached: reached, digest: digest, offset: offset, endsWhenCancelled: endsWhenCancelled)
+        self.state.withLock { $0.holds.append(hold) }
     }
     /// From here on the parent is one that does not know some calls.
     func makeUnknown(_ calls: Set<String>) { self.state.withLock { $0.unknown = calls } }
+    /// From here on the parent takes no larger body of a call.
+    func limit(_ call: String, to bytes: Int) { self.state.withLock { $0.largest[call] = bytes } }
     func forget() { self.state.withLock { $0.requests = [] } }
 
     /// Takes what may pass of `count` blob bytes, and whether the link is cut behind them.
@@ -126,19 +134,25 @@ final class LoopbackTransport: TrustingTransport {
         }
     }
 
-    fileprivate func takeGate(_ target: String, _ offset: Int64) -> (Gate, reached: Gate)? {
+    fileprivate func takeGate(_ target: String, _ offset: Int64) -> (Gate, reached: Gate, endsWhenCancelled: Bool)? {
         self.state.withLock { state in
             let found = state.holds.firstIndex { hold in
                 offset >= hold.offset && hold.digest.map { target.hasSuffix("/\($0)") } ?? true
             }
             guard let hold = found.map({ state.holds.remove(at: $0) }) else { return nil }
-            return (hold.gate, hold.reached)
+            return (hold.gate, hold.reached, hold.endsWhenCancelled)
         }
     }
 
     func send(_ request: ClientRequest) async throws -> ClientResponse {
         var request = request
-        let unknown = self.state.withLock { $0.unknown }
+        let (unknown, largest) = self.state.withLock { ($0.unknown, $0.largest) }
+        if let call = request.target.split(separator: "/").last, let limit = largest[String(call)], request.body.count > limit {
+            self.state.withLock { $0.requests.append(Request(method: request.method, target: request.target, range: nil)) }
+            return ClientResponse(
+                status: 413, headers: [],
+                body: ClientResponseBody(Body(reader: nil, bytes: ByteBuffer(), range: 0..<0, meter: nil, target: request.target)))
+        }
         if request.method == "POST", let call = request.target.split(separator: "/").last, unknown.contains(String(call)) {
             request.target += "-of-tomorrow"
         }
@@ -276,9 +290,14 @@ final class LoopbackTransport: TrustingTransport {
                     return self.isOver || self.body.bytes.readableBytes == 0 ? nil : self.body.bytes
                 }
                 let (end, target, begin) = self.body.stretch(from: self.offset)
-                if let target, let (gate, reached) = self.body.meter?.takeGate(target, self.offset - begin) {
+                if let target, let (gate, reached, ends) = self.body.meter?.takeGate(target, self.offset - begin) {
                     reached.open()
-                    await gate.wait()
+                    await withTaskCancellationHandler {
+                        await gate.wait()
+                    } onCancel: {
+                        if ends { gate.open() }
+                    }
+                    if ends { try Task.checkCancellation() }
                 }
                 guard self.offset < self.body.range.upperBound else { return nil }
                 let wanted = Int(Swift.min(Int64(LoopbackTransport.partSize), end - self.offset))

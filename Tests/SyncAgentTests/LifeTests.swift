@@ -98,7 +98,7 @@ import Testing
         try await parent.push(image, tags: [tag("v1")], to: self.app)
         try await family.introduce()
         let backup = try await parent.database.read {
-            try $0.row("SELECT nonce, offered_nonce, report FROM connected_registry")
+            try $0.row("SELECT nonce, offered_nonce, earlier_nonces, report FROM connected_registry")
         }
         let head = try await parent.store.head()
         try await parent.push(TestImage("two"), tags: [tag("v2")], to: self.app)
@@ -113,7 +113,9 @@ import Testing
             try session.execute("DELETE FROM tag WHERE name = 'v2'")
             try session.execute("DELETE FROM change WHERE sequence > ?", .integer(head.sequence))
             try session.execute("UPDATE change_log SET head = ?", .integer(head.sequence))
-            _ = try session.execute("UPDATE connected_registry SET nonce = ?, offered_nonce = ?, report = ?", kept[0], kept[1], kept[2])
+            _ = try session.execute(
+                "UPDATE connected_registry SET nonce = ?, offered_nonce = ?, earlier_nonces = ?, report = ?", kept[0], kept[1], kept[2],
+                kept[3])
         }
         let memory = try await family.memory()
         try await family.following(family.agent(memory: memory)) { () async throws in

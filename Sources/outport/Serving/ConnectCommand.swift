@@ -254,7 +254,7 @@ private struct ReplicaDirectory: RegistryDirectory {
         let reason = memory.stopped.map { ": \($0)" } ?? ", since its sync token is refused: enable it there"
         return
             "connected registry '\(self.connection.connectedRegistry)' serves nothing any more: that ended at "
-            + "\(Timestamp.text(milliseconds: until * 1000)), \(memory.settings?.serveAfterRemoval ?? "") after its parent had locked it out, as its operator has set\(reason)"
+            + "\(Timestamp.text(seconds: until)), \(memory.settings?.serveAfterRemoval ?? "") after its parent had locked it out, as its operator has set\(reason)"
     }
 
     /// Why clients may not write; `nil` when they may.
