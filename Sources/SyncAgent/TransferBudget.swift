@@ -64,6 +64,9 @@ package final class TransferBudget: Sendable {
     /// Whether there is any limit.
     var isLimited: Bool { self.state.withLock { !$0.limits.isEmpty } }
 
+    /// Whether so many bytes at once fit into every limit, when nothing of it is used.
+    func mayEverTake(_ bytes: Int64) -> Bool { self.state.withLock { $0.limits.values.allSatisfy { bytes <= $0 } } }
+
     private var now: Int { Int(self.clock.seconds) }
 
     /// The use of a stretch at an instant.
@@ -114,13 +117,15 @@ package final class TransferBudget: Sendable {
     ///   - wanted: how many would be of use.
     ///   - whole: whether fewer are of none.
     /// - Returns: how many may be received; `nil` where there is no budget.
-    /// - Throws: ``SyncError`` with code `budget` when nothing is left, or less than is of use.
+    /// - Throws: ``SyncError`` with code `budget` when nothing is left, or less than is of use; with code `content` where no stretch is long enough
+    ///   for it, which says nothing about what else may come.
     func take(_ wanted: Int64, whole: Bool = false) async throws -> Grant? {
         guard self.isLimited else { return nil }
         return try await self.saving.withLock {
             try await self.load()
             let now = self.now
             let state = self.state.withLock { $0 }
+            if whole { try Self.requireFit(wanted, in: state.limits) }
             var used = Self.current(state, now)
             let left = state.limits.map { $0.value - (used[$0.key]?.bytes ?? 0) }.min() ?? .max
             let share = (state.limits.values.min() ?? .max) / 64
@@ -135,6 +140,15 @@ package final class TransferBudget: Sendable {
             try await self.save(used)
             return Grant(bytes: bytes, begins: used.mapValues(\.begins))
         }
+    }
+
+    private static func requireFit(_ bytes: Int64, in limits: [BudgetPeriod: Int64]) throws {
+        guard bytes > 0 else { throw SyncError(.content, "the parent says that a manifest of it has \(bytes) bytes") }
+        guard let (period, limit) = limits.min(by: { $0.value < $1.value }), bytes > limit else { return }
+        throw SyncError(
+            .content,
+            "a manifest of it has \(bytes) bytes, which come at once, and the budget is \(limit) in a whole \(period.rawValue): raise that to \(bytes) at least"
+        )
     }
 
     /// Gives back what was not received of a grant, or counts what came beyond it.

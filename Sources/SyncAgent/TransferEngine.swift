@@ -193,7 +193,8 @@ package final class TransferEngine: Sendable {
         _ digest: Digest, size: Int64?, in name: RepositoryName, _ client: RegistryClient
     ) async throws -> (bytes: [UInt8], mediaType: MediaType)? {
         guard let budget = self.gate.budget, budget.isLimited else { return try await client.manifest(digest, in: name) }
-        var known = size
+        // What an index says is not compared with anything: where it cannot be, the parent is asked.
+        var known = size.flatMap { (1...Int64(Manifest.maximumSize)).contains($0) && budget.mayEverTake($0) ? $0 : nil }
         if known == nil { known = try await client.size(ofManifest: digest, in: name) }
         guard let known else {
             // The answer to a GET tells a registry that does not have it from something else that stands between.

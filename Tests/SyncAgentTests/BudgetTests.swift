@@ -1,0 +1,54 @@
+// Proves that what does not fit into a budget, or spends it for nothing, keeps nothing waiting that does fit.
+
+import Gateway
+import GatewayProtocol
+import OCI
+import Persistence
+import RegistryCore
+import TestSupport
+import Testing
+
+@testable import RegistryClient
+@testable import SyncAgent
+
+@Suite struct BudgetTests {
+    private let app = repository("app")
+    private let mebibyte: Int64 = 1 << 20
+
+    @Test("B3 a wrong size in an index and a manifest larger than the whole budget keep nothing else waiting", arguments: [true, false])
+    func sizes(isFirst: Bool) async throws {
+        let family = try await Family(budget: ByteBudget(hour: self.mebibyte))
+        let parent = family.parent.site
+        let (one, two, good) = (TestImage("one"), TestImage("two"), TestImage("good"))
+        let wrong = [(one, Int64(1 << 52)), (two, 0)].map { image, size in
+            Fixture.index([Descriptor(mediaType: image.manifest.mediaType, digest: image.manifest.digest, size: size)])
+        }
+        let config = Fixture.config("large")
+        let large = Fixture.image(config: config.descriptor, layers: [], annotations: ["text": String(repeating: "x", count: 1_500_000)])
+        @Sendable func push() async throws {
+            for image in [one, two] { try await parent.push(image, to: self.app) }
+            for (number, index) in wrong.enumerated() { try await parent.put(index, tags: [tag("a\(number)")], to: self.app) }
+            try await parent.push(config, to: self.app)
+            try await parent.put(large, tags: [tag("b")], to: self.app)
+            try await parent.push(good, tags: [tag("c")], to: self.app)
+        }
+        // Found by the first comparison, or told by the log.
+        if isFirst { try await push() } else { try await family.introduce() }
+        try await family.following { () async throws in
+            if !isFirst { try await push() }
+            #expect(try await family.until { try await family.childHas(tag("c"), at: good.manifest, in: self.app) })
+            for (number, index) in wrong.enumerated() {
+                #expect(try await family.until { try await family.childHas(tag("a\(number)"), at: index, in: self.app) })
+            }
+            #expect(
+                try await eventually {
+                    let status = try await family.parentState?.report?.status
+                    return status?.result?.state == "Succeeded" && status?.details.map(\.code) == ["ContentError"]
+                        && status?.details.first?.description.contains("\(self.mebibyte) in a whole hour") == true
+                })
+            #expect(try await family.childHas(tag("b"), at: nil, in: self.app))
+        }
+        let used = try #require(try await family.parentState?.report?.status?.budget?.first?.used)
+        #expect(used < 10_000)
+    }
+}
