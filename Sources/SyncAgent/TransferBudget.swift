@@ -20,8 +20,8 @@ package final class TransferBudget: Sendable {
         var limits: [BudgetPeriod: Int64] = [:]
         /// `nil` before it has been read.
         var used: [BudgetPeriod: Use]?
-        /// Until when nothing is granted, because something did not fit; seconds since 1970.
-        var spentUntil: Int?
+        /// Until when nothing is granted, because something did not fit, and when that was found; seconds since 1970.
+        var spent: (until: Int, found: Int)?
     }
 
     private struct Use: Equatable {
@@ -56,7 +56,7 @@ package final class TransferBudget: Sendable {
             let limits = Self.limits(budget)
             guard limits != state.limits else { return false }
             state.limits = limits
-            state.spentUntil = nil
+            state.spent = nil
             return true
         }
     }
@@ -166,10 +166,10 @@ package final class TransferBudget: Sendable {
 
     private func markSpent(wanting bytes: Int64, _ used: [BudgetPeriod: Use], _ now: Int) {
         self.state.withLock { state in
-            guard state.spentUntil == nil else { return }
+            guard state.spent == nil else { return }
             // The last of those that are short to be whole again.
             let short = state.limits.filter { $0.value - (used[$0.key]?.bytes ?? 0) < bytes }.keys
-            state.spentUntil = short.map { $0.renews(after: now) }.max()
+            state.spent = short.map { $0.renews(after: now) }.max().map { ($0, now) }
         }
     }
 
@@ -180,9 +180,9 @@ package final class TransferBudget: Sendable {
     var spentUntil: Int? {
         let now = self.now
         return self.state.withLock { state in
-            // A clock that was set back does not make a site wait for years.
-            if let until = state.spentUntil, until <= now || until - now > 32 * 86_400 { state.spentUntil = nil }
-            return state.spentUntil
+            // A clock that was set back does not make a site wait for what the wrong one had found.
+            if let spent = state.spent, spent.until <= now || now < spent.found { state.spent = nil }
+            return state.spent?.until
         }
     }
 

@@ -51,4 +51,26 @@ import Testing
         let used = try #require(try await family.parentState?.report?.status?.budget?.first?.used)
         #expect(used < 10_000)
     }
+
+    @Test("B3 what a clock that was ahead took for spent is not, once the clock is right")
+    func clockAhead() async throws {
+        let site = try await Site()
+        let budget = TransferBudget(database: site.database, clock: site.clock.wall)
+        _ = budget.setLimits(ByteBudget(hour: self.mebibyte, day: 4 * self.mebibyte))
+        site.clock.advance(seconds: 5 * 86_400)
+        _ = try await budget.take(self.mebibyte, whole: true)
+        await #expect(throws: SyncError.self) { _ = try await budget.take(1000) }
+        #expect(budget.spentUntil != nil)
+        // Within the hour it stays so, also where the clock is set by a little.
+        site.clock.advance(seconds: 10)
+        #expect(throws: SyncError.self) { try budget.pass() }
+        site.clock.advance(seconds: -5 * 86_400 - 10)
+        try budget.pass()
+        // The count of the wrong time is that of the right one, until its next hour begins.
+        await #expect(throws: SyncError.self) { _ = try await budget.take(1000, whole: true) }
+        let now = Int(site.clock.wall.seconds)
+        #expect(budget.spentUntil.map { $0 - now } ?? .max <= 3600)
+        site.clock.advance(seconds: 3600)
+        #expect(try await budget.take(1000, whole: true)?.bytes == 1000)
+    }
 }
