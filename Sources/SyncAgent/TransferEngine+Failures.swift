@@ -34,6 +34,13 @@ extension TransferEngine {
         }
     }
 
+    static func withoutRanges(_ digest: Digest) -> SyncError {
+        SyncError(
+            .content,
+            "the answer to a request for the rest of blob \(digest) begins at its first byte: something between this registry and its parent does not pass on the header Range, without which nothing larger than one range of the budget can come; have it passed on, or take the budget away"
+        )
+    }
+
     /// What it means that the transfer of a blob failed after `offset` bytes.
     func meaning(of error: any Error, blob digest: Digest, size: Int64, in name: RepositoryName, at offset: Int64) -> any Error {
         guard let broken = error as? TransportError, broken.code == .interrupted, !Task.isCancelled else { return error }

@@ -343,6 +343,8 @@ package final class TransferEngine: Sendable {
                     throw SyncError(.content, "the parent lists blob \(descriptor.digest) in repository \(name) but does not have it")
                 }
                 if offset == 0, staged.size > 0 {
+                    // In ranges from the start again and again it would never be whole, and each of them would be paid for.
+                    guard grant == nil else { throw Self.withoutRanges(descriptor.digest) }
                     staged = try await blobs.stage(staging)
                     arrival.restart()
                 }

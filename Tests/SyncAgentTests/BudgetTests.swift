@@ -73,4 +73,48 @@ import Testing
         site.clock.advance(seconds: 3600)
         #expect(try await budget.take(1000, whole: true)?.bytes == 1000)
     }
+
+    /// Answers as the parent does, but for ranges of blobs, which it takes off.
+    private struct WithoutRanges: Transport {
+        let transport: LoopbackTransport
+
+        func send(_ request: ClientRequest) async throws -> ClientResponse {
+            var request = request
+            request.headers.removeAll { $0.name == "Range" }
+            return try await self.transport.send(request)
+        }
+    }
+
+    @Test("B3 where ranges do not get through, a large blob fails for itself, with the reason, and takes no more than its first range")
+    func withoutRanges() async throws {
+        let family = try await Family()
+        let parent = family.parent.site
+        let (large, small) = (TestImage("large", layers: [Fixture.layer(bytes: 400_000, seed: 1)]), TestImage("small"))
+        try await parent.push(large, tags: [tag("v1")], to: self.app)
+        try await parent.push(small, tags: [tag("v2")], to: self.app)
+        try await family.introduce()
+        // Another copy of the same, without what came to the first.
+        let child = try await Site(clock: parent.clock)
+        let gateway = GatewayClient(transport: family.transport, connection: family.connection)
+        let memory = await (try family.memory()).memory
+        await gateway.setLease(instance: memory.instance, epoch: memory.epoch)
+        let client = RegistryClient(transport: WithoutRanges(transport: family.transport), endpoint: family.connection.parent) {
+            try await gateway.bearer()
+        }
+        let budget = TransferBudget(database: child.database, clock: child.clock.wall)
+        _ = budget.setLimits(ByteBudget(hour: self.mebibyte))
+        let engine = TransferEngine(
+            client: client, store: child.store, registry: child.registry, gate: TransferGate(clock: child.clock.wall, budget: budget))
+        for _ in 0..<3 {
+            let error = await #expect(throws: SyncError.self) {
+                try await engine.replicate(large.manifest.digest, tags: [tag("v1")], in: self.app)
+            }
+            #expect(error?.code == .content)
+            #expect(error?.message.contains("Range") == true)
+        }
+        try await engine.replicate(small.manifest.digest, tags: [tag("v2")], in: self.app)
+        // The first range, which is whole reads long, and manifests.
+        let used = try await budget.uses().first?.used ?? 0
+        #expect(used < 100_000)
+    }
 }
