@@ -74,6 +74,51 @@ import Testing
         #expect(try await budget.take(1000, whole: true)?.bytes == 1000)
     }
 
+    /// Has the child spend this hour's budget on the half of an image.
+    private func spend(_ family: Family) async throws {
+        let big = TestImage("big", layers: [Fixture.layer(bytes: 3_500_000, seed: 9)])
+        try await family.parent.site.push(big, tags: [tag("big")], to: repository("big"))
+        try await family.following { () async throws in
+            #expect(
+                try await eventually {
+                    let status = try await family.parentState?.report?.status
+                    return status?.details.first?.code == "BudgetExhausted" && status?.budget?.first?.used == self.mebibyte
+                        && status?.result?.state == "Succeeded"
+                })
+        }
+    }
+
+    @Test("B3 C7 C8 a conflict whose other side the budget does not allow yet keeps nothing else waiting, up or down")
+    func conflict() async throws {
+        let family = try await Family(mode: .readWrite, budget: ByteBudget(hour: self.mebibyte))
+        let (parent, child) = (family.parent.site, family.child)
+        let old = TestImage("old")
+        try await parent.push(old, tags: [tag("v1"), tag("gone")], to: self.app)
+        try await family.introduce()
+        try await self.spend(family)
+        let (ours, theirs, other) = (TestImage("ours"), TestImage("theirs"), TestImage("other"))
+        try await child.push(ours, tags: [tag("v1")], to: self.app)
+        try await child.push(other, tags: [tag("v2")], to: self.app)
+        try await parent.push(theirs, tags: [tag("v1")], to: self.app)
+        try await parent.store.delete(tag("gone"), from: self.app, of: parent.registry, origin: "test")
+        try await family.following { () async throws in
+            #expect(try await eventually { try await family.atParent(tag("v2"), in: self.app) == other.manifest.digest })
+            #expect(try await family.until { try await family.atChild(tag("gone"), in: self.app) == nil })
+            #expect(
+                try await eventually {
+                    try await family.parentState?.report?.status?.details.contains {
+                        $0.code == "OutboxRefused" && $0.type == "Warning" && $0.description.contains("tag v1")
+                    } ?? false
+                })
+            #expect(try await eventually { try await family.unsent == 1 })
+            #expect(try await family.atChild(tag("v1"), in: self.app) == ours.manifest.digest)
+            child.clock.advance(seconds: 3600)
+            try await parent.put(old.manifest, tags: [tag("wake")], to: self.app)
+            #expect(try await family.until { try await family.atChild(tag("v1"), in: self.app) == theirs.manifest.digest })
+            #expect(try await eventually { try await family.unsent == 0 })
+        }
+    }
+
     /// Answers as the parent does, but for ranges of blobs, which it takes off.
     private struct WithoutRanges: Transport {
         let transport: LoopbackTransport
