@@ -119,6 +119,33 @@ import Testing
         }
     }
 
+    @Test("B3 C12 a selection that changes while the budget is spent is taken over as far as it costs nothing, and the log is followed")
+    func selection() async throws {
+        let family = try await Family(repositories: ["app", "big", "old"], budget: ByteBudget(hour: self.mebibyte))
+        let (parent, child) = (family.parent.site, family.child)
+        let (one, two) = (TestImage("one"), TestImage("two"))
+        for name in [self.app, repository("old")] { try await parent.push(one, tags: [tag("v1"), tag("gone")], to: name) }
+        try await parent.push(two, tags: [tag("v1")], to: repository("new"))
+        try await family.introduce()
+        try await self.spend(family)
+        try await family.parent.select(["app", "big", "new"], for: "site1")
+        try await family.following { () async throws in
+            #expect(
+                try await family.until { try await child.store.resolve(tag("v1"), in: repository("old"), of: child.registry) == nil })
+            try await parent.store.delete(tag("gone"), from: self.app, of: parent.registry, origin: "test")
+            #expect(try await family.until { try await family.atChild(tag("gone"), in: self.app) == nil })
+            #expect(
+                try await eventually {
+                    let status = try await family.parentState?.report?.status
+                    return status?.result?.state == "Succeeded" && status?.details.first?.code == "BudgetExhausted"
+                        && status?.details.first?.description.contains("new@\(two.manifest.digest)") == true
+                })
+            try await family.parent.configure("site1", budget: ByteBudget(hour: 8 * self.mebibyte))
+            #expect(try await family.until { try await family.atChild(tag("v1"), in: repository("new")) == two.manifest.digest })
+            #expect(try await eventually { try await family.parentState?.inStep ?? false })
+        }
+    }
+
     /// Answers as the parent does, but for ranges of blobs, which it takes off.
     private struct WithoutRanges: Transport {
         let transport: LoopbackTransport
