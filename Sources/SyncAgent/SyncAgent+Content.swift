@@ -186,7 +186,9 @@ extension SyncAgent {
     func replicate(_ images: [WantedImage], waitsForBudget: Bool = true) async throws {
         let left = try await self.engine.bundle(images)
         let remaining = Set(left.images)
-        for image in images where !remaining.contains(image) { try await self.skipped.resolve(image.digest, in: image.repository) }
+        for image in images where !remaining.contains(image) {
+            try await self.skipped.resolve(image.digest, tags: image.tags, in: image.repository)
+        }
         var unaffordable: SyncError?
         for image in left.images {
             do {
@@ -208,7 +210,7 @@ extension SyncAgent {
     ) async throws {
         do {
             _ = try await self.engine.replicate(digest, tags: tags, in: name, for: .synchronisation, known: known)
-            try await self.skipped.resolve(digest, in: name)
+            try await self.skipped.resolve(digest, tags: tags, in: name)
         } catch {
             let error = SyncError(error)
             if error.code == .budget, waitsForBudget {

@@ -68,4 +68,31 @@ import Testing
             #expect(try await eventually { try await family.parentState?.report?.status?.details == [] })
         }
     }
+
+    @Test("C13 a tag that waits with a damaged image is set when the image arrives under another one")
+    func otherTag() async throws {
+        let family = try await Family()
+        let parent = family.parent.site
+        let (lost, other, good) = (self.image("lost", seed: 1), self.image("other", seed: 2), TestImage("good"))
+        try await parent.push(lost, tags: [tag("v1"), tag("v2")], to: self.app)
+        // One more that stays damaged, so that no comparison mends what the log leaves.
+        try await parent.push(other, tags: [tag("other")], to: self.app)
+        try await parent.push(good, tags: [tag("good")], to: self.app)
+        let file = try self.file(of: lost.layers[0], at: parent)
+        try FileSystem.remove(file)
+        try FileSystem.remove(try self.file(of: other.layers[0], at: parent))
+        try await family.following { () async throws in
+            #expect(try await eventually { try await family.parentState?.report?.status?.details.count == 2 })
+            #expect(try await family.until { try await family.childHas(tag("good"), at: good.manifest, in: self.app) })
+            // One of its tags moves on before.
+            try await parent.put(good.manifest, tags: [tag("v2")], to: self.app)
+            #expect(try await family.until { try await family.childHas(tag("v2"), at: good.manifest, in: self.app) })
+            try FileSystem.replace(file, with: lost.layers[0].bytes)
+            try await parent.put(lost.manifest, tags: [tag("latest")], to: self.app)
+            #expect(try await family.until { try await family.childHas(tag("latest"), at: lost.manifest, in: self.app) })
+            #expect(try await family.until { try await family.childHas(tag("v1"), at: lost.manifest, in: self.app) })
+            #expect(try await eventually { try await family.parentState?.report?.status?.details.count == 1 })
+        }
+        #expect(try await family.childHas(tag("v2"), at: good.manifest, in: self.app))
+    }
 }
