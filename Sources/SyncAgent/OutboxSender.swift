@@ -98,8 +98,8 @@ struct OutboxSender: Sendable {
         try await self.store.refuse(entry, .init(code: code, reason: reason, due: due ?? self.clock.seconds + rest), of: self.registry)
     }
 
-    private func send(_ entry: OutboxEntry) async throws {
-        var entry = entry
+    private func send(_ given: OutboxEntry) async throws {
+        var entry = given
         if entry.sent == nil {
             // Content first: what is named at the parent is there whole.
             if let digest = try Self.content(of: entry) { try await self.uploads.send(digest, in: entry.repository) }
@@ -111,7 +111,13 @@ struct OutboxSender: Sendable {
         do {
             answer = try await self.gateway.propose(OutboxRequest(opId: sent.operation, operation: try Self.operation(entry, sent.target)))
         } catch let refusal as ServerRefusal where refusal.status == 404 && Self.isMoot(entry, refusal) {
-            return try await self.store.dropOutbox(entry, of: self.registry)
+            // What carries them may wait itself, and take them along when it goes.
+            guard case .locks(let target) = entry.subject, let due = try await self.store.outboxDue(ofCarrying: target, of: self.registry)
+            else { return try await self.store.dropOutbox(entry, of: self.registry) }
+            // What is to be opened is asked for before that, and not over and over.
+            let isOpening = sent.target != entry.target
+            return try await self.refuse(
+                given, refusal.code, refusal.message, due: isOpening ? max(due, self.clock.seconds + Self.firstRest) : due)
         }
         switch answer {
         case .agreed(let cursor): try await self.store.settle(entry, confirmed: Self.cursor(cursor), of: self.registry)
@@ -144,7 +150,7 @@ struct OutboxSender: Sendable {
         }
     }
 
-    /// Locks of something that the parent no longer has.
+    /// Locks of something that the parent does not have.
     private static func isMoot(_ entry: OutboxEntry, _ refusal: ServerRefusal) -> Bool {
         guard case .locks = entry.subject else { return false }
         return ["NAME_UNKNOWN", "MANIFEST_UNKNOWN"].contains(refusal.code)
