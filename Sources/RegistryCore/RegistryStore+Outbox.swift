@@ -138,6 +138,27 @@ extension RegistryStore {
                 UPDATE outbox SET expected = ?, sent_operation = NULL, sent_target = NULL, code = NULL, reason = NULL, due = 0
                 WHERE registry = ? AND repository = ? AND kind = ? AND name = ?
                 """, SQLValue(sent), .integer(registry.value), SQLValue(entry.repository), .integer(key.kind), .text(key.name))
+            guard key.kind != 2 else { return }
+            // Locks that had nothing there to lock.
+            _ = try session.execute(
+                """
+                UPDATE outbox SET due = 0
+                WHERE registry = ? AND repository = ? AND kind = 2 AND due > 0 AND code IN ('MANIFEST_UNKNOWN', 'NAME_UNKNOWN')
+                """, .integer(registry.value), SQLValue(entry.repository))
+        }
+    }
+
+    /// When something that carries these locks is told to the parent next, in seconds since 1970; `nil` where nothing of that waits.
+    package func outboxDue(ofCarrying target: LockTarget, of registry: RegistryID) async throws -> Int64? {
+        // A manifest may come below any other, and a repository with whatever is in it.
+        let tag: String? = if case .tag(_, let tag) = target { tag.description } else { nil }
+        return try await self.database.read { session in
+            try session.row(
+                """
+                SELECT min(due) FROM outbox
+                WHERE registry = ?1 AND repository = ?2 AND target IS NOT NULL
+                    AND CASE WHEN ?3 IS NULL THEN kind < 2 ELSE kind = 1 AND name = ?3 END
+                """, .integer(registry.value), SQLValue(target.repository), SQLValue(tag))?.optionalInteger(0)
         }
     }
 

@@ -66,8 +66,14 @@ struct OutboxSender: Sendable {
             try await self.send(entry)
         } catch let refusal as ServerRefusal where Self.concerns(refusal) {
             try await self.refuse(entry, refusal.code, refusal.message)
-        } catch let error as SyncError where error.code == .content {
+        } catch let error as SyncError where error.code == .content || error.code == .locked {
             try await self.refuse(entry, error.code.rawValue, error.message)
+        } catch let error as SyncError where error.code == .budget {
+            // What stands at the parent comes when there is budget; changes of other things cost nothing of it.
+            let now = self.clock.seconds
+            let latest = now + RegistryStore.longestRefusal
+            let due = self.gate.budget?.spentUntil.map { Int64($0) } ?? now + Self.firstRest
+            try await self.refuse(entry, error.code.rawValue, error.message, due: min(due, latest))
         } catch let error as PersistenceError where error.code == .digestMismatch || error.code == .sizeMismatch {
             try await self.refuse(entry, SyncError.Code.content.rawValue, error.description)
         }
@@ -80,7 +86,8 @@ struct OutboxSender: Sendable {
         return !general.contains { $0.rawValue == refusal.code }
     }
 
-    private func refuse(_ entry: OutboxEntry, _ code: String, _ reason: String) async throws {
+    /// - Parameter due: when it is tried again, in seconds since 1970; `nil` after a rest that grows.
+    private func refuse(_ entry: OutboxEntry, _ code: String, _ reason: String, due: Int64? = nil) async throws {
         let rest = min(RegistryStore.longestRefusal, Self.firstRest << min(entry.attempts, 10))
         self.logger.warning(
             "the parent does not take a change",
@@ -88,11 +95,11 @@ struct OutboxSender: Sendable {
                 "repository": .string(entry.repository.description), "subject": .string(entry.subject.description), "code": .string(code),
                 "reason": .string(reason),
             ])
-        try await self.store.refuse(entry, .init(code: code, reason: reason, due: self.clock.seconds + rest), of: self.registry)
+        try await self.store.refuse(entry, .init(code: code, reason: reason, due: due ?? self.clock.seconds + rest), of: self.registry)
     }
 
-    private func send(_ entry: OutboxEntry) async throws {
-        var entry = entry
+    private func send(_ given: OutboxEntry) async throws {
+        var entry = given
         if entry.sent == nil {
             // Content first: what is named at the parent is there whole.
             if let digest = try Self.content(of: entry) { try await self.uploads.send(digest, in: entry.repository) }
@@ -104,7 +111,13 @@ struct OutboxSender: Sendable {
         do {
             answer = try await self.gateway.propose(OutboxRequest(opId: sent.operation, operation: try Self.operation(entry, sent.target)))
         } catch let refusal as ServerRefusal where refusal.status == 404 && Self.isMoot(entry, refusal) {
-            return try await self.store.dropOutbox(entry, of: self.registry)
+            // What carries them may wait itself, and take them along when it goes.
+            guard case .locks(let target) = entry.subject, let due = try await self.store.outboxDue(ofCarrying: target, of: self.registry)
+            else { return try await self.store.dropOutbox(entry, of: self.registry) }
+            // What is to be opened is asked for before that, and not over and over.
+            let isOpening = sent.target != entry.target
+            return try await self.refuse(
+                given, refusal.code, refusal.message, due: isOpening ? max(due, self.clock.seconds + Self.firstRest) : due)
         }
         switch answer {
         case .agreed(let cursor): try await self.store.settle(entry, confirmed: Self.cursor(cursor), of: self.registry)
@@ -137,7 +150,7 @@ struct OutboxSender: Sendable {
         }
     }
 
-    /// Locks of something that the parent no longer has.
+    /// Locks of something that the parent does not have.
     private static func isMoot(_ entry: OutboxEntry, _ refusal: ServerRefusal) -> Bool {
         guard case .locks = entry.subject else { return false }
         return ["NAME_UNKNOWN", "MANIFEST_UNKNOWN"].contains(refusal.code)
@@ -182,7 +195,7 @@ struct OutboxSender: Sendable {
         let refused = try await self.store.outboxRefusals(of: self.registry, limit: Self.told).compactMap { entry -> StatusDetail? in
             guard let refusal = entry.refusal else { return nil }
             return StatusDetail(
-                type: "Error", code: "OutboxRefused",
+                type: refusal.code == SyncError.Code.budget.rawValue ? "Warning" : "Error", code: "OutboxRefused",
                 description:
                     "\(entry.subject) of repository \(entry.repository) cannot be changed at the parent (\(refusal.code)): \(refusal.reason); it is kept at the connected registry and tried again at \(Timestamp.text(seconds: refusal.due))",
                 timestamp: entry.since)

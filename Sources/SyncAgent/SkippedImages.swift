@@ -95,7 +95,16 @@ actor SkippedImages {
                 since: known?.since ?? self.clock.milliseconds()))
     }
 
-    /// The image is here, or nobody wants it any more.
+    /// The image is here, with some of its tags. What else was to be moved to it is looked at anew once the log has been read to its end.
+    func resolve(_ digest: Digest, tags: [Tag], in name: RepositoryName) async throws {
+        guard var image = try await self.load()[Key(repository: name, digest: digest)] else { return }
+        image.tags.subtract(tags)
+        guard !image.tags.isEmpty else { return try await self.resolve(digest, in: name) }
+        image.due = 0
+        try await self.save(image)
+    }
+
+    /// Nobody wants the image any more.
     func resolve(_ digest: Digest, in name: RepositoryName) async throws {
         let key = Key(repository: name, digest: digest)
         guard try await self.load()[key] != nil else { return }

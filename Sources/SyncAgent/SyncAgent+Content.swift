@@ -186,7 +186,9 @@ extension SyncAgent {
     func replicate(_ images: [WantedImage], waitsForBudget: Bool = true) async throws {
         let left = try await self.engine.bundle(images)
         let remaining = Set(left.images)
-        for image in images where !remaining.contains(image) { try await self.skipped.resolve(image.digest, in: image.repository) }
+        for image in images where !remaining.contains(image) {
+            try await self.skipped.resolve(image.digest, tags: image.tags, in: image.repository)
+        }
         var unaffordable: SyncError?
         for image in left.images {
             do {
@@ -208,7 +210,7 @@ extension SyncAgent {
     ) async throws {
         do {
             _ = try await self.engine.replicate(digest, tags: tags, in: name, for: .synchronisation, known: known)
-            try await self.skipped.resolve(digest, in: name)
+            try await self.skipped.resolve(digest, tags: tags, in: name)
         } catch {
             let error = SyncError(error)
             if error.code == .budget, waitsForBudget {
@@ -259,23 +261,25 @@ extension SyncAgent {
 
     /// Compares whole state: at the first start, after a change of the selection, and when the cursor cannot be followed.
     func compareState() async throws {
-        // What costs nothing has been done: asking for the same lists again before there is budget would be for nothing.
-        if let until = self.budget.spentUntil, self.comparedUntil.withLock({ $0 }) == until { try self.budget.pass() }
         // An initial synchronisation that was interrupted is still the initial one, and makes up for one by hand.
         let memory = await self.memory.memory
+        let isInitial = memory.result?.lastSuccess == nil
+        // What costs nothing has been done: asking for the same lists again before there is budget would be for nothing.
+        if isInitial, let until = self.budget.spentUntil, self.comparedUntil.withLock({ $0 }) == until { try self.budget.pass() }
         let began = self.clock.milliseconds()
         let resync = memory.settings?.resync
         let recovery = resync != memory.resynced ? "ManualResync" : memory.comparison ?? "RecoveryService"
-        try await self.beginSync(trigger: memory.result?.lastSuccess == nil ? "InitialSync" : recovery)
+        try await self.beginSync(trigger: isInitial ? "InitialSync" : recovery)
         try await self.skipped.forgetAll()
-        // What the budget does not allow keeps nothing else waiting: tags that move without a byte, deletions, locks.
+        // What the budget does not allow keeps nothing else waiting: tags that move without a byte, deletions, locks. Who has been in step once
+        // goes on with the log, and what waits is remembered image by image.
         let unaffordable = Mutex<SyncError?>(nil)
         let comparison = StateComparison(
             store: self.store, registry: self.registry, gateway: self.gateway, kept: memory.isReadWrite ? memory.selection : nil,
             rank: { memory.rank(of: $0) },
             replicate: { images in
                 do {
-                    try await self.replicate(images, waitsForBudget: false)
+                    try await self.replicate(images, waitsForBudget: !isInitial)
                 } catch let error as SyncError where error.code == .budget {
                     unaffordable.withLock { $0 = $0 ?? error }
                 }

@@ -123,12 +123,16 @@ extension SyncAgent {
         return selectionChanged
     }
 
-    /// Content moves until the window closes.
-    func openGate() async throws { try await Self.open(self.gate, self.memory, self.clock) }
+    /// Content moves while the window is open.
+    ///
+    /// - Throws: ``SyncError`` with code `windowClosed` when it is not.
+    func openGate() async throws {
+        try await Self.open(self.gate, self.memory)
+        try self.gate.pass()
+    }
 
-    static func open(_ gate: TransferGate, _ memory: SyncMemoryStore, _ clock: WallClock) async throws {
-        let window = try Self.window(await memory.memory.settings)
-        gate.open(until: window.closes(after: Int(clock.seconds)))
+    static func open(_ gate: TransferGate, _ memory: SyncMemoryStore) async throws {
+        gate.open(try Self.window(await memory.memory.settings))
     }
 
     static func window(_ settings: GatewaySettings?) throws -> SyncWindow {

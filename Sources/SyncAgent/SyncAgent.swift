@@ -106,7 +106,7 @@ package final class SyncAgent: Sendable {
         self.onDemand = OnDemandContent(
             memory: memory, store: store, registry: registry, engine: self.engine, client: demandClient, clock: clock, logger: logger
         ) {
-            try await Self.open(gate, memory, clock)
+            try await Self.open(gate, memory)
             try gate.passDown()
         }
         self.uploads = UploadEngine(client: client, store: store, registry: registry, gate: self.gate)

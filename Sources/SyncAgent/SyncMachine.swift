@@ -120,7 +120,7 @@ package struct SyncMachine: Sendable {
         case .failed(let error) where error.code == .windowClosed:
             // What is under way goes on in the next window.
             return self.proceed(now)
-        case .failed(let error): return self.fail(error, jitter)
+        case .failed(let error): return self.fail(error, now, jitter)
         case .budgetSpent(let until):
             // The parent was reached. Settings are asked for after each rest: a larger budget ends the wait.
             self.trouble = nil
@@ -142,13 +142,14 @@ package struct SyncMachine: Sendable {
         return self.mustCompare ? self.enter(.comparing, .compareState) : self.enter(.following, .follow)
     }
 
-    private mutating func fail(_ error: SyncError, _ jitter: Double) -> Action {
+    private mutating func fail(_ error: SyncError, _ now: Int, _ jitter: Double) -> Action {
         self.trouble = error
         switch error.code {
         case .compareState:
             self.mustCompare = true
             self.trouble = nil
-            return self.enter(.comparing, .compareState)
+            // The poll that ends with the window may find it, too.
+            return self.proceed(now)
         case .alreadyActivated, .deactivated, .notFound, .wrongFolder:
             return self.enter(.stopped(error), .stop)
         case .unauthorized:

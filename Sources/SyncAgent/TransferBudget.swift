@@ -20,8 +20,8 @@ package final class TransferBudget: Sendable {
         var limits: [BudgetPeriod: Int64] = [:]
         /// `nil` before it has been read.
         var used: [BudgetPeriod: Use]?
-        /// Until when nothing is granted, because something did not fit; seconds since 1970.
-        var spentUntil: Int?
+        /// Until when nothing is granted, because something did not fit, and when that was found; seconds since 1970.
+        var spent: (until: Int, found: Int)?
     }
 
     private struct Use: Equatable {
@@ -57,13 +57,16 @@ package final class TransferBudget: Sendable {
             let limits = Self.limits(budget)
             guard limits != state.limits else { return false }
             state.limits = limits
-            state.spentUntil = nil
+            state.spent = nil
             return true
         }
     }
 
     /// Whether there is any limit.
     var isLimited: Bool { self.state.withLock { !$0.limits.isEmpty } }
+
+    /// Whether so many bytes at once fit into every limit, when nothing of it is used.
+    func mayEverTake(_ bytes: Int64) -> Bool { self.state.withLock { $0.limits.values.allSatisfy { bytes <= $0 } } }
 
     private var now: Int { Int(self.clock.seconds) }
 
@@ -115,13 +118,15 @@ package final class TransferBudget: Sendable {
     ///   - wanted: how many would be of use.
     ///   - whole: whether fewer are of none.
     /// - Returns: how many may be received; `nil` where there is no budget.
-    /// - Throws: ``SyncError`` with code `budget` when nothing is left, or less than is of use.
+    /// - Throws: ``SyncError`` with code `budget` when nothing is left, or less than is of use; with code `content` where no stretch is long enough
+    ///   for it, which says nothing about what else may come.
     func take(_ wanted: Int64, whole: Bool = false) async throws -> Grant? {
         guard self.isLimited else { return nil }
         return try await self.saving.withLock {
             try await self.load()
             let now = self.now
             let state = self.state.withLock { $0 }
+            if whole { try Self.requireFit(wanted, in: state.limits) }
             var used = Self.current(state, now)
             let left = state.limits.map { $0.value - (used[$0.key]?.bytes ?? 0) }.min() ?? .max
             let share = (state.limits.values.min() ?? .max) / 64
@@ -136,6 +141,15 @@ package final class TransferBudget: Sendable {
             try await self.save(used)
             return Grant(bytes: bytes, begins: used.mapValues(\.begins))
         }
+    }
+
+    private static func requireFit(_ bytes: Int64, in limits: [BudgetPeriod: Int64]) throws {
+        guard bytes > 0 else { throw SyncError(.content, "the parent says that a manifest of it has \(bytes) bytes") }
+        guard let (period, limit) = limits.min(by: { $0.value < $1.value }), bytes > limit else { return }
+        throw SyncError(
+            .content,
+            "a manifest of it has \(bytes) bytes, which come at once, and the budget is \(limit) in a whole \(period.rawValue): raise that to \(bytes) at least"
+        )
     }
 
     /// Gives back what was not received of a grant, or counts what came beyond it.
@@ -153,10 +167,10 @@ package final class TransferBudget: Sendable {
 
     private func markSpent(wanting bytes: Int64, _ used: [BudgetPeriod: Use], _ now: Int) {
         self.state.withLock { state in
-            guard state.spentUntil == nil else { return }
+            guard state.spent == nil else { return }
             // The last of those that are short to be whole again.
             let short = state.limits.filter { $0.value - (used[$0.key]?.bytes ?? 0) < bytes }.keys
-            state.spentUntil = short.map { $0.renews(after: now) }.max()
+            state.spent = short.map { $0.renews(after: now) }.max().map { ($0, now) }
         }
     }
 
@@ -167,9 +181,9 @@ package final class TransferBudget: Sendable {
     var spentUntil: Int? {
         let now = self.now
         return self.state.withLock { state in
-            // A clock that was set back does not make a site wait for years.
-            if let until = state.spentUntil, until <= now || until - now > 32 * 86_400 { state.spentUntil = nil }
-            return state.spentUntil
+            // A clock that was set back does not make a site wait for what the wrong one had found.
+            if let spent = state.spent, spent.until <= now || now < spent.found { state.spent = nil }
+            return state.spent?.until
         }
     }
 

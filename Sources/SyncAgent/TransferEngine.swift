@@ -39,6 +39,8 @@ package final class TransferEngine: Sendable {
     let manifests = SharedWork<ManifestPlace, FetchedManifest?>()
     /// What is told to those who read blobs while they arrive.
     let arrivals = Arrivals()
+    /// Blobs that broke off, until they have arrived.
+    let stalls = Mutex<[Digest: Stall]>([:])
 
     /// A manifest of the parent, as it arrived.
     struct FetchedManifest: Sendable {
@@ -179,7 +181,9 @@ package final class TransferEngine: Sendable {
     ) async throws -> FetchedManifest? {
         try await self.manifests.run(ManifestPlace(repository: name, digest: digest)) {
             try self.gate.passDown()
-            let found = try await self.manifest(digest, size: size, in: name, self.client(for: purpose))
+            let found = try await Self.asking(for: "manifest \(digest)", in: name) {
+                try await self.manifest(digest, size: size, in: name, self.client(for: purpose))
+            }
             self.received.add(Int64(found?.bytes.count ?? 0), ordering: .relaxed)
             return found.map { FetchedManifest(bytes: $0.bytes, mediaType: $0.mediaType) }
         }.value
@@ -189,7 +193,8 @@ package final class TransferEngine: Sendable {
         _ digest: Digest, size: Int64?, in name: RepositoryName, _ client: RegistryClient
     ) async throws -> (bytes: [UInt8], mediaType: MediaType)? {
         guard let budget = self.gate.budget, budget.isLimited else { return try await client.manifest(digest, in: name) }
-        var known = size
+        // What an index says is not compared with anything: where it cannot be, the parent is asked.
+        var known = size.flatMap { (1...Int64(Manifest.maximumSize)).contains($0) && budget.mayEverTake($0) ? $0 : nil }
         if known == nil { known = try await client.size(ofManifest: digest, in: name) }
         guard let known else {
             // The answer to a GET tells a registry that does not have it from something else that stands between.
@@ -212,7 +217,9 @@ package final class TransferEngine: Sendable {
                 guard let blob = waiting.next() else { return }
                 group.addTask {
                     try self.gate.passDown()
-                    let size = try await self.client(for: purpose).size(ofBlob: blob.digest, in: name)
+                    let size = try await Self.asking(for: "the size of blob \(blob.digest)", in: name) {
+                        try await self.client(for: purpose).size(ofBlob: blob.digest, in: name)
+                    }
                     return size.map { Descriptor(mediaType: blob.mediaType, digest: blob.digest, size: $0) }
                 }
             }
@@ -328,13 +335,16 @@ package final class TransferEngine: Sendable {
             let grant = try await self.gate.budget?.take(descriptor.size - staged.size)
             let meter = Meter(limit: grant?.bytes)
             do {
-                guard
-                    let (body, offset) = try await self.client(for: descriptor.purpose).blob(
-                        descriptor.digest, in: name, from: staged.size, count: grant?.bytes)
-                else {
+                let place = staged.size
+                let answer = try await Self.asking(for: "blob \(descriptor.digest)", in: name) {
+                    try await self.client(for: descriptor.purpose).blob(descriptor.digest, in: name, from: place, count: grant?.bytes)
+                }
+                guard let (body, offset) = answer else {
                     throw SyncError(.content, "the parent lists blob \(descriptor.digest) in repository \(name) but does not have it")
                 }
                 if offset == 0, staged.size > 0 {
+                    // In ranges from the start again and again it would never be whole, and each of them would be paid for.
+                    guard grant == nil else { throw Self.withoutRanges(descriptor.digest) }
                     staged = try await blobs.stage(staging)
                     arrival.restart()
                 }
@@ -343,17 +353,25 @@ package final class TransferEngine: Sendable {
                 try await self.receive(body, of: descriptor, into: staged, meter, arrival)
             } catch {
                 try? await self.gate.budget?.settle(grant, received: meter.bytes)
-                throw error
+                throw self.failure(error, of: descriptor, at: staged.size)
             }
             try await self.gate.budget?.settle(grant, received: meter.bytes)
             // A body may end early and look whole (a proxy that answers a shorter range): what came is kept.
             guard staged.size == descriptor.size || meter.isFull else {
-                throw TransportError(.interrupted, "blob \(descriptor.digest) ended after \(staged.size) of \(descriptor.size) bytes")
+                let short = "blob \(descriptor.digest) ended after \(staged.size) of \(descriptor.size) bytes"
+                throw self.failure(TransportError(.interrupted, short), of: descriptor, at: staged.size)
             }
         }
         let stored = try await blobs.commit(staged, as: descriptor.digest, size: descriptor.size)
         try await self.store.admitArrived(stored, of: self.registry)
+        self.stalls.withLock { $0[descriptor.digest] = nil }
         if isLarge { try await self.offsets.forget(descriptor.digest) }
+    }
+
+    private func failure(_ error: any Error, of blob: Wanted, at offset: Int64) -> any Error {
+        // Clients ask as often as they like, also while the link is down.
+        guard blob.purpose == .synchronisation else { return error }
+        return self.meaning(of: error, blob: blob.digest, size: blob.size, in: blob.repository, at: offset)
     }
 
     private func note(_ staged: any StagedBlob, _ descriptor: Wanted, _ arrival: Arrival) {

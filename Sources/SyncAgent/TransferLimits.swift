@@ -3,6 +3,7 @@
 internal import NIOCore
 internal import OCI
 package import Persistence
+internal import Schedule
 internal import Synchronization
 
 #if canImport(FoundationEssentials)
@@ -14,11 +15,16 @@ internal import Foundation
 /// Lets content move until the window closes.
 package final class TransferGate: Sendable {
     private let clock: WallClock
-    /// Seconds since 1970; `nil` when it does not close.
-    private let closes = Mutex<Int?>(nil)
+    private let opening = Mutex(Opening(window: .always))
     private let rate: Mutex<TransferPace?>
     /// What may come in an hour, a day, a month; `nil` where nobody counts.
     let budget: TransferBudget?
+
+    private struct Opening {
+        let window: SyncWindow
+        /// A stretch of time in which it is open, in seconds since 1970; `until` is `nil` when it does not close.
+        var known: (since: Int, until: Int?)?
+    }
 
     /// - Parameters:
     ///   - bytesPerSecond: for all transfers of the site together, both ways; `nil` for no limit.
@@ -42,10 +48,20 @@ package final class TransferGate: Sendable {
     /// How much to send at once, where it would otherwise be `size`: a second's worth at most.
     func chunk(of size: Int) -> Int { self.rate.withLock { min(size, max(4096, $0?.bytesPerSecond ?? size)) } }
 
-    func open(until end: Int?) { self.closes.withLock { $0 = end } }
+    /// From here on content moves whenever this window is open.
+    func open(_ window: SyncWindow) { self.opening.withLock { $0 = Opening(window: window) } }
 
-    /// Seconds left; `nil` without end.
-    var rest: Int? { self.closes.withLock { $0 }.map { max(0, $0 - Int(self.clock.seconds)) } }
+    /// Seconds left, 0 outside of the window; `nil` without end.
+    var rest: Int? {
+        let now = Int(self.clock.seconds)
+        return self.opening.withLock { opening in
+            // Asked at each network read: the schedule is looked at when the clock has left what is known, forward or back.
+            if let known = opening.known, known.since <= now, known.until.map({ now < $0 }) ?? true { return known.until.map { $0 - now } }
+            guard case .open(let until) = opening.window.state(at: now) else { return 0 }
+            opening.known = (now, until)
+            return until.map { $0 - now }
+        }
+    }
 
     /// - Throws: ``SyncError`` with code `windowClosed` when the window is over.
     func pass() throws {

@@ -306,7 +306,10 @@ final class LoopbackTransport: TrustingTransport {
                     defer { self.offset += Int64(wanted) }
                     return try await reader.read(at: self.offset, count: wanted)
                 }
-                var part = try await reader.read(at: self.offset, count: wanted)
+                // A server that cannot read on ends the connection.
+                guard var part = try? await reader.read(at: self.offset, count: wanted) else {
+                    throw TransportError(.interrupted, "the parent closed the connection")
+                }
                 // What is counted is what reaches the child.
                 let (passed, isCut) = self.isCut ? (0, true) : self.body.meter?.pass(wanted) ?? (wanted, false)
                 self.isCut = isCut

@@ -226,6 +226,42 @@ import Testing
         }
     }
 
+    @Test("C7 C19 locks of what the parent refuses for now wait with it, and are locks at both ends once it has gone through")
+    func refusedCarrier() async throws {
+        let family = try await Family(mode: .readWrite)
+        let (parent, child) = (family.parent.site, family.child)
+        let (old, new) = (TestImage("old"), TestImage("new"))
+        try await parent.push(old, tags: [tag("old")], to: self.app)
+        try await family.introduce()
+        try await self.lock([.write], .repository(self.app), at: parent)
+        // Pushed and locked before the lock there is known here.
+        try await child.push(new, tags: [tag("new")], to: self.app)
+        let targets = [LockTarget.tag(self.app, tag("new")), .manifest(self.app, new.manifest.digest)]
+        for target in targets { try await self.lock([.write, .delete], target, at: child) }
+        // Of something that goes again, the lock goes too.
+        try await child.put(new.manifest, tags: [tag("brief")], to: self.app)
+        try await self.lock([.list], .tag(self.app, tag("brief")), at: child)
+        try await child.store.delete(tag("brief"), from: self.app, of: child.registry, origin: "test")
+        try await family.following { () async throws in
+            #expect(
+                try await eventually {
+                    let refused = try await child.store.outboxRefusals(of: child.registry, limit: 10).map(\.subject)
+                    return refused.contains(.tag(tag("new"))) && refused.contains(.locks(targets[0]))
+                })
+            #expect(try await family.atParent(tag("new"), in: self.app) == nil)
+            try await self.unlock([.write], .repository(self.app), at: parent)
+            child.clock.advance(seconds: 60)
+            // Something for the child to wake up to.
+            try await parent.put(old.manifest, tags: [tag("wake")], to: self.app)
+            #expect(try await eventually { try await family.unsent == 0 })
+            #expect(try await eventually { try await family.parentState?.inStep ?? false })
+        }
+        #expect(try await family.atParent(tag("new"), in: self.app) == new.manifest.digest)
+        for site in [parent, child] {
+            for target in targets { #expect(try await self.locks(target, at: site) == [.write, .delete]) }
+        }
+    }
+
     @Test("C8 C19 a lock that was set at the parent meanwhile refuses what was moved here, and is not opened for it")
     func lockedMeanwhile() async throws {
         let family = try await Family(mode: .readWrite)

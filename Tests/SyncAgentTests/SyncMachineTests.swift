@@ -93,6 +93,21 @@ import Testing
                 == .heartbeatAndRest(seconds: SyncMachine.heartbeatInterval))
     }
 
+    @Test("C11 C12 what the last poll of a window finds to be compared waits for the next window")
+    func comparesLater() throws {
+        let window = try self.nights()
+        var machine = self.machine(window: window)
+        let (opens, closes) = (self.midnight + 22 * 3600, self.midnight + 28 * 3600)
+        #expect(machine.handle(.settingsApplied(window, selectionChanged: false), now: opens, jitter: 0) == .follow)
+        #expect(
+            machine.handle(.failed(SyncError(.compareState, "it differs")), now: closes, jitter: 0)
+                == .heartbeatAndRest(seconds: SyncMachine.heartbeatInterval))
+        #expect(machine.trouble == nil)
+        #expect(machine.handle(.rested, now: opens + 86_400, jitter: 0) == .fetchSettings)
+        #expect(
+            machine.handle(.settingsApplied(window, selectionChanged: false), now: opens + 86_400, jitter: 0) == .compareState)
+    }
+
     @Test("C16 what kept us from the parent is over once it answers, also outside the window; what is wrong here is not")
     func trouble() throws {
         let noon = self.midnight + 12 * 3600

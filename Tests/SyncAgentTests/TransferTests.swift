@@ -6,6 +6,7 @@ import GatewayProtocol
 import NIOCore
 import OCI
 import Persistence
+import Schedule
 import TestSupport
 import Testing
 
@@ -49,6 +50,37 @@ import Testing
         // The small configuration travels beside the layer: it may have been among the bytes before the end, or not.
         let places = [stood - image.config.bytes.count, stood].map { "bytes=\($0)-" }
         #expect(ranges.count == 1 && places.contains(ranges.first.flatMap { $0 } ?? ""))
+    }
+
+    @Test("C11 content moves while the window is open by the clock of the moment, wherever that has been set in between")
+    func gate() throws {
+        // The test clock stands at 14:13 UTC.
+        let clock = TestClock()
+        let gate = TransferGate(clock: clock.wall)
+        try gate.pass()
+        #expect(gate.rest == nil)
+        let window = try SyncWindow(schedule: CronSchedule(parsing: "0 14 * * *"), duration: ISODuration(parsing: "PT1H"))
+        gate.open(window)
+        try gate.pass()
+        let left = try #require(gate.rest)
+        #expect((1...3600).contains(left))
+        // Set back before its beginning while something is under way.
+        clock.advance(seconds: -3600)
+        #expect(throws: SyncError.self) { try gate.pass() }
+        #expect(gate.rest == 0)
+        clock.advance(seconds: 3600)
+        #expect(gate.rest == left)
+        clock.advance(seconds: Int64(left) - 1)
+        try gate.pass()
+        clock.advance(seconds: 1)
+        #expect(throws: SyncError.self) { try gate.pass() }
+        // Opened in the moment in which it closes.
+        gate.open(window)
+        #expect(gate.rest == 0)
+        #expect(throws: SyncError.self) { try gate.passDown() }
+        clock.advance(seconds: 23 * 3600)
+        try gate.pass()
+        #expect(gate.rest == 3600)
     }
 
     @Test("C14 after a power loss a transfer goes on at what was flushed, whatever the file's length says")
