@@ -73,8 +73,8 @@ extension SyncAgent {
         let memory = await self.memory.memory
         guard let known = memory.settings, let (settings, tag) = try await self.gateway.settings(tag: memory.settingsTag) else { return }
         guard settings.asksForTheSameWork(as: known) else { throw OutdatedWork() }
-        // To its end, also where the work ends meanwhile: what is noted as taken over is in force.
-        _ = try await Task { try await self.putIntoForce(settings, tag: tag) }.value
+        // Where the work ends meanwhile they are taken over at the next occasion, or noted and in force: what may fail comes before the note.
+        _ = try await self.putIntoForce(settings, tag: tag)
     }
 
     /// Puts settings into force.
@@ -98,6 +98,7 @@ extension SyncAgent {
         if settings.mode == "ReadWrite" { try await self.store.keepOutbox(of: self.registry) }
         // What was refused may be welcome under what has been changed there.
         try await self.store.retryOutbox(of: self.registry)
+        if settings.budget != memory.settings?.budget { try await self.skipped.wakeUnaffordable() }
         let selectionChanged = isResyncDue || Set(settings.repositories) != Set(memory.settings?.repositories ?? [])
         try await self.memory.update {
             $0.settings = settings
@@ -113,7 +114,7 @@ extension SyncAgent {
         // Who may read, and for how long, may be another matter now.
         self.store.forgetAnswers()
         self.onSettings(settings)
-        if self.budget.setLimits(settings.budget) { try await self.skipped.wakeUnaffordable() }
+        _ = self.budget.setLimits(settings.budget)
         self.logger.info(
             "settings applied",
             metadata: [
