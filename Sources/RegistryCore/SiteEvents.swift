@@ -149,6 +149,19 @@ package struct SiteEvents: Sendable {
         }
     }
 
+    /// Forgets an event that can be told nobody, and counts it.
+    package func giveUp(_ sequence: Int64) async throws {
+        try await self.database.write { session in
+            try session.execute(
+                """
+                INSERT INTO site_event_state (registry, site, kind, dropped)
+                SELECT registry, site, kind, 1 FROM site_event WHERE sequence = ?
+                ON CONFLICT (registry, site, kind) DO UPDATE SET dropped = dropped + excluded.dropped
+                """, .integer(sequence))
+            try session.execute("DELETE FROM site_event WHERE sequence = ?", .integer(sequence))
+        }
+    }
+
     /// The newest events of a connected registry, the newest first, and how many had to go unread.
     package func list(_ kind: SiteEvent.Kind, of site: String, limit: Int) async throws -> (events: [SiteEvent], dropped: Int64) {
         let registry = self.registry

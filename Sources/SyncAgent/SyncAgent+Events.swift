@@ -86,9 +86,14 @@ extension SyncAgent {
             while let batch = try await self.eventBatch(atMost: most) {
                 do {
                     _ = try await self.gateway.tell(batch.request)
-                } catch let refusal as ServerRefusal where refusal.status == 413 && batch.sequences.count > 1 {
-                    // It takes less at a time than we thought.
-                    most = batch.sequences.count / 2
+                } catch let refusal as ServerRefusal where refusal.status == 413 && !batch.sequences.isEmpty {
+                    // It takes less at a time than we thought; what it does not even take alone must not keep the others waiting.
+                    if batch.sequences.count > 1 {
+                        most = batch.sequences.count / 2
+                    } else {
+                        try await self.events.giveUp(batch.sequences[0])
+                        self.logger.warning("an event is larger than the parent takes", metadata: ["reason": .string(refusal.message)])
+                    }
                     continue
                 }
                 try await self.events.remove(batch.sequences)

@@ -121,6 +121,22 @@ import Testing
         #expect(limit == nil ? told == 2 : told < 40)
     }
 
+    @Test("C19 C9 an event that the parent does not even take alone is counted, and keeps no other waiting")
+    func oversizedEvent() async throws {
+        let family = try await Family()
+        let events = SiteEvents(database: family.child.database, registry: family.child.registry)
+        let long = #"{"a":""# + String(repeating: "x", count: 4000) + #""}"#
+        try await events.add(
+            (0..<20).map { SiteEvent(id: "event-\($0)", site: "site1", kind: .audit, time: Int64($0), body: $0 == 7 ? long : "{}") })
+        family.transport.limit("events", to: 2000)
+        try await family.following { () async throws in
+            #expect(try await eventually { try await events.waiting(limit: 1).isEmpty })
+            #expect(try await eventually { try await self.events(.audit, of: "site1", at: family.parent).count == 19 })
+        }
+        let told = SiteEvents(database: family.parent.site.database, registry: family.parent.site.registry)
+        #expect(try await told.list(.audit, of: "site1", limit: 1).dropped == 1)
+    }
+
     @Test("C19 a queue that is full drops its oldest and counts them; what is told twice is kept once")
     func bounds() async throws {
         let site = try await Site()
