@@ -33,6 +33,11 @@ import Testing
             try self.body("--add", "rules", "value=5.6.7.8", "action=Allow")
                 == ["properties": ["rules": [["value": "1.2.3.4"], ["value": "5.6.7.8", "action": "Allow"]]]])
         #expect(try self.body("--remove", "actions", "0") == ["properties": ["actions": []]])
+        // Names and texts of tags are taken as they are written.
+        #expect(
+            try self.body("--set", "tags.cost_center=0042", "tags.a.b=true")
+                == ["tags": ["site": "north", "old": "x", "cost_center": "0042", "a.b": "true"]])
+        #expect(throws: ManagementError.self) { try self.body("--set", "tags.=x") }
         // Whoever is sent tags replaces them all.
         #expect(try self.body("--remove", "tags.old") == ["tags": ["site": "north"]])
         #expect(try self.body("--remove", "tags") == ["tags": [:]])

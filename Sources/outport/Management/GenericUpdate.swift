@@ -35,10 +35,13 @@ struct GenericUpdate: ParsableArguments {
             body["tags"] = .object(current["tags"]?.objectValue ?? [:])
         }
         for text in self.set {
-            guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
+            guard let equals = text.firstIndex(of: "="), equals != text.startIndex, text[..<equals] != "tags." else {
                 throw .usage("'\(text)' is no change: write --set MEMBER.MEMBER=VALUE.")
             }
-            Self.put(self.value(String(text[text.index(after: equals)...])), at: Self.path(String(text[..<equals]), isFlat)[...], in: &body)
+            let path = Self.path(String(text[..<equals]), isFlat)
+            let value = String(text[text.index(after: equals)...])
+            // What a tag says is always text.
+            Self.put(path.count == 2 && path[0] == "tags" ? .string(value) : self.value(value), at: path[...], in: &body)
         }
         if let first = self.add.first {
             guard self.add.count > 1 else { throw .usage("Nothing is added: write --add LIST VALUE, or --add LIST KEY=VALUE …") }
@@ -91,6 +94,8 @@ struct GenericUpdate: ParsableArguments {
     }
 
     private static func path(_ text: String, _ isFlat: Bool) -> [String] {
+        // The names of tags are the user's own, points included.
+        if text.hasPrefix("tags.") { return ["tags", String(text.dropFirst(5))] }
         var path = text.split(separator: ".").map { Self.camel(String($0)) }
         if !isFlat, let first = path.first, !self.outer.contains(first) { path.insert("properties", at: 0) }
         return path
