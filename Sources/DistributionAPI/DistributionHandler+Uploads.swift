@@ -9,13 +9,7 @@ internal import RegistryCore
 
 extension DistributionHandler {
     func beginUpload(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
-        if let text = call.request.query("digest-algorithm"), Digest.Algorithm(rawValue: text) == nil {
-            // Told now, not when all of the content has come. Which of ours it is makes no difference before the digest is there.
-            throw RegistryError(
-                .digestInvalid,
-                "digest algorithm '\(text.prefix(40))' is not available here; use \(Digest.Algorithm.allCases.map(\.rawValue).joined(separator: " or "))",
-                detail: ["digest-algorithm": String(text.prefix(40))])
-        }
+        let algorithm = try Self.algorithm(call)
         try await self.store.requireWritable(name, in: call.registry.id)
         if let mount = call.request.query("mount") {
             let digest = try Digest(mount)
@@ -43,8 +37,20 @@ extension DistributionHandler {
             }
         }
         try await self.store.room(in: call.registry.id, quota: call.registry.quota).take(0)
-        let id = try await self.uploads.begin(in: name, of: call.registry.id)
+        let id = try await self.uploads.begin(in: name, of: call.registry.id, hashing: algorithm)
         return Self.accepted(name, id, size: 0)
+    }
+
+    /// What the digest of an upload will be of. One that is not available is told now, not when all of the content has come.
+    private static func algorithm(_ call: Call) throws -> Digest.Algorithm {
+        guard let text = call.request.query("digest-algorithm") else { return .sha256 }
+        guard let algorithm = Digest.Algorithm(rawValue: text) else {
+            throw RegistryError(
+                .digestInvalid,
+                "digest algorithm '\(text.prefix(40))' is not available here; use \(Digest.Algorithm.allCases.map(\.rawValue).joined(separator: " or "))",
+                detail: ["digest-algorithm": String(text.prefix(40))])
+        }
+        return algorithm
     }
 
     /// Repositories from which the caller may take the blob: the one it names, or any that holds it ("automatic content discovery").

@@ -26,6 +26,11 @@ package struct StagingName: Hashable, Sendable {
     package static func transfer(_ digest: Digest) -> StagingName {
         StagingName(area: .transfers, text: "\(digest.algorithm.rawValue)-\(digest.hex)")
     }
+
+    /// What the digest of the content is of: a transfer's name says it, with uploads it is the common one until somebody says otherwise.
+    var algorithm: Digest.Algorithm {
+        self.area == .transfers ? Digest.Algorithm.allCases.first { self.text.hasPrefix("\($0.rawValue)-") } ?? .sha256 : .sha256
+    }
 }
 
 /// Content that is being received.
@@ -90,9 +95,11 @@ extension BlobReader {
 /// A store of immutable content.
 package protocol BlobStore: Sendable {
     /// Creates content under way.
-    func stage(_ name: StagingName) async throws -> any StagedBlob
+    ///
+    /// - Parameter algorithm: what its digest will be of, as far as that is known: content of another one is read again to be verified.
+    func stage(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> any StagedBlob
     /// Finds content under way that an earlier request or process has begun; its prefix is hashed again.
-    func resume(_ name: StagingName) async throws -> (any StagedBlob)?
+    func resume(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> (any StagedBlob)?
     /// Opens content under way for those who are sent it while it arrives; what has been opened stays readable when it is committed.
     ///
     /// - Parameter size: how many bytes it will have.
@@ -125,6 +132,9 @@ package protocol BlobStore: Sendable {
 }
 
 extension BlobStore {
+    package func stage(_ name: StagingName) async throws -> any StagedBlob { try await self.stage(name, hashing: name.algorithm) }
+    package func resume(_ name: StagingName) async throws -> (any StagedBlob)? { try await self.resume(name, hashing: name.algorithm) }
+
     package func stored(as digest: Digest) async throws -> [StoredBlob] {
         var found: [StoredBlob] = []
         for shelf in try await self.shelves() {

@@ -45,19 +45,20 @@ package final class FileBlobStore: BlobStore {
         "\(self.folder(of: blob.digest))/\(blob.digest.hex).\(blob.generation)"
     }
 
-    package func stage(_ name: StagingName) async throws -> any StagedBlob {
+    package func stage(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> any StagedBlob {
         let path = self.path(name)
         return try await self.pool.runIfActive {
             let file = try File(path, .readWrite)
             try file.truncate(to: 0)
             self.lost.forget(name)
             return Staged(
-                name: name, file: file, size: 0, hasher: Digest.Hasher(.sha256), pool: self.pool, directFrom: self.directFrom,
+                name: name, file: file, size: 0, algorithm: algorithm, hasher: Digest.Hasher(algorithm), pool: self.pool,
+                directFrom: self.directFrom,
                 lost: self.lost, segments: self.segments)
         }
     }
 
-    package func resume(_ name: StagingName) async throws -> (any StagedBlob)? {
+    package func resume(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> (any StagedBlob)? {
         let path = self.path(name)
         return try await self.pool.runIfActive {
             if self.lost.contains(name) {
@@ -71,9 +72,10 @@ package final class FileBlobStore: BlobStore {
             } catch let error as PersistenceError where error.code == .notFound {
                 return nil
             }
-            let (size, hasher) = try Self.hash(file, .sha256)
+            let (size, hasher) = try Self.hash(file, algorithm)
             return Staged(
-                name: name, file: file, size: size, hasher: hasher, pool: self.pool, directFrom: self.directFrom, lost: self.lost,
+                name: name, file: file, size: size, algorithm: algorithm, hasher: hasher, pool: self.pool, directFrom: self.directFrom,
+                lost: self.lost,
                 segments: self.segments)
         }
     }
@@ -129,7 +131,7 @@ package final class FileBlobStore: BlobStore {
         // A file's time is that of its commit: the collector leaves fresh ones alone until their row is there.
         try staged.file.touch()
         try staged.synchronizeOrGiveUp()
-        let actual = digest.algorithm == .sha256 ? staged.digest() : try Self.hash(staged.file, digest.algorithm).hasher.finish()
+        let actual = digest.algorithm == staged.algorithm ? staged.digest() : try Self.hash(staged.file, digest.algorithm).hasher.finish()
         guard actual == digest else {
             try FileSystem.remove(source)
             throw .init(.digestMismatch, tried: "store \(digest)", cause: "the content that arrived has digest \(actual)")
@@ -257,6 +259,7 @@ package final class FileBlobStore: BlobStore {
 
         let name: StagingName
         let file: File
+        let algorithm: Digest.Algorithm
         private let pool: BlockingWork
         private let writer: ContentWriter
         private let lost: LostNames
@@ -273,13 +276,15 @@ package final class FileBlobStore: BlobStore {
         }
 
         init(
-            name: StagingName, file: File, size: Int64, hasher: Digest.Hasher, pool: BlockingWork, directFrom: Int64, lost: LostNames,
+            name: StagingName, file: File, size: Int64, algorithm: Digest.Algorithm, hasher: Digest.Hasher, pool: BlockingWork,
+            directFrom: Int64, lost: LostNames,
             segments: SegmentPool
         ) {
             self.name = name
             self.lost = lost
             self.segments = segments
             self.file = file
+            self.algorithm = algorithm
             self.pool = pool
             self.writer = ContentWriter(file, directFrom: directFrom)
             self.state = Mutex(State(size: size, hasher: hasher))

@@ -16,8 +16,8 @@ package final class Uploads: Sendable {
 
     /// How far an upload has come.
     private enum Upload: Sendable {
-        /// Nothing has arrived since the time given, in milliseconds since 1970.
-        case empty(since: Int64)
+        /// Nothing has arrived since the time given, in milliseconds since 1970; its digest is expected to be of `algorithm`.
+        case empty(since: Int64, Digest.Algorithm)
         case staged(any StagedBlob)
 
         var size: Int64 {
@@ -98,8 +98,11 @@ package final class Uploads: Sendable {
 
     /// Begins an upload; returns its identifier.
     ///
+    /// - Parameter algorithm: what its digest will be of, where the client says so: content of that one need not be read again at its end.
     /// - Throws: `TOOMANYREQUESTS` when too many are open in the repository.
-    package func begin(in name: RepositoryName, of registry: RegistryID) async throws -> String {
+    package func begin(
+        in name: RepositoryName, of registry: RegistryID, hashing algorithm: Digest.Algorithm = .sha256
+    ) async throws -> String {
         let (high, low) = (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max))
         let identifier = ASCII.hex(withUnsafeBytes(of: (high, low)) { Array($0) })
         let staging = try Self.staging(identifier, name, registry)
@@ -116,7 +119,9 @@ package final class Uploads: Sendable {
         }
         do {
             let upload =
-                isFull ? Upload.staged(try await self.store.blobs.stage(staging)) : .empty(since: self.store.clock.milliseconds())
+                isFull
+                ? Upload.staged(try await self.store.blobs.stage(staging, hashing: algorithm))
+                : .empty(since: self.store.clock.milliseconds(), algorithm)
             self.release(staging, upload)
         } catch {
             self.slots.withLock { $0.end(staging) }
@@ -163,6 +168,8 @@ package final class Uploads: Sendable {
     ) async throws -> StoredBlob where Body.Element == ByteBuffer {
         let staging = try Self.staging(identifier, name, registry)
         var upload = try await self.take(staging, name, registry)
+        // Now it is known.
+        if case .empty(let since, _) = upload { upload = .empty(since: since, digest.algorithm) }
         var tail = ByteBuffer()
         do {
             if let body { tail = try await self.receive(body, range: range, length: length, into: &upload, staging) }
@@ -223,7 +230,7 @@ package final class Uploads: Sendable {
 
     private static func empty(since time: Int64, _ slots: Slots) -> [(name: StagingName, begun: Int64)] {
         slots.byName.compactMap { name, slot in
-            if case .idle(.empty(let begun)) = slot, begun < time { (name, begun) } else { nil }
+            if case .idle(.empty(let begun, _)) = slot, begun < time { (name, begun) } else { nil }
         }
     }
 
@@ -296,10 +303,13 @@ package final class Uploads: Sendable {
 
     /// The file of an upload, made now if there was none.
     private func staged(_ upload: inout Upload, _ staging: StagingName) async throws -> any StagedBlob {
-        if case .staged(let staged) = upload { return staged }
-        let staged = try await self.store.blobs.stage(staging)
-        upload = .staged(staged)
-        return staged
+        switch upload {
+        case .staged(let staged): return staged
+        case .empty(_, let algorithm):
+            let staged = try await self.store.blobs.stage(staging, hashing: algorithm)
+            upload = .staged(staged)
+            return staged
+        }
     }
 
     /// Writes what has come last, and waits for what came before.

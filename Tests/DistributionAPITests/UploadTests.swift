@@ -259,6 +259,19 @@ import Testing
             let location = try await self.begin(server, admin, "/v2/app/blobs/uploads/?digest-algorithm=\(algorithm.rawValue)")
             let digest = Digest.of(self.content.bytes, algorithm: algorithm)
             #expect(try await server.send(.put, "\(location)?digest=\(digest)", headers: admin, body: self.content.bytes).status == 201)
+            // Content that gets a file while it comes, with what was said and with another one.
+            for actual in Digest.Algorithm.allCases {
+                let layer = Fixture.layer(bytes: 2 << 20, seed: 5)
+                let location = try await self.begin(server, admin, "/v2/app/blobs/uploads/?digest-algorithm=\(algorithm.rawValue)")
+                let half = Array(layer.bytes.prefix(1 << 20))
+                #expect(try await server.send(.patch, location, headers: admin, body: half).status == 202)
+                let wrong = Digest.of(half, algorithm: actual)
+                let right = Digest.of(layer.bytes, algorithm: actual)
+                let rest = Array(layer.bytes.dropFirst(1 << 20))
+                #expect(try await server.send(.put, "\(location)?digest=\(right)", headers: admin, body: rest).status == 201)
+                #expect(try await server.send(.head, "/v2/app/blobs/\(right)", headers: admin).status == 200)
+                #expect(try await server.send(.head, "/v2/app/blobs/\(wrong)", headers: admin).status == 404)
+            }
         }
         for bad in ["sha384", "SHA256", "blake3", ""] {
             let answer = try await server.send(.post, "/v2/app/blobs/uploads/?digest-algorithm=\(bad)", headers: admin, body: [])

@@ -256,8 +256,12 @@ private final class HookedBlobStore: BlobStore {
 
     func setBeforeDelete(_ hook: @escaping @Sendable () async throws -> Void) { self.hook.withLock { $0 = hook } }
 
-    func stage(_ name: StagingName) async throws -> any StagedBlob { try await self.base.stage(name) }
-    func resume(_ name: StagingName) async throws -> (any StagedBlob)? { try await self.base.resume(name) }
+    func stage(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> any StagedBlob {
+        try await self.base.stage(name, hashing: algorithm)
+    }
+    func resume(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> (any StagedBlob)? {
+        try await self.base.resume(name, hashing: algorithm)
+    }
     func shorten(_ name: StagingName, to size: Int64) async throws { try await self.base.shorten(name, to: size) }
     func discard(_ name: StagingName) async throws { try await self.base.discard(name) }
     func staged(in area: StagingArea) async throws -> [(name: StagingName, modified: Int64)] { try await self.base.staged(in: area) }

@@ -76,8 +76,8 @@ import Testing
     private struct SinkStore: BlobStore {
         let sink: Sink
 
-        func stage(_ name: StagingName) async throws -> any StagedBlob { self.sink }
-        func resume(_ name: StagingName) async throws -> (any StagedBlob)? { self.sink }
+        func stage(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> any StagedBlob { self.sink }
+        func resume(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> (any StagedBlob)? { self.sink }
         func discard(_ name: StagingName) async throws {}
         func shorten(_ name: StagingName, to size: Int64) async throws {}
         func staged(in area: StagingArea) async throws -> [(name: StagingName, modified: Int64)] { [] }
