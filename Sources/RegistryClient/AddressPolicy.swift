@@ -58,6 +58,8 @@ package struct AddressPolicy: Sendable, Hashable {
         ("127.0.0.0/8", "loopback"), ("10.0.0.0/8", "private"), ("172.16.0.0/12", "private"), ("192.168.0.0/16", "private"),
         ("100.64.0.0/10", "shared"), ("192.0.0.0/24", "reserved"), ("198.18.0.0/15", "reserved"), ("::1/128", "loopback"),
         ("fc00::/7", "private"), ("fec0::/10", "private"),
+        // What lies behind a site's own translator (RFC 8215), 6to4 (RFC 7526), Teredo or the old compatible form says nothing of where it leads.
+        ("64:ff9b:1::/48", "translated"), ("2002::/16", "translated"), ("2001::/32", "translated"), ("::/96", "translated"),
     ])
 
     /// Judges an address.

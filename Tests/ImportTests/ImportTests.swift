@@ -309,6 +309,8 @@ private final class FakeSource: Transport {
             ("93.184.216.34", true, true), ("2606:2800:220:1::1", true, true), ("127.0.0.1", false, true), ("::1", false, true),
             ("10.1.2.3", false, true), ("172.31.0.1", false, true), ("192.168.1.1", false, true), ("100.64.0.1", false, true),
             ("fd00:ec2::254", false, true), ("::ffff:10.0.0.1", false, true), ("64:ff9b::7f00:1", false, true),
+            ("64:ff9b:1::a9fe:a9fe", false, true), ("2002:a9fe:a9fe::1", false, true), ("2001:0:1::1", false, true),
+            ("::10.0.0.1", false, true), ("2001:4860:4860::8888", true, true),
             ("169.254.169.254", false, false), ("::ffff:169.254.169.254", false, false), ("fe80::1", false, false),
             ("0.0.0.0", false, false),
             ("::", false, false), ("224.0.0.1", false, false), ("255.255.255.255", false, false), ("ff02::1", false, false),
