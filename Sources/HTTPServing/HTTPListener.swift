@@ -4,6 +4,7 @@ package import HTTPTypes
 internal import HummingbirdCore
 package import Logging
 package import NIOCore
+internal import NIOHTTPTypes
 package import NIOPosix
 internal import OCI
 package import Persistence
@@ -179,7 +180,12 @@ package struct HTTPListener: Service {
             let part = try await blob.readSome(at: next, count: count)
             // Content that is still arriving comes in what parts there are.
             next += Int64(part.readableBytes)
-            try await body.write(part)
+            switch version {
+            case .one: try await body.write(part)
+            // The writer takes what it is given for as long as the loop is busy with other streams, megabytes of each: so the next part
+            // is read when this one has left.
+            case .two: try await channel.writeAndFlush(HTTPResponsePart.body(part)).get()
+            }
         }
     }
 

@@ -25,7 +25,7 @@ struct RegistryChannel: ServerChildChannel {
     struct Value: ServerChildChannelValue {
         enum Connection: Sendable {
             case one(HTTP1Channel.Value)
-            case two(HTTP2Channel.Value)
+            case two(HTTP2Channel, HTTP2Channel.Value)
         }
 
         let connection: EventLoopFuture<Connection>
@@ -36,6 +36,8 @@ struct RegistryChannel: ServerChildChannel {
     static let maximumHeadSize = 16 << 10
     /// The most fields of an HTTP/1.1 head.
     static let maximumFields = 100
+    /// Requests of one HTTP/2 connection that are answered at a time; the others wait for their turn.
+    static let maximumAnswers = 16
     /// How long a connection may do nothing.
     static let idleTimeout = TimeAmount.seconds(75)
     /// How long a request head, a TLS handshake, or the answer to being told to go may take from its first byte to its last.
@@ -47,7 +49,8 @@ struct RegistryChannel: ServerChildChannel {
     static let longestAnswer = TimeAmount.seconds(600)
 
     private let http1: HTTP1Channel
-    private let http2: HTTP2Channel
+    /// Makes the part for one connection, whose streams share what it may have answered at a time.
+    private let makeHTTP2: @Sendable () -> HTTP2Channel
     private let tls: TLSContextSource?
     private let headTimeout: TimeAmount
     private let makeHotPath: @Sendable (HeadDeadline) -> HotPathHandler
@@ -70,13 +73,20 @@ struct RegistryChannel: ServerChildChannel {
                     maxHeaderFieldSize: Self.maximumHeadSize, maxHeaderListSize: Self.maximumHeadSize,
                     maxHeaderFieldCount: Self.maximumFields)))
         let idleness = Duration.nanoseconds(idleTimeout.nanoseconds)
-        self.http2 = HTTP2Channel(
-            responder: { request, writer, channel in try await responder(request, writer, channel, .two) },
-            // What a header list may have (16 KiB), how many parts it may come in, and how often streams may be reset and
-            // control frames sent is bounded by NIOHTTP2 of its own accord.
-            configuration: .init(
-                idleTimeout: idleness, gracefulCloseTimeout: .nanoseconds(headTimeout.nanoseconds),
-                streamConfiguration: .init(additionalChannelHandlers: [StreamDeadline()], idleTimeout: idleTimeout)))
+        self.makeHTTP2 = {
+            let slots = AnswerSlots(Self.maximumAnswers)
+            return HTTP2Channel(
+                responder: { request, writer, channel in
+                    await slots.take()
+                    defer { slots.giveBack() }
+                    try await responder(request, writer, channel, .two)
+                },
+                // What a header list may have (16 KiB), how many parts it may come in, and how often streams may be reset and
+                // control frames sent is bounded by NIOHTTP2 of its own accord.
+                configuration: .init(
+                    idleTimeout: idleness, gracefulCloseTimeout: .nanoseconds(headTimeout.nanoseconds),
+                    streamConfiguration: .init(additionalChannelHandlers: [StreamDeadline()], idleTimeout: idleTimeout)))
+        }
     }
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
@@ -124,10 +134,11 @@ struct RegistryChannel: ServerChildChannel {
     }
 
     private func setupTwo(_ channel: any Channel, _ logger: Logger) -> EventLoopFuture<Value.Connection> {
-        channel.eventLoop.makeCompletedFuture {
+        let http2 = self.makeHTTP2()
+        return channel.eventLoop.makeCompletedFuture {
             try channel.pipeline.syncOperations.addHandler(HTTP2Deadline(timeout: self.headTimeout))
         }.flatMap {
-            self.http2.setup(channel: channel, logger: logger).map { .two($0) }
+            http2.setup(channel: channel, logger: logger).map { .two(http2, $0) }
         }
     }
 
@@ -136,7 +147,7 @@ struct RegistryChannel: ServerChildChannel {
         guard let connection = try? await value.connection.get() else { return }
         switch connection {
         case .one(let value): await self.http1.handle(value: value, logger: logger)
-        case .two(let value): await self.http2.handle(value: value, logger: logger)
+        case .two(let http2, let value): await http2.handle(value: value, logger: logger)
         }
     }
 }

@@ -21,10 +21,12 @@ struct Served: Sendable {
     let plane: DataPlane
     let port: Int
 
-    /// - Parameter certificates: what TLS is spoken with; one of its own authority where there is none.
+    /// - Parameters:
+    ///   - certificates: what TLS is spoken with; one of its own authority where there is none.
+    ///   - handlers: what answers in place of the registry.
     static func with(
-        isSecure: Bool = false, certificates: TLSContextSource? = nil, headTimeout: TimeAmount, idleTimeout: TimeAmount = .minutes(10),
-        _ body: @escaping @Sendable (Served) async throws -> Void
+        isSecure: Bool = false, certificates: TLSContextSource? = nil, handlers: [any RequestHandler]? = nil, headTimeout: TimeAmount,
+        idleTimeout: TimeAmount = .minutes(10), _ body: @escaping @Sendable (Served) async throws -> Void
     ) async throws {
         let site = try await Site(clock: TestClock(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)))
         let plane = try await DataPlane(site)
@@ -37,7 +39,7 @@ struct Served: Sendable {
         }
         let (ports, tell) = AsyncStream.makeStream(of: Int.self)
         let listener = HTTPListener(
-            address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: plane.handlers(hot: nil), hot: nil,
+            address: HostAndPort(host: "127.0.0.1", port: 0), tls: tls, handlers: handlers ?? plane.handlers(hot: nil), hot: nil,
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: .singleton, logger: logger, segments: SegmentPool(),
             headTimeout: headTimeout, idleTimeout: idleTimeout
         ) { tell.yield($0) }

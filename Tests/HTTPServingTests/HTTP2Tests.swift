@@ -4,6 +4,9 @@ import HTTPTypes
 import NIOCore
 import NIOEmbedded
 import NIOHTTPTypes
+import Persistence
+import Synchronization
+import TestSupport
 import Testing
 
 @testable import HTTPServing
@@ -177,6 +180,56 @@ private enum Frame {
                 return try await connection.received("authentication required")
             }
             #expect(isAnswered)
+        }
+    }
+
+    /// Content that counts what is read of it.
+    private final class CountedBlob: BlobReader, RequestHandler {
+        let size: Int64
+        private let count = Mutex(0)
+
+        init(size: Int64) { self.size = size }
+
+        var file: File? { nil }
+        var reads: Int { self.count.withLock { $0 } }
+
+        func read(at offset: Int64, count: Int) async throws -> ByteBuffer {
+            self.count.withLock { $0 += 1 }
+            return ByteBuffer(repeating: 7, count: count)
+        }
+
+        func respond(to request: ServerRequest) async throws -> ServerResponse? {
+            ServerResponse(.ok, body: .blob(self, 0..<self.size))
+        }
+    }
+
+    @Test("R1 what an HTTP/2 client does not read is not held for it: one part of each answer, of sixteen at a time")
+    func unreadStreams() async throws {
+        let size = 512 << 10
+        let blob = CountedBlob(size: Int64(size))
+        let streams = (0..<60).map { UInt32(2 * $0 + 1) }
+        try await Served.with(isSecure: true, handlers: [blob], headTimeout: .minutes(10)) { served in
+            let tls = ClientTLS(protocols: ["h2"])
+            let isServed = try await RawConnection.with(port: served.port, isSecure: true, tls: tls) { connection in
+                let requests = streams.map { Frame.headers($0, flags: 5, Frame.request) }
+                try await connection.send(Frame.preface + Frame.settings + Array(requests.joined()))
+                #expect(try await eventually { blob.reads >= RegistryChannel.maximumAnswers })
+                // Others are served meanwhile, and take their time.
+                for _ in 0..<20 {
+                    let before = blob.reads
+                    let other = try await RawConnection.with(port: served.port, isSecure: true) { connection in
+                        try await connection.send("GET /v2/ HTTP/1.1\r\nHost: harbour.test\r\n\r\n")
+                        return try await connection.answer().body.count
+                    }
+                    #expect(other == size)
+                    #expect(blob.reads - before == 4)
+                }
+                // A client that reads gets them all.
+                func window(_ stream: UInt32) -> [UInt8] { Frame.of(8, flags: 0, stream: stream, [0x10, 0, 0, 0]) }
+                try await connection.send(window(0) + Array(streams.map(window).joined()))
+                return try await connection.skip(streams.count * size)
+            }
+            #expect(isServed)
         }
     }
 

@@ -14,6 +14,7 @@ import Testing
         "fields of an HTTP/1.1 head": ("HTTPServing/RegistryChannel", "maximumFields", .count),
         "time for a TLS handshake, for a head from its first byte to its last, for an HTTP/2 client to answer when it is told to go":
             ("HTTPServing/RegistryChannel", "headTimeout", .seconds),
+        "requests of an HTTP/2 connection answered at a time": ("HTTPServing/RegistryChannel", "maximumAnswers", .count),
         "idle connection": ("HTTPServing/RegistryChannel", "idleTimeout", .seconds),
         "idle connection of a connected registry that has said when it comes back": ("HTTPServing/ConnectionIdleness", "limit", .seconds),
         "response that makes no progress": ("HTTPServing/RegistryChannel", "stalledResponse", .seconds),

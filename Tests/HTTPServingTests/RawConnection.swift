@@ -100,6 +100,19 @@ struct RawConnection {
         return String(buffer: self.buffer)
     }
 
+    /// Takes so many bytes and forgets them; `false` when the other end closes before.
+    mutating func skip(_ count: Int) async throws -> Bool {
+        var left = count
+        while true {
+            let taken = min(left, self.buffer.readableBytes)
+            self.buffer.moveReaderIndex(forwardBy: taken)
+            left -= taken
+            if left == 0 { return true }
+            guard let next = try await self.inbound.next() else { return false }
+            self.buffer = next
+        }
+    }
+
     /// Reads on until this text has arrived; `false` when the other end closes before.
     mutating func received(_ text: String) async throws -> Bool {
         while self.buffer.readableBytesView.firstRange(of: Array(text.utf8)) == nil {
