@@ -93,10 +93,10 @@ extension DistributionHandler {
     }
 
     func appendToUpload(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {
+        // Counted for good with the request that ends the upload.
+        let room = self.store.room(in: call.registry.id, quota: call.registry.quota)
+        defer { room.end() }
         do {
-            // Counted for good with the request that ends the upload.
-            let room = self.store.room(in: call.registry.id, quota: call.registry.quota)
-            defer { room.end() }
             try await self.makeRoom(room, for: id, in: name, call)
             let size = try await self.uploads.append(
                 Self.body(call, room), range: try call.request.headers[.contentRange].map { try Uploads.Range(parsing: $0) },
@@ -104,6 +104,9 @@ extension DistributionHandler {
             return Self.accepted(name, id, size: size)
         } catch let error as RegistryError where error.code == .rangeInvalid {
             return try Self.outOfOrder(error, name, id)
+        } catch let error as RegistryError where room.isRefused {
+            await self.giveUp(id, in: name, call)
+            throw error
         }
     }
 
@@ -125,10 +128,14 @@ extension DistributionHandler {
         } catch let error as RegistryError where error.code == .rangeInvalid {
             return try Self.outOfOrder(error, name, id)
         } catch let error as RegistryError where room.isRefused {
-            // What has arrived would lie beside the quota for days: a client that is told that its content has no room begins anew.
-            try? await self.uploads.cancel(id, in: name, of: call.registry.id)
+            await self.giveUp(id, in: name, call)
             throw error
         }
+    }
+
+    /// What has arrived would lie beside the quota for days: a client that is told that its content has no room begins anew.
+    private func giveUp(_ id: String, in name: RepositoryName, _ call: Call) async {
+        try? await self.uploads.cancel(id, in: name, of: call.registry.id)
     }
 
     private static func accepted(_ name: RepositoryName, _ id: String, size: Int64) -> ServerResponse {

@@ -100,6 +100,10 @@ package protocol BlobStore: Sendable {
     func stage(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> any StagedBlob
     /// Finds content under way that an earlier request or process has begun; its prefix is hashed again.
     func resume(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> (any StagedBlob)?
+    /// Asks whether content that is kept elsewhere on the same disk has room there.
+    ///
+    /// - Throws: ``PersistenceError`` with `noSpace`.
+    func requireRoom(for count: Int64) throws
     /// Opens content under way for those who are sent it while it arrives; what has been opened stays readable when it is committed.
     ///
     /// - Parameter size: how many bytes it will have.
@@ -132,6 +136,8 @@ package protocol BlobStore: Sendable {
 }
 
 extension BlobStore {
+    package func requireRoom(for count: Int64) throws {}
+
     package func stage(_ name: StagingName) async throws -> any StagedBlob { try await self.stage(name, hashing: name.algorithm) }
     package func resume(_ name: StagingName) async throws -> (any StagedBlob)? { try await self.resume(name, hashing: name.algorithm) }
 

@@ -1,6 +1,7 @@
 // The data folder: what lies where, and the lock that keeps a second process out.
 
 internal import NIOCore
+internal import OCI
 
 #if canImport(Glibc)
 internal import Glibc
@@ -57,6 +58,13 @@ package final class DataFolder: Sendable {
 
     /// Gives the lock up, as the system does for a process that is killed; simulations only, where the process goes on.
     package func abandon() { _ = flock(self.lock.descriptor, LOCK_UN) }
+
+    /// Whether something lies here that only a database can tell the meaning of: keys, or content.
+    package var hasContent: Bool {
+        let folders = [self.keysPath] + Digest.Algorithm.allCases.map { "\(self.path)/blobs/\($0.rawValue)" }
+        return FileSystem.exists(self.path + "/bootstrap.json")
+            || folders.contains { ((try? FileSystem.names(in: $0)) ?? []).isEmpty == false }
+    }
 
     package var databasePath: String { self.path + "/outport.db" }
     package var keysPath: String { self.path + "/keys" }

@@ -82,15 +82,20 @@ final class ContentWriter: Sendable {
 
     private let file: File
     private let directFrom: Int64
+    private let reserve: DiskReserve?
     private let direct = Mutex(Direct())
 
-    /// - Parameter directFrom: the byte from which on the page cache is left out.
-    init(_ file: File, directFrom: Int64) {
+    /// - Parameters:
+    ///   - directFrom: the byte from which on the page cache is left out.
+    ///   - reserve: what keeps content from filling the disk.
+    init(_ file: File, directFrom: Int64, reserve: DiskReserve?) {
         self.file = file
         self.directFrom = directFrom
+        self.reserve = reserve
     }
 
     func write(_ bytes: ByteBuffer, at offset: Int64) throws {
+        try self.reserve?.take(Int64(bytes.readableBytes))
         if !self.writeDirect(bytes, at: offset) { try bytes.withUnsafeReadableBytes { try self.file.write($0, at: offset) } }
     }
 

@@ -13,6 +13,7 @@ package final class FileBlobStore: BlobStore {
     private let root: String
     private let pool: BlockingWork
     private let directFrom: Int64
+    private let reserve: DiskReserve?
     private let folders = Mutex<Set<String>>([])
     private let lost = LostNames()
     /// What large content that arrives is gathered in.
@@ -22,10 +23,12 @@ package final class FileBlobStore: BlobStore {
     ///   - folder: the data folder.
     ///   - pool: threads for blocking file operations, started.
     ///   - directFrom: bytes of one content from which on it is written around the page cache.
-    package init(folder: DataFolder, pool: NIOThreadPool, directFrom: Int64 = 8 << 20) {
+    ///   - reserve: what keeps content from filling the disk; that of the folder's, unless a test says otherwise.
+    package init(folder: DataFolder, pool: NIOThreadPool, directFrom: Int64 = 8 << 20, reserve: DiskReserve? = nil) {
         self.root = folder.path
         self.pool = .threads(pool)
         self.directFrom = directFrom
+        self.reserve = reserve ?? DiskReserve(folder.space)
     }
 
     /// One whose calls block their caller, for simulations in which one thing happens at a time.
@@ -33,7 +36,10 @@ package final class FileBlobStore: BlobStore {
         self.root = folder.path
         self.pool = .inline
         self.directFrom = .max
+        self.reserve = nil
     }
+
+    package func requireRoom(for count: Int64) throws { try self.reserve?.take(count) }
 
     private func path(_ name: StagingName) -> String { "\(self.root)/\(name.area.rawValue)/\(name.text)" }
 
@@ -54,7 +60,7 @@ package final class FileBlobStore: BlobStore {
             return Staged(
                 name: name, file: file, size: 0, algorithm: algorithm, hasher: Digest.Hasher(algorithm), pool: self.pool,
                 directFrom: self.directFrom,
-                lost: self.lost, segments: self.segments)
+                reserve: self.reserve, lost: self.lost, segments: self.segments)
         }
     }
 
@@ -75,7 +81,7 @@ package final class FileBlobStore: BlobStore {
             let (size, hasher) = try Self.hash(file, algorithm)
             return Staged(
                 name: name, file: file, size: size, algorithm: algorithm, hasher: hasher, pool: self.pool, directFrom: self.directFrom,
-                lost: self.lost,
+                reserve: self.reserve, lost: self.lost,
                 segments: self.segments)
         }
     }
@@ -277,7 +283,7 @@ package final class FileBlobStore: BlobStore {
 
         init(
             name: StagingName, file: File, size: Int64, algorithm: Digest.Algorithm, hasher: Digest.Hasher, pool: BlockingWork,
-            directFrom: Int64, lost: LostNames,
+            directFrom: Int64, reserve: DiskReserve?, lost: LostNames,
             segments: SegmentPool
         ) {
             self.name = name
@@ -286,7 +292,7 @@ package final class FileBlobStore: BlobStore {
             self.file = file
             self.algorithm = algorithm
             self.pool = pool
-            self.writer = ContentWriter(file, directFrom: directFrom)
+            self.writer = ContentWriter(file, directFrom: directFrom, reserve: reserve)
             self.state = Mutex(State(size: size, hasher: hasher))
         }
 

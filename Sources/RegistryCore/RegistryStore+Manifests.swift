@@ -51,6 +51,7 @@ extension RegistryStore {
     /// - Throws: `MANIFEST_BLOB_UNKNOWN` naming every blob that is not in the repository. Entries of an index and the
     ///   subject may be absent (distribution specification, "Pushing Manifests" and "Sparse indexes").
     package func put(_ new: NewManifest, tags: [Tag], into name: RepositoryName, of registry: RegistryID, origin: String) async throws {
+        try self.blobs.requireRoom(for: Int64(new.bytes.count))
         let now = self.clock.milliseconds()
         try await self.database.write { session in
             guard

@@ -56,6 +56,7 @@ extension RegistryStore {
             throw PersistenceError(
                 .digestMismatch, tried: "store \(digest)", cause: "the content that arrived has digest \(actual)")
         }
+        try self.blobs.requireRoom(for: Int64(content.readableBytes))
         let now = self.clock.milliseconds()
         let (bytes, size) = (Array(content.readableBytesView), Int64(content.readableBytes))
         let stored = StoredBlob(digest: digest, size: size, generation: StoredBlob.inRow)

@@ -153,10 +153,23 @@ package final class Uploads: Sendable {
     ) async throws -> Int64 where Body.Element == ByteBuffer {
         let staging = try Self.staging(identifier, name, registry)
         var upload = try await self.take(staging, name, registry)
-        defer { self.release(staging, upload) }
-        let tail = try await self.receive(body, range: range, length: length, into: &upload, staging)
-        try await self.keep(tail, in: &upload, staging)
+        do {
+            let tail = try await self.receive(body, range: range, length: length, into: &upload, staging)
+            try await self.keep(tail, in: &upload, staging)
+        } catch {
+            await self.release(staging, upload, after: error)
+            throw error
+        }
+        self.release(staging, upload)
         return upload.size
+    }
+
+    /// Lets go of an upload after a failure: the client may go on with what is there. On a disk that is full it goes at once: it would keep
+    /// everybody from writing for as long as uploads may be idle.
+    private func release(_ staging: StagingName, _ upload: Upload, after error: any Error) async {
+        guard (error as? PersistenceError)?.code == .noSpace else { return self.release(staging, upload) }
+        if case .staged = upload { try? await self.store.blobs.discard(staging) }
+        self.slots.withLock { $0.end(staging) }
     }
 
     /// Appends what is left, verifies the whole and links it into the repository.
@@ -174,7 +187,7 @@ package final class Uploads: Sendable {
         do {
             if let body { tail = try await self.receive(body, range: range, length: length, into: &upload, staging) }
         } catch {
-            self.release(staging, upload)
+            await self.release(staging, upload, after: error)
             throw error
         }
         // The upload is over, whatever comes of it; until then nobody else takes it up.
@@ -188,6 +201,7 @@ package final class Uploads: Sendable {
             try await self.store.admit(stored, into: name, of: registry)
             return stored
         } catch let error as PersistenceError {
+            if error.code == .noSpace, case .staged = upload { try? await self.store.blobs.discard(staging) }
             throw RegistryError(error, detail: ["digest": digest.description])
         }
     }

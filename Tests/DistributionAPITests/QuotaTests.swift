@@ -30,11 +30,11 @@ import Testing
     @Test("R1 a Content-Length that is more than a number holds is refused as over quota")
     func madeUpLength() async throws {
         let (server, admin) = try await self.server()
-        let location = try await self.begin(server, admin)
-        #expect(try await server.send(.patch, location, headers: admin, body: [1, 2]).status == 202)
         let headers = self.with(admin, length: "9223372036854775807")
-        for (method, target) in [(HTTPRequest.Method.patch, location), (.put, "\(location)?digest=\(self.first.digest)")] {
-            let refused = try await server.send(method, target, headers: headers, parts: Parts([[3]]))
+        for (method, query) in [(HTTPRequest.Method.patch, ""), (.put, "?digest=\(self.first.digest)")] {
+            let location = try await self.begin(server, admin)
+            #expect(try await server.send(.patch, location, headers: admin, body: [1, 2]).status == 202)
+            let refused = try await server.send(method, location + query, headers: headers, parts: Parts([[3]]))
             #expect(refused.status == 403)
             #expect(refused.code == "DENIED")
             #expect(refused.detail?["size"] == "9223372036854775807")
@@ -78,10 +78,11 @@ import Testing
         let refused = try await server.send(.patch, location, headers: admin, parts: endless)
         #expect(refused.status == 403)
         #expect(refused.code == "DENIED")
-        // What had room stays, so that the client may go on once there is more.
-        #expect(try await server.send(.get, location, headers: admin).header("Range") == "0-\((3 << 20) - 1)")
-        #expect(try await server.send(.put, "\(location)?digest=\(self.first.digest)", headers: admin, parts: endless).status == 403)
+        // What had room does not lie beside the quota.
         #expect(try await server.send(.get, location, headers: admin).code == "BLOB_UPLOAD_UNKNOWN")
+        let other = try await self.begin(server, admin)
+        #expect(try await server.send(.put, "\(other)?digest=\(self.first.digest)", headers: admin, parts: endless).status == 403)
+        #expect(try await server.send(.get, other, headers: admin).code == "BLOB_UPLOAD_UNKNOWN")
         #expect(try await server.send(.post, self.post(self.first), headers: admin, parts: endless).status == 403)
         #expect(server.site.scratch.files(below: "uploads").isEmpty)
         // All of it is given back.
