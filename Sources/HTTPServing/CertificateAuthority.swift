@@ -29,17 +29,47 @@ package struct CertificateAuthority: Sendable {
     private let key: P256.Signing.PrivateKey
     /// The authority's certificate.
     package let pem: String
+    /// Whether its key has been made just now: nobody trusts it yet.
+    package let isNew: Bool
 
-    /// Opens the authority in `folder`, making it when there is none.
+    /// Opens the authority in `folder`, making it when there is none. One that has lost its certificate gets another of the same key: what is
+    /// pinned is the key.
+    ///
+    /// - Throws: ``CertificateError`` where the key is lost, or a file cannot be read as what it is.
     package init(folder: String, commonName: String, now: Date) throws {
         let (certificatePath, keyPath) = (folder + "/ca.pem", folder + "/ca.key")
-        if FileSystem.exists(certificatePath), FileSystem.exists(keyPath) {
+        let (hasCertificate, hasKey) = (FileSystem.exists(certificatePath), FileSystem.exists(keyPath))
+        self.isNew = !hasKey
+        if hasCertificate, !hasKey {
+            throw CertificateError(
+                "the certificate authority at \(certificatePath) has no key: restore \(keyPath) from a backup. "
+                    + "Only where it is lost for good move \(certificatePath) away: a new authority is made then, and whoever trusts or pins this one must be told of it"
+            )
+        }
+        var kept: P256.Signing.PrivateKey?
+        if hasKey {
+            do {
+                kept = try P256.Signing.PrivateKey(pemRepresentation: String(decoding: FileSystem.read(keyPath), as: UTF8.self))
+            } catch let error where !(error is PersistenceError) {
+                throw CertificateError("\(keyPath) is no key in PEM, as the certificate authority needs it: restore it from a backup")
+            }
+        }
+        if hasCertificate, let kept {
             self.pem = String(decoding: try FileSystem.read(certificatePath), as: UTF8.self)
-            self.key = try P256.Signing.PrivateKey(pemRepresentation: String(decoding: FileSystem.read(keyPath), as: UTF8.self))
-            self.certificate = try Certificate(pemEncoded: self.pem)
+            self.key = kept
+            do {
+                self.certificate = try Certificate(pemEncoded: self.pem)
+            } catch {
+                throw CertificateError(
+                    "\(certificatePath) is no certificate in PEM: restore it from a backup, or move it away: one of the same key is made then"
+                )
+            }
+            guard self.certificate.publicKey == .init(kept.publicKey) else {
+                throw CertificateError("\(certificatePath) is not of the key \(keyPath): restore both from one backup")
+            }
             return
         }
-        let key = P256.Signing.PrivateKey()
+        let key = kept ?? P256.Signing.PrivateKey()
         let name = try DistinguishedName {
             OrganizationName("Outport")
             CommonName(commonName)
@@ -56,7 +86,7 @@ package struct CertificateAuthority: Sendable {
             }, issuerPrivateKey: .init(key))
         let pem = try certificate.serializeAsPEM().pemString + "\n"
         // The key first: a certificate without its key would be found complete at the next start.
-        try FileSystem.replace(keyPath, with: (key.pemRepresentation + "\n").utf8)
+        if kept == nil { try FileSystem.replace(keyPath, with: (key.pemRepresentation + "\n").utf8) }
         try FileSystem.replace(certificatePath, with: pem.utf8, mode: 0o644)
         self.certificate = certificate
         self.key = key

@@ -123,6 +123,34 @@ extension RawConnection {
         #expect(await TrustPolicy.authorities([after.pem]).refusal(chain: chain, host: "harbour.test") == nil)
     }
 
+    @Test("R8 an authority that has lost its key is not replaced; one that has lost its certificate gets another of the same key")
+    func lostAuthority() throws {
+        let scratch = ScratchFolder()
+        let folder = try DataFolder(scratch.path).tlsPath
+        func authority() throws -> CertificateAuthority { try CertificateAuthority(folder: folder, commonName: "test", now: Date()) }
+        func refusal() -> String? { (#expect(throws: CertificateError.self) { try authority() })?.description }
+        let first = try authority()
+        #expect(first.isNew)
+        let key = try FileSystem.read(folder + "/ca.key")
+        try FileSystem.remove(folder + "/ca.pem")
+        let second = try authority()
+        #expect(!second.isNew && second.pin == first.pin && second.pem != first.pem)
+        #expect(try FileSystem.read(folder + "/ca.key") == key)
+        let pem = try FileSystem.read(folder + "/ca.pem")
+        try FileSystem.remove(folder + "/ca.key")
+        #expect(refusal()?.contains("restore \(folder)/ca.key") == true)
+        #expect(try FileSystem.read(folder + "/ca.pem") == pem && !FileSystem.exists(folder + "/ca.key"))
+        try FileSystem.replace(folder + "/ca.key", with: "no key".utf8)
+        #expect(refusal()?.contains("\(folder)/ca.key is no key") == true)
+        try FileSystem.replace(folder + "/ca.key", with: key)
+        try FileSystem.replace(folder + "/ca.pem", with: "no certificate".utf8)
+        #expect(refusal()?.contains("\(folder)/ca.pem is no certificate") == true)
+        let elsewhere = ScratchFolder()
+        let other = try CertificateAuthority(folder: DataFolder(elsewhere.path).tlsPath, commonName: "test", now: Date())
+        try FileSystem.replace(folder + "/ca.pem", with: other.pem.utf8)
+        #expect(refusal()?.contains("is not of the key") == true)
+    }
+
     @Test("R8 a given certificate whose files are replaced is shown to new connections; open ones go on, a pair that is no good is told")
     func reload() async throws {
         let scratch = ScratchFolder()

@@ -273,6 +273,18 @@ private final class FakeSource: Transport {
         #expect(denied?.message.contains("--username") == true)
     }
 
+    @Test("R5 R9 an address names a port that there can be, or none")
+    func ports() {
+        for (text, port) in [("https://h.test", 443), ("http://h.test/", 80), ("https://[::1]:65535/x", 65_535), ("https://h.test:", 443)] {
+            #expect(SourceURL(text)?.endpoint.port == port, "\(text)")
+        }
+        for text in [
+            "https://h.test:0", "https://h.test:65536", "https://h.test:99999999999999999999/x", "https://[::1]:70000", "https://h.test:x",
+        ] {
+            #expect(SourceURL(text) == nil, "\(text)")
+        }
+    }
+
     @Test("R5 an upstream stands for a registry, with the path before its repositories")
     func upstream() async throws {
         let site = try await Site()

@@ -46,6 +46,44 @@ import Testing
         } catch let code as ExitCode { return code.rawValue }
     }
 
+    @Test("R7 a data folder that has lost its database is refused, and nothing in it is taken for garbage", arguments: [true, false])
+    func lostDatabase(isEmptied: Bool) async throws {
+        let (scratch, image) = try await self.folder()
+        for end in ["", "-wal", "-shm"] { try? FileSystem.remove(scratch.path + "/outport.db" + end) }
+        if isEmptied { try FileSystem.replace(scratch.path + "/outport.db", with: []) }
+        let refused = await #expect(throws: ServingError.self) { try await Node(data: scratch.path) }
+        #expect(refused?.description.contains("restore outport.db") == true)
+        for verb in ["gc", "verify"] {
+            await #expect(throws: ServingError.self) { try await self.status(verb, "--data", scratch.path) }
+        }
+        #expect(scratch.files(below: "blobs").contains { $0.contains(image.layers[0].digest.hex) })
+        #expect(FileSystem.exists(scratch.path + "/outport.db") == isEmptied)
+    }
+
+    @Test("A5 C12 a misspelt folder is refused and not made; so is one that is no parent's")
+    func otherFolders() async throws {
+        let typo = ScratchFolder().path + "/typo"
+        for command in [["restored"], ["bootstrap", "reset"], ["gc"], ["verify"]] {
+            await #expect(throws: ServingError.self) {
+                var parsed = try #require(try Outport.parseAsRoot(command + ["--data", typo]) as? any AsyncParsableCommand)
+                try await parsed.run()
+            }
+        }
+        #expect(!FileSystem.exists(typo))
+        let (scratch, _) = try await self.folder()
+        let refused = await #expect(throws: ServingError.self) { try await self.status("restored", "--data", scratch.path) }
+        #expect(refused?.description.contains("no data folder of a parent") == true)
+    }
+
+    @Test(
+        "A4 numbers that nothing could be done with are a mistake of the command line",
+        arguments: [
+            ["gc", "--data", "x", "--untagged-days", "9223372036854775807"], ["gc", "--data", "x", "--untagged-days", "-1"],
+            ["verify", "--data", "x", "--rate", "17592186044416"], ["verify", "--data", "x", "--rate", "0"],
+            ["agent", "--health-timeout", "9223372036854775807", "--cluster", "c", "--server", "https://h.test"],
+        ])
+    func numbers(arguments: [String]) { #expect(throws: (any Error).self) { try Outport.parseAsRoot(arguments) } }
+
     @Test("R7 outport verify ends with 0 when all is well, with 1 when not, and quarantine moves the file")
     func verify() async throws {
         let (scratch, image) = try await self.folder()

@@ -61,7 +61,9 @@ struct AgentCommand: AsyncParsableCommand {
     var logLevel = "info"
 
     func validate() throws {
-        guard self.healthTimeout >= 1 else { throw ValidationError("--health-timeout is a number of seconds, at least 1") }
+        guard (1...86_400).contains(self.healthTimeout) else {
+            throw ValidationError("--health-timeout is a number of seconds from 1 to 86400")
+        }
         guard Logger.Level(rawValue: self.logLevel) != nil else { throw ValidationError("'\(self.logLevel)' is no log level") }
     }
 

@@ -86,10 +86,10 @@ struct CheckCommand: AsyncParsableCommand {
     }
 
     private static func tell(_ finding: CheckFinding) {
-        announce(
+        printResult(
             "\(finding.isInTheWay ? "✗" : "✓") \(finding.step.rawValue.padding(toLength: 12, withPad: " ", startingAt: 0)) \(finding.text)"
         )
-        if let advice = finding.advice { announce("  \(String(repeating: " ", count: 12)) next: \(advice)") }
+        if let advice = finding.advice { printResult("  \(String(repeating: " ", count: 12)) next: \(advice)") }
     }
 
     private func credentials(for image: PulledImage) throws -> (user: String, password: String)? {

@@ -40,6 +40,6 @@ struct CredentialProviderCommand: AsyncParsableCommand {
             defer { transport.close() }
             return try await IdentityExchange(transport: transport, server: server).password(for: host, clientID: client, proof: proof)
         }
-        FileHandle.standardOutput.write(Data(answer + [0x0a]))
+        printResult(String(decoding: answer, as: UTF8.self))
     }
 }

@@ -91,11 +91,11 @@ struct ImageBuildCommand: AsyncParsableCommand {
         let builder = try ImageBuilder.current(version: outportVersion)
         if let output {
             let digest = try await builder.write(archive: output, tag: self.tag)
-            announce("\(output) holds \(digest)")
+            printResult("\(output) holds \(digest)")
         } else if let push {
             let (image, tag) = try PushOptions.image(push)
             let digest = try await self.options.withPusher(image) { try await builder.push(to: $0, tag: tag) }
-            announce("\(push) is \(digest)")
+            printResult("\(push) is \(digest)")
         }
     }
 }
@@ -142,6 +142,6 @@ struct ImageIndexCommand: AsyncParsableCommand {
             try await pusher.push(manifest: bytes, type: type, as: tag)
             return "\(Digest.of(bytes))"
         }
-        announce("\(self.push) is \(digest)")
+        printResult("\(self.push) is \(digest)")
     }
 }

@@ -28,6 +28,6 @@ struct CompletionCommand: ParsableCommand {
             case .zsh: .zsh
             case .fish: .fish
             }
-        announce(Outport.completionScript(for: known))
+        printResult(Outport.completionScript(for: known))
     }
 }

@@ -1,5 +1,7 @@
 // The terminal of a command, which tests replace.
 
+import Synchronization
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)
@@ -36,16 +38,28 @@ struct StandardConsole: Console {
     var isInteractive: Bool { isatty(0) == 1 && isatty(2) == 1 }
     var showsColor: Bool { isatty(1) == 1 }
 
-    func write(_ text: String) { Self.write(text, to: 1) }
+    /// Whether a result could not be written: the command has failed then, whatever it has done.
+    static let hasLostResult = Atomic(false)
 
-    func note(_ text: String) { Self.write(text + "\n", to: 2) }
-
-    func transient(_ text: String) {
-        if isatty(2) == 1 { Self.write("\r\u{1b}[K" + text, to: 2) }
+    func write(_ text: String) {
+        guard let failure = Self.write(text, to: 1), failure != EPIPE else { return }
+        Self.hasLostResult.store(true, ordering: .relaxed)
+        self.note("ERROR: the result could not be written: \(String(cString: strerror(failure))). What the command was to do is done.")
     }
 
+    func note(_ text: String) { self.beside(text + "\n") }
+
+    func transient(_ text: String) {
+        if isatty(2) == 1 { self.beside("\r\u{1b}[K" + text) }
+    }
+
+    /// Writes a line that nothing depends on.
+    func tell(_ text: String) { _ = Self.write(text + "\n", to: 1) }
+
+    private func beside(_ text: String) { _ = Self.write(text, to: 2) }
+
     func ask(_ question: String) -> String? {
-        Self.write(question, to: 2)
+        self.beside(question)
         return readLine()
     }
 
@@ -54,17 +68,20 @@ struct StandardConsole: Console {
         return String(cString: typed)
     }
 
-    /// Writes all of a text to a descriptor. When the reader has gone there is nobody to tell, so errors end it silently.
-    private static func write(_ text: String, to descriptor: Int32) {
+    /// Writes all of a text to a descriptor. When its reader has gone there is nobody to tell.
+    ///
+    /// - Returns: why it could not be written; `nil` when it was.
+    private static func write(_ text: String, to descriptor: Int32) -> Int32? {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { systemWrite(descriptor, $0.baseAddress, $0.count) }
             if count < 0 {
                 if errno == EINTR { continue }
-                return
+                return errno
             }
             bytes = bytes.dropFirst(count)
         }
+        return nil
     }
 
     private static func systemWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer?, _ count: Int) -> Int {

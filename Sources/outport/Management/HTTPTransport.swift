@@ -2,6 +2,7 @@
 
 import AsyncHTTPClient
 import NIOCore
+import RegistryClient
 
 /// A transport that verifies the server against the system's roots or against one file of certificates, and follows no
 /// redirect: a token goes to the host it was asked for and nowhere else.
@@ -29,6 +30,9 @@ struct HTTPTransport: ManagementTransport {
     func send(_ request: ManagementRequest) async throws(ManagementError) -> ManagementResponse {
         guard request.url.hasPrefix("https://") else {
             throw ManagementError("'\(request.url)' is not an https address. Tokens are never sent over plain http.")
+        }
+        guard SourceURL(request.url) != nil else {
+            throw ManagementError("'\(request.url.prefix(200))' is no address that can be connected to: ports are from 1 to 65535.")
         }
         var outgoing = HTTPClientRequest(url: request.url)
         outgoing.method = .init(rawValue: request.method.rawValue)

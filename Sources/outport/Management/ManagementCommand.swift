@@ -81,6 +81,7 @@ enum CommandLineRunner {
                 var command = command
                 try command.run()
             }
+            if StandardConsole.hasLostResult.load(ordering: .relaxed) { throw ExitCode(1) }
         } catch let error as ExitCode {
             root.exit(withError: error)
         } catch let error as CleanExit {

@@ -64,7 +64,10 @@ struct WaitOptions: ParsableArguments {
             // With the exit code that az has here.
             throw ManagementError("incorrect usage: --created | --updated | --deleted | --exists | --custom JMESPATH")
         }
-        guard interval > 0, timeout > 0 else { throw .usage("--interval and --timeout take seconds, 1 or more.") }
+        let seconds = 1...1_000_000_000
+        guard seconds.contains(interval), seconds.contains(timeout) else {
+            throw .usage("--interval and --timeout take seconds, from 1 to \(seconds.upperBound).")
+        }
         var condition: Expression?
         if let custom {
             do { condition = try Expression(parsing: custom) } catch { throw .usage("argument --custom: \(error)") }

@@ -66,7 +66,7 @@ struct BootstrapCommand: AsyncParsableCommand {
         var data: String
 
         func run() async throws {
-            let node = try await Node(data: self.data)
+            let node = try await Node.opened(data: self.data)
             let path = node.folder.path + "/bootstrap.json"
             let bootstrap = Bootstrap(database: node.database, directory: Directory(database: node.database))
             let (installation, secret) = try await bootstrap.resetSecret()
@@ -76,7 +76,7 @@ struct BootstrapCommand: AsyncParsableCommand {
                     tenantId: installation.tenantID, subscriptionId: installation.subscriptionID, clientId: installation.clientID,
                     clientSecret: secret, resourceManager: earlier?.resourceManager ?? "", caFile: earlier?.caFile), to: path)
             await node.close()
-            print("a new secret is in \(path)")
+            printResult("a new secret is in \(path)")
         }
     }
 }

@@ -62,7 +62,10 @@ struct ConnectCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let layers = try await self.server.layers()
+        let layers = try await self.server.layers([
+            "connection-string": .text, "connection-string-file": .text, "login-server": .text, "authority": .text, "rate-limit": .text,
+            "parent-endpoint": .list,
+        ])
         let environment = ProcessInfo.processInfo.environment
         // What the site itself asks for counts; otherwise the parent says how much is logged.
         let levels = LogLevelSwitch(try self.server.logLevel(layers))
@@ -74,10 +77,12 @@ struct ConnectCommand: AsyncParsableCommand {
             endpoints: self.parentEndpoint.isEmpty ? layers.stringArray(forKey: "parent-endpoint") ?? [] : self.parentEndpoint)
         let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8444")
         let names = try self.names(listen, environment, layers.string(forKey: "login-server"))
-        let isPlain = self.server.isPlain(layers)
+        let isPlain = try self.server.isPlain(layers)
         guard let data = self.server.data ?? layers.string(forKey: "data") ?? environment["ACR_REGISTRY_DATA_VOLUME"] else {
             throw ValidationError("where shall the content lie? Give a folder with --data")
         }
+        let issuer = self.authority ?? layers.string(forKey: "authority")
+        if let issuer, !FileSystem.exists(issuer) { throw ValidationError("--authority: there is no folder \(issuer)") }
         let node = try await Node(data: data)
         let memory = try await SyncMemoryStore(database: node.database, connection: connection)
         let registry = try await node.store.registry(named: "local")
@@ -87,7 +92,7 @@ struct ConnectCommand: AsyncParsableCommand {
             ? nil
             : try node.certificates(
                 given: given, names: names, commonName: "Outport connected registry \(connection.connectedRegistry) CA",
-                authority: self.authority, logger: logger)
+                authority: issuer, logger: logger)
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: "")
         // Connected registries below this one speak to it as it speaks to its own parent.
         let children = ConnectedRegistryStore(
@@ -132,7 +137,7 @@ struct ConnectCommand: AsyncParsableCommand {
         ) { _ in
             announce(
                 "connected registry '\(connection.connectedRegistry)' of \(connection.parent) serves \(scheme)://\(names.publicAddress)")
-            if certificates?.source.authority != nil { announce("clients trust it with \(self.authority ?? node.folder.tlsPath)/ca.pem") }
+            if certificates?.source.authority != nil { announce("clients trust it with \(issuer ?? node.folder.tlsPath)/ca.pem") }
         }
         // On a ReadOnly copy the setting is the asking: what the parent has moved away from goes as well.
         let garbage = GarbageService(
@@ -152,7 +157,7 @@ struct ConnectCommand: AsyncParsableCommand {
                     + (certificates.map { [$0] } ?? []))
         } catch let refusal as AgentService.Refused {
             await node.close()
-            FileHandle.standardError.write(Data("ERROR: (\(refusal.error.code.rawValue)) \(refusal.error.message)\n".utf8))
+            StandardConsole().note("ERROR: (\(refusal.error.code.rawValue)) \(refusal.error.message)")
             throw ExitCode(1)
         }
         network.close()

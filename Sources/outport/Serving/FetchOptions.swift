@@ -54,7 +54,13 @@ struct FetchOptions: ParsableArguments {
         for url in upstreams.values { policy.allow(host: url.endpoint.host) }
         let file = self.fetchCA ?? layers.string(forKey: "fetch-ca")
         let trust: TrustPolicy =
-            try file.map { .systemAnd([String(decoding: try FileSystem.read($0, limit: 1 << 20), as: UTF8.self)]) } ?? .system
+            try file.map { path in
+                let pem = String(decoding: try FileSystem.read(path, limit: 1 << 20), as: UTF8.self)
+                guard (try? CertificateAuthority.pin(ofPEM: pem)) != nil else {
+                    throw ValidationError("--fetch-ca: there is no certificate in PEM in \(path)")
+                }
+                return .systemAnd([pem])
+            } ?? .system
         return (try NIOTransport(group: MultiThreadedEventLoopGroup.singleton, trust: trust, addresses: policy), upstreams)
     }
 }

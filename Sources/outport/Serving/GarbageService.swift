@@ -86,7 +86,7 @@ struct GarbageCommand: AsyncParsableCommand {
     var output: ReportFormat = .table
 
     func validate() throws {
-        guard (untaggedDays ?? 0) >= 0 else { throw ValidationError("--untagged-days takes a number of days") }
+        guard (0...36_500).contains(untaggedDays ?? 0) else { throw ValidationError("--untagged-days takes a number of days, up to 36500") }
     }
 
     func run() async throws {
@@ -96,12 +96,12 @@ struct GarbageCommand: AsyncParsableCommand {
         if self.dryRun {
             let survey = GarbageSurveyReport(items: try await collector.survey(policy))
             await node.close()
-            announce(self.output == .json ? survey.json.serialized(pretty: true) : survey.table)
+            printResult(self.output == .json ? survey.json.serialized(pretty: true) : survey.table)
             return
         }
         let report = try await collector.collect(policy)
         await node.close()
-        announce(
+        printResult(
             "removed \(report.uploads) uploads, \(report.manifests) manifests, \(report.purged) manifests kept after deletion, \(report.links) links, \(report.blobs) blobs, \(report.files) stray files: \(report.bytes) bytes"
         )
     }

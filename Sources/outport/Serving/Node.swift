@@ -23,6 +23,8 @@ struct Node: Sendable {
     private static let threads = 16
 
     let folder: DataFolder
+    /// Whether the folder had a database before.
+    let isKnown: Bool
     let pool: NIOThreadPool
     let database: SQLiteDatabase
     let activity: Activity
@@ -37,6 +39,13 @@ struct Node: Sendable {
     init(data: String) async throws {
         FileSystem.raiseDescriptorLimit()
         self.folder = try DataFolder(data)
+        self.isKnown = (FileSystem.status(self.folder.databasePath)?.size ?? 0) > 0
+        guard self.isKnown || !self.folder.hasContent else {
+            // A new one would know nothing of what lies here, and the collector would take it all for what a crash has left.
+            throw ServingError(
+                "the data folder \(self.folder.path) has keys or content, but its database \(self.folder.databasePath) is missing or empty: restore outport.db, and outport.db-wal where there is one, from the same backup, or give another folder"
+            )
+        }
         self.pool = NIOThreadPool(numberOfThreads: Self.threads)
         self.pool.start()
         self.database = try SQLiteDatabase(
@@ -65,8 +74,13 @@ struct Node: Sendable {
             source = .given(certificate: given.certificate, key: given.key)
         } else {
             let folder = self.folder.tlsPath
-            source = .authority(
-                try CertificateAuthority(folder: authority ?? folder, commonName: commonName, now: Date()), folder: folder)
+            let authority = try CertificateAuthority(folder: authority ?? folder, commonName: commonName, now: Date())
+            if authority.isNew, self.isKnown {
+                logger.warning(
+                    "a new certificate authority was made: who trusts another one of this server does not reach it",
+                    metadata: ["authority": .string(folder + "/ca.pem")])
+            }
+            source = .authority(authority, folder: folder)
         }
         return try CertificateKeeper(source: source, names: names.certificateNames(), logger: logger)
     }
@@ -99,7 +113,8 @@ struct ServingError: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// Prints to standard output at once, also when it is a pipe.
-func announce(_ text: String) {
-    FileHandle.standardOutput.write(Data((text + "\n").utf8))
-}
+/// Prints the result of a command, which has failed where that cannot be written.
+func printResult(_ text: String) { StandardConsole().write(text + "\n") }
+
+/// Tells who started a server how it does. Where nobody can be told it goes on all the same.
+func announce(_ text: String) { StandardConsole().tell(text) }

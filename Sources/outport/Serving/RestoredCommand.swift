@@ -2,7 +2,9 @@
 
 internal import ArgumentParser
 internal import Gateway
+internal import Identity
 internal import RegistryCore
+internal import ResourceManager
 
 /// Makes connected registries compare state instead of following a log that is not the one they know.
 struct RestoredCommand: AsyncParsableCommand {
@@ -19,10 +21,14 @@ struct RestoredCommand: AsyncParsableCommand {
     var data: String
 
     func run() async throws {
-        let node = try await Node(data: self.data)
+        let node = try await Node.opened(data: self.data)
+        guard try await Bootstrap(database: node.database, directory: Directory(database: node.database)).load() != nil else {
+            await node.close()
+            throw ServingError("\(self.data) is no data folder of a parent: give the one that 'outport serve' uses")
+        }
         try await node.store.renewLogIdentity()
         try await ConnectedRegistryStore(database: node.database, activity: node.activity).forgetNonces()
         await node.close()
-        announce("connected registries will compare state with \(self.data) when it is started")
+        printResult("connected registries will compare state with \(self.data) when it is started")
     }
 }

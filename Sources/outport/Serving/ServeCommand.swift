@@ -70,28 +70,37 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var fetch: FetchOptions
 
     /// A number of an option, the environment or the file.
-    private static func number(_ given: Int?, _ layer: String?, _ option: String, _ range: ClosedRange<Int>) throws -> Int? {
-        guard given != nil || layer != nil else { return nil }
-        guard let number = given ?? layer.flatMap({ Int($0) }), range.contains(number) else {
+    private static func number(_ given: Int?, _ layers: ConfigReader, _ option: String, _ range: ClosedRange<Int>) throws -> Int? {
+        let key = String(option.dropFirst(2))
+        let text = layers.string(forKey: ConfigKey(key))
+        guard let number = given ?? layers.int(forKey: ConfigKey(key)) ?? text.flatMap({ Int($0) }) else {
+            guard text == nil else { throw ValidationError("\(option) takes a number, not '\(text ?? "")'") }
+            return nil
+        }
+        guard range.contains(number) else {
             throw ValidationError("\(option) takes a number from \(range.lowerBound) to \(range.upperBound)")
         }
         return number
     }
 
     func run() async throws {
-        let layers = try await self.server.layers()
+        let layers = try await self.server.layers([
+            "suffix": .text, "public-address": .text, "region": .text, "management-listen": .text, "extension-mirror": .text,
+            "secrets": .text, "client-token-limit": .number, "change-log-limit": .number, "upstream": .list, "fetch-allow": .list,
+            "fetch-ca": .text,
+        ])
         let logger = Node.logger("outport", level: try self.server.logLevel(layers))
         let listen = try self.server.listenAddress(layers, default: "127.0.0.1:8443")
         let management = try (self.managementListen ?? layers.string(forKey: "management-listen")).map {
             try ServerOptions.address($0, "--management-listen")
         }
         let names = try self.names(listen, management: management, layers)
-        let isPlain = self.server.isPlain(layers)
+        let isPlain = try self.server.isPlain(layers)
         let clientTokens =
-            try Self.number(self.clientTokenLimit, layers.string(forKey: "client-token-limit"), "--client-token-limit", 1...1000)
+            try Self.number(self.clientTokenLimit, layers, "--client-token-limit", 1...1000)
             ?? ConnectedRegistryConfiguration.maximumClientTokens
         let logLimit = try Self.number(
-            self.changeLogLimit, layers.string(forKey: "change-log-limit"), "--change-log-limit", 1000...1_000_000_000
+            self.changeLogLimit, layers, "--change-log-limit", 1000...1_000_000_000
         ).map { Int64($0) }
         let node = try await Node(data: self.server.data ?? layers.string(forKey: "data") ?? "outport-data")
         let certificates =

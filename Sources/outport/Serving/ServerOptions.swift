@@ -3,7 +3,9 @@
 internal import ArgumentParser
 internal import Configuration
 internal import HTTPServing
+internal import JSON
 internal import Logging
+internal import Persistence
 internal import SystemPackage
 
 /// Options of every role that listens.
@@ -29,10 +31,39 @@ struct ServerOptions: ParsableArguments {
     @Option(help: ArgumentHelp("JSON file with any of these options, by their names.", valueName: "file"))
     var config: String?
 
+    /// What an option takes.
+    enum Kind {
+        case text, number, flag, list
+
+        func takes(_ value: JSONValue) -> Bool {
+            switch (self, value) {
+            case (.text, .string), (.number, .integer), (.number, .string), (.flag, .bool): true
+            case (.list, .array(let values)): values.allSatisfy { $0.stringValue != nil }
+            default: false
+            }
+        }
+
+        var description: String {
+            switch self {
+            case .text: "a text"
+            case .number: "a whole number"
+            case .flag: "true or false"
+            case .list: "a list of texts"
+            }
+        }
+    }
+
+    private static let common: [String: Kind] = [
+        "data": .text, "listen": .text, "tls-certificate": .text, "tls-key": .text, "http": .flag, "log-level": .text,
+    ]
+
     /// The layers below the command line.
-    func layers() async throws -> ConfigReader {
+    ///
+    /// - Parameter own: what the command takes beside the options that all roles have.
+    func layers(_ own: [String: Kind]) async throws -> ConfigReader {
         let environment = EnvironmentVariablesProvider().prefixKeys(with: "outport")
         guard let config else { return ConfigReader(providers: [environment]) }
+        try Self.check(config, Self.common.merging(own) { $1 })
         do {
             return ConfigReader(providers: [environment, try await FileProvider<JSONSnapshot>(filePath: FilePath(config))])
         } catch {
@@ -40,8 +71,36 @@ struct ServerOptions: ParsableArguments {
         }
     }
 
+    /// Refuses a file with a name that no option has, or a value that the option does not take: neither would be noticed otherwise.
+    private static func check(_ path: String, _ known: [String: Kind]) throws {
+        let document: JSONValue
+        do {
+            document = try JSONValue(parsing: String(decoding: try FileSystem.read(path, limit: 1 << 20), as: UTF8.self))
+        } catch {
+            throw ValidationError("the configuration file \(path) cannot be used: \(error)")
+        }
+        guard let members = document.objectValue else { throw ValidationError("the configuration file \(path) must be a JSON object") }
+        for (name, value) in members.sorted(by: { $0.key < $1.key }) {
+            guard let kind = known[name] else {
+                throw ValidationError(
+                    "the configuration file \(path) has '\(name)', which is no option here; there are \(known.keys.sorted().joined(separator: ", "))"
+                )
+            }
+            guard kind.takes(value) else {
+                throw ValidationError("'\(name)' in the configuration file \(path) must be \(kind.description)")
+            }
+        }
+    }
+
     /// Whether to serve plain HTTP.
-    func isPlain(_ layers: ConfigReader) -> Bool { self.http || layers.bool(forKey: "http", default: false) }
+    func isPlain(_ layers: ConfigReader) throws -> Bool {
+        if self.http { return true }
+        if let isPlain = layers.bool(forKey: "http") { return isPlain }
+        guard layers.string(forKey: "http") == nil else {
+            throw ValidationError("OUTPORT_HTTP takes true or false, not '\(layers.string(forKey: "http") ?? "")'")
+        }
+        return false
+    }
 
     /// The level to log at.
     func logLevel(_ layers: ConfigReader) throws -> Logger.Level {

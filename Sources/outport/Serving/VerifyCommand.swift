@@ -39,7 +39,7 @@ struct VerifyCommand: AsyncParsableCommand {
     var quarantine = false
 
     func validate() throws {
-        guard (rate ?? 1) >= 1 else { throw ValidationError("--rate takes a number of MiB of at least 1") }
+        guard (1...1 << 20).contains(rate ?? 1) else { throw ValidationError("--rate takes a number of MiB from 1 to \(1 << 20)") }
     }
 
     func run() async throws {
@@ -52,7 +52,7 @@ struct VerifyCommand: AsyncParsableCommand {
             throw error
         }
         await node.close()
-        announce(self.output == .json ? report.json.serialized(pretty: true) : report.table)
+        printResult(self.output == .json ? report.json.serialized(pretty: true) : report.table)
         if !report.damage.isEmpty { throw ExitCode(1) }
     }
 
