@@ -16,27 +16,56 @@ struct GarbageService: Service {
 
     /// Longest rest before the plan is looked at again, in seconds.
     private static let longestRest = 600
+    /// A round that was missed while the process did not run begins so many seconds after its start: who starts it wants it to serve.
+    static let defaultSettling = 300
 
     let collector: GarbageCollector
     let store: RegistryStore
     let logger: Logger
     /// Moves when the plan may be another one.
     var news = Activity()
+    var settling = Self.defaultSettling
     /// `nil` while collection is off.
     let plan: @Sendable () async -> Plan?
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
-            var looked = Int(self.store.clock.seconds)
+            let begun = Int(self.store.clock.seconds)
+            // Occurrences up to then have been seen to. A clock that was ahead must not put the next one off.
+            var looked = min(begun, await self.lastRound() ?? begun)
+            await self.note(looked)
             while !Task.isCancelled {
                 let seen = self.news.count
                 let plan = await self.plan()
                 let now = Int(self.store.clock.seconds)
-                if let plan, let due = plan.schedule.next(after: looked), due <= now { await self.collect(plan.policy) }
-                looked = now
-                let next = plan?.schedule.next(after: now) ?? now + Self.longestRest
+                var next = plan?.schedule.next(after: now) ?? now + Self.longestRest
+                if let plan, let due = plan.schedule.next(after: looked), due <= now {
+                    if due <= begun, now < begun + self.settling {
+                        next = begun + self.settling
+                    } else {
+                        await self.collect(plan.policy)
+                        looked = now
+                        await self.note(looked)
+                    }
+                } else if plan == nil {
+                    // What falls into a time in which collection is off is not made up for.
+                    looked = now
+                }
                 await self.news.wait(beyond: seen, atMost: .seconds(max(1, min(next - now, Self.longestRest))))
             }
+        }
+    }
+
+    private func lastRound() async -> Int? {
+        (try? await MaintenanceRounds(database: self.store.database).last(.garbage)).flatMap { $0.map(Int.init) }
+    }
+
+    private func note(_ time: Int) async {
+        do {
+            try await MaintenanceRounds(database: self.store.database).note(.garbage, at: Int64(time))
+        } catch {
+            // The next round is looked for from the last one that was noted.
+            self.logger.warning("the time of this round cannot be noted", metadata: ["reason": .string("\(error)")])
         }
     }
 
