@@ -14,6 +14,8 @@ package struct WebhookSender: Sendable {
     /// Events on their way at a time, in all and for one webhook, so that a receiver that hangs keeps nobody else waiting.
     private static let maximumAtOnce = 16
     private static let maximumForOne = 4
+    /// Of these for all webhooks together whose last event was not taken: each of them has one at a time then.
+    private static let maximumFailing = 8
     /// How long a receiver may take.
     private static let timeout = Duration.seconds(10)
     /// Milliseconds: the first rest after a failure, which doubles, and the longest.
@@ -95,18 +97,51 @@ package struct WebhookSender: Sendable {
 
     /// The lanes that are being served.
     private final class Lanes: Sendable {
-        private let state = Mutex<Set<Lane>>([])
+        private struct State {
+            var busy: Set<Lane> = []
+            /// Webhooks whose last event was not taken.
+            var failing: Set<Int64> = []
+            /// When each webhook was served last, by count.
+            var served: [Int64: Int] = [:]
+            var count = 0
+        }
 
-        var all: Set<Lane> { self.state.withLock { $0 } }
+        private let state = Mutex(State())
+
+        var all: Set<Lane> { self.state.withLock { $0.busy } }
+
+        /// Whose turn it is: who was served longest ago first, and nobody a second time before all have had their first.
+        func inTurn(_ due: [Delivery]) -> [Delivery] {
+            let served = self.state.withLock { $0.served }
+            var places: [Int64: Int] = [:]
+            let numbered = due.map { delivery in
+                let place = places[delivery.webhook.id, default: 0]
+                places[delivery.webhook.id] = place + 1
+                return (delivery, place, served[delivery.webhook.id] ?? 0)
+            }
+            return numbered.sorted { ($0.1, $0.2, $0.0.webhook.id) < ($1.1, $1.2, $1.0.webhook.id) }.map(\.0)
+        }
 
         func enter(_ lane: Lane) -> Bool {
-            self.state.withLock { lanes in
-                guard lanes.count < maximumAtOnce, lanes.count(where: { $0.webhook == lane.webhook }) < maximumForOne else { return false }
-                return lanes.insert(lane).inserted
+            self.state.withLock { state in
+                let isFailing = state.failing.contains(lane.webhook)
+                guard state.busy.count < maximumAtOnce,
+                    state.busy.count(where: { $0.webhook == lane.webhook }) < (isFailing ? 1 : maximumForOne),
+                    !isFailing || state.busy.count(where: { state.failing.contains($0.webhook) }) < maximumFailing,
+                    state.busy.insert(lane).inserted
+                else { return false }
+                state.count += 1
+                state.served[lane.webhook] = state.count
+                return true
             }
         }
 
-        func leave(_ lane: Lane) { _ = self.state.withLock { $0.remove(lane) } }
+        func leave(_ lane: Lane, isAccepted: Bool) {
+            self.state.withLock { state in
+                state.busy.remove(lane)
+                if isAccepted { state.failing.remove(lane.webhook) } else { state.failing.insert(lane.webhook) }
+            }
+        }
     }
 
     private func send() async {
@@ -118,10 +153,10 @@ package struct WebhookSender: Sendable {
                 do {
                     let now = self.store.clock.milliseconds()
                     let (due, next) = try await self.due(now: now, except: lanes.all)
-                    for delivery in due where lanes.enter(delivery.lane) {
+                    for delivery in lanes.inTurn(due) where lanes.enter(delivery.lane) {
                         group.addTask {
-                            await self.deliver(delivery)
-                            lanes.leave(delivery.lane)
+                            let isAccepted = await self.deliver(delivery)
+                            lanes.leave(delivery.lane, isAccepted: isAccepted)
                             self.store.activity.signal()
                         }
                     }
@@ -150,7 +185,8 @@ package struct WebhookSender: Sendable {
                 let target = try session.row("SELECT target FROM webhook WHERE id = ?", .integer(webhook.id))?.blob(0) ?? []
                 for row in rows {
                     let time = row.integer(8)
-                    if time > now {
+                    // Nothing rests for longer: a time beyond was written by a clock that was ahead.
+                    if time > now, time - now <= Self.longestRest {
                         next = min(next ?? time, time)
                     } else {
                         let delivery = Delivery(webhook: webhook, sealedTarget: target, event: try WebhookEvent(row))
@@ -162,7 +198,8 @@ package struct WebhookSender: Sendable {
         }
     }
 
-    private func deliver(_ delivery: Delivery) async {
+    /// - Returns: whether the receiver has taken it.
+    private func deliver(_ delivery: Delivery) async -> Bool {
         let event = delivery.event
         let (answer, isAccepted) = await self.attempt(delivery)
         let now = self.store.clock.milliseconds()
@@ -192,6 +229,7 @@ package struct WebhookSender: Sendable {
             self.logger.error("the delivery of a webhook event could not be noted", metadata: ["error": "\(error)"])
             try? await Task.sleep(for: .seconds(1))
         }
+        return isAccepted
     }
 
     /// - Returns: the answer in the form of `listEvents`, and whether it was a 2xx.

@@ -27,6 +27,9 @@ private final class Receiver: Transport {
     private let seen = Mutex<[Seen]>([])
     private let status: @Sendable (Seen) -> Int?
 
+    /// What a receiver answers that takes a connection and then nothing more.
+    static let never = -1
+
     /// - Parameter status: `nil` gives no answer.
     init(status: @escaping @Sendable (Seen) -> Int? = { _ in 200 }) { self.status = status }
 
@@ -38,6 +41,8 @@ private final class Receiver: Transport {
         let status = self.status(seen)
         self.seen.withLock { $0.append(seen) }
         guard let status else { throw TransportError(.unreachable, "nobody there") }
+        // Until the sender is stopped.
+        if status == Self.never { try await Task.sleep(for: .seconds(86_400)) }
         let (stream, source) = AsyncStream.makeStream(of: ByteBuffer.self)
         source.yield(ByteBuffer(string: "thanks"))
         source.finish()
@@ -143,6 +148,42 @@ private final class Receiver: Transport {
         // An event of one webhook is the same at each attempt.
         let repeated = receiver.all.filter { $0.repository == "app" && $0.tag == "v0" }
         #expect(Set(repeated.map { $0.body["id"]?.stringValue }).count == 1)
+    }
+
+    @Test("R9 receivers that hang, however many, keep no other waiting")
+    func hanging() async throws {
+        let site = try await Site()
+        let store = try self.store(site)
+        for index in 0..<12 { try await self.hook(store, site, "hanging\(index)", actions: [.push]) }
+        let good = try await self.hook(store, site, "working", actions: [.push])
+        let image = TestImage("one")
+        for index in 0..<20 { try await site.push(image, tags: [tag("v1")], to: repository("app\(index)")) }
+        let asked = Mutex<Set<String>>([])
+        let receiver = Receiver { seen in
+            guard !seen.target.hasSuffix("working") else { return 200 }
+            // The first attempt ends as one does that nobody answers in time.
+            return asked.withLock { $0.insert(seen.target).inserted } ? nil : Receiver.never
+        }
+        try await self.sending(store, site, to: receiver) {
+            site.clock.advance(seconds: 1)
+            store.activity.signal()
+            let events = try await store.events(of: good)
+            return events.count == 20 && events.allSatisfy { $0.state == .delivered }
+        }
+    }
+
+    @Test("R9 what was written by a clock that was ahead waits for nothing")
+    func clockAhead() async throws {
+        let site = try await Site()
+        let store = try self.store(site)
+        let hook = try await self.hook(store, site, actions: [.push])
+        site.clock.advance(seconds: 86_400 * 365)
+        try await site.push(TestImage("one"), tags: [tag("v1")], to: self.app)
+        #expect(try await store.publish { _ in "harbour.test" } != nil)
+        #expect(try await store.events(of: hook).count == 1)
+        site.clock.advance(seconds: -86_400 * 365)
+        let receiver = Receiver()
+        try await self.sending(store, site, to: receiver) { !receiver.all.isEmpty }
     }
 
     @Test("R9 what was not delivered is after a restart, once, and what happened meanwhile too")
