@@ -179,8 +179,8 @@ package final class ClusterAgent: Sendable {
             case .look:
                 guard let wanted else { return nil }
                 return .health(try await self.installer.look(wanted))
-            case .remember:
-                if let installed { try await self.installer.remember(installed) }
+            case .remember(let wanted):
+                if let installed { try await self.installer.remember(wanted, installed) }
                 return nil
             case .rollBack(let wanted, let cause):
                 let version = try await self.installer.rollBack(wanted, because: cause)

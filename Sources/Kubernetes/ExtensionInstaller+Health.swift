@@ -13,6 +13,9 @@ struct InstallerMemory: Sendable {
     var version: String?
     /// The workload that was healthy.
     var workload: JSONValue?
+    /// What was asked for then, and its generation.
+    var accepted: DesiredExtension?
+    var generation: Int64?
     var rolledBack: Undone?
     var found: [String: String] = [:]
 }
@@ -23,8 +26,14 @@ extension ExtensionInstaller {
     func memory() async throws(ExtensionError) -> InstallerMemory {
         let data = try await self.find(.configMap, ExtensionManifests.stateMap)?["data"]
         func parse(_ key: String) -> JSONValue? { data?[key]?.stringValue.flatMap { try? JSONValue(parsing: $0) } }
+        let generation = data?["generation"]?.stringValue.flatMap { Int64($0) }
+        let secret = generation == nil ? nil : try await self.find(.secret, ExtensionManifests.stateSecret)
+        let accepted = secret?[path: "data", "accepted"]?.stringValue.flatMap { Base64Text.decode($0) }
+            .flatMap { try? JSONValue(parsing: $0).decode(as: DesiredExtension.self) }
         return InstallerMemory(
             version: data?["version"]?.stringValue, workload: parse("workload"),
+            // An agent that ended between writing one and the other leaves two that do not belong together.
+            accepted: accepted?.generation == generation ? accepted : nil, generation: generation,
             rolledBack: parse("rolledBack").flatMap { try? $0.decode(as: InstallerMemory.Undone.self) },
             found: parse("found").flatMap { try? $0.decode(as: [String: String].self) } ?? [:])
     }
@@ -32,22 +41,31 @@ extension ExtensionInstaller {
     private func save(_ memory: InstallerMemory) async throws(ExtensionError) {
         var data: [String: JSONValue] = [:]
         if let version = memory.version { data["version"] = .string(version) }
+        if let generation = memory.generation { data["generation"] = .string("\(generation)") }
         if let workload = memory.workload { data["workload"] = .string(workload.serialized()) }
         if let undone = memory.rolledBack, let text = try? JSONValue(encoding: undone).serialized() { data["rolledBack"] = .string(text) }
         if let found = try? JSONValue(encoding: memory.found) { data["found"] = .string(found.serialized()) }
-        try await self.apply([
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": [
-                "name": .string(ExtensionManifests.stateMap), "namespace": .string(Self.namespace),
-                "labels": ["app.kubernetes.io/name": "connected-registry", ExtensionManifests.managedBy: "outport"],
-            ], "data": .object(data),
-        ])
+        try await self.apply(Self.state("ConfigMap", ExtensionManifests.stateMap, ["data": .object(data)]))
     }
 
-    /// Keeps the present workload as the one to go back to.
-    package func remember(_ installed: Installed) async throws(ExtensionError) {
+    private static func state(_ kind: String, _ name: String, _ members: [String: JSONValue]) -> JSONValue {
+        let metadata: JSONValue = [
+            "name": .string(name), "namespace": .string(Self.namespace),
+            "labels": ["app.kubernetes.io/name": "connected-registry", ExtensionManifests.managedBy: "outport"],
+        ]
+        return .object(members.merging(["apiVersion": "v1", "kind": .string(kind), "metadata": metadata]) { $1 })
+    }
+
+    /// Keeps what is there now as what to go back to.
+    package func remember(_ wanted: DesiredExtension, _ installed: Installed) async throws(ExtensionError) {
         guard let deployment = try await self.find(.deployment, ExtensionManifests.name) else { return }
-        var memory = InstallerMemory(version: installed.version, found: installed.settings)
+        var memory = InstallerMemory(version: installed.version, generation: wanted.generation, found: installed.settings)
+        if let accepted = try? JSONValue(encoding: wanted).serialized() {
+            try await self.apply(
+                Self.state(
+                    "Secret", ExtensionManifests.stateSecret,
+                    ["type": "Opaque", "data": ["accepted": .string(Base64Text.encode(accepted.utf8))]]))
+        }
         memory.workload = Self.applied(deployment)
         try await self.save(memory)
     }
@@ -72,7 +90,7 @@ extension ExtensionInstaller {
     /// Applies what was healthy before, and notes that this generation is not to be tried again.
     package func rollBack(_ wanted: DesiredExtension, because cause: ExtensionError) async throws(ExtensionError) -> String {
         var memory = try await self.memory()
-        guard let workload = memory.workload, let version = memory.version else {
+        guard memory.workload != nil, let version = memory.version else {
             throw ExtensionError(.notHealthy, "There is nothing to go back to.")
         }
         memory.rolledBack = .init(
@@ -82,7 +100,7 @@ extension ExtensionInstaller {
                 "The change did not become healthy and was undone; version \(version) runs on with its data. The cause: \(cause.message)"))
         // Noted first: an agent that ends here does not try the same again.
         try await self.save(memory)
-        try await self.apply(Self.rendered(workload))
+        try await self.restore(memory)
         return version
     }
 
@@ -246,7 +264,7 @@ extension ExtensionInstaller {
                 .secret,
                 [
                     ExtensionManifests.connectionSecret, ExtensionManifests.authoritySecret, ExtensionManifests.certificateSecret,
-                    ExtensionManifests.pullSecret, ExtensionManifests.rootCertificate,
+                    ExtensionManifests.pullSecret, ExtensionManifests.rootCertificate, ExtensionManifests.stateSecret,
                 ]
             ), (.configMap, [ExtensionManifests.stateMap, ExtensionManifests.trustMap]),
             (.serviceAccount, [ExtensionManifests.name, ExtensionManifests.trustName]),

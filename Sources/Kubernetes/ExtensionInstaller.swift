@@ -78,6 +78,8 @@ package struct ExtensionInstaller: Sendable {
         }
         let memory = try await self.memory()
         if let undone = memory.rolledBack, undone.generation == wanted.generation {
+            // Once more: going back may have been cut off, and somebody may have changed something since.
+            try await self.restore(memory)
             return Installed(version: memory.version ?? "", canRollBack: false, rolledBack: undone.error, settings: memory.found)
         }
         let (image, version) = self.place.image(version: wanted.version)
@@ -85,26 +87,55 @@ package struct ExtensionInstaller: Sendable {
         let storageClass = try await self.storageClass(settings)
         try await self.checkCertificate(settings)
         try await self.checkConnection(settings)
-        var plan = InstallationPlan(
-            name: wanted.name, settings: settings, image: image, version: version, pullSecret: nil, storageClass: storageClass,
-            authority: nil, nodeRoot: self.place.nodeRoot)
         let pull = try await self.pullSecret()
-        if pull != nil { plan.pullSecret = ExtensionManifests.pullSecret }
+        let plan = InstallationPlan(
+            name: wanted.name, settings: settings, image: image, version: version,
+            pullSecret: pull.map { _ in ExtensionManifests.pullSecret }, storageClass: storageClass, authority: nil,
+            nodeRoot: self.place.nodeRoot)
         try await self.refuseForeign()
 
-        // From here on things are made; each step may be repeated.
-        if let pull { try await self.apply(ExtensionManifests(plan).pullSecret(pull)) }
-        for object in ExtensionManifests(plan).foundations { try await self.apply(object) }
-        plan.authority = try await self.authority(plan)
-        let manifests = ExtensionManifests(plan)
-        try await self.placeService(manifests, settings)
-        let workload = manifests.workload
-        try await self.apply(Self.rendered(workload))
-        try await self.placeTrust(manifests, settings)
+        let workload = try await self.put(plan, pull: pull)
         let found = ["pvc.storageClassName": storageClass, "pvc.storageRequest": settings.storageRequest]
         return Installed(
             version: version, canRollBack: memory.workload.map { $0 != workload } ?? false, isUpdate: memory.workload != nil,
             settings: found)
+    }
+
+    /// Makes everything of a plan; each step may be repeated.
+    ///
+    /// - Parameter earlier: the workload to go back to, whose volume is there and stays as it is.
+    /// - Returns: the workload.
+    private func put(_ plan: InstallationPlan, pull: JSONValue?, earlier: JSONValue? = nil) async throws(ExtensionError) -> JSONValue {
+        var plan = plan
+        if let pull { try await self.apply(ExtensionManifests(plan).pullSecret(pull)) }
+        for object in ExtensionManifests(plan).foundations where earlier == nil || object["kind"] != "PersistentVolumeClaim" {
+            try await self.apply(object)
+        }
+        plan.authority = try await self.authority(plan)
+        let manifests = ExtensionManifests(plan)
+        try await self.placeService(manifests, plan.settings)
+        let workload = earlier ?? manifests.workload
+        try await self.apply(Self.rendered(workload))
+        try await self.placeTrust(manifests, plan.settings)
+        return workload
+    }
+
+    /// Puts everything back as it was when it was healthy last: not the workload alone, but its address, its secrets and what nodes trust.
+    func restore(_ memory: InstallerMemory) async throws(ExtensionError) {
+        guard let workload = memory.workload else { throw ExtensionError(.notHealthy, "There is nothing to go back to.") }
+        guard let accepted = memory.accepted,
+            let settings = try? ExtensionSettings(settings: accepted.settings, protected: accepted.protectedSettings)
+        else {
+            // Remembered by an older agent, which kept no more.
+            return try await self.apply(Self.rendered(workload))
+        }
+        let image = workload[path: "spec", "template", "spec", "containers"]?[0]?["image"]?.stringValue ?? self.place.image
+        let pull = try await self.pullSecret()
+        let plan = InstallationPlan(
+            name: accepted.name, settings: settings, image: image, version: memory.version ?? "",
+            pullSecret: pull.map { _ in ExtensionManifests.pullSecret }, storageClass: memory.found["pvc.storageClassName"] ?? "",
+            authority: nil, nodeRoot: self.place.nodeRoot)
+        _ = try await self.put(plan, pull: pull, earlier: workload)
     }
 
     func apply(_ object: JSONValue) async throws(ExtensionError) {
@@ -126,7 +157,7 @@ package struct ExtensionInstaller: Sendable {
         let names: [(ObjectKind, String)] = [
             (.service, ExtensionManifests.name), (.deployment, ExtensionManifests.name), (.volumeClaim, ExtensionManifests.claim),
             (.secret, ExtensionManifests.connectionSecret), (.secret, ExtensionManifests.authoritySecret),
-            (.secret, ExtensionManifests.pullSecret), (.daemonSet, ExtensionManifests.trustName),
+            (.secret, ExtensionManifests.pullSecret), (.secret, ExtensionManifests.stateSecret), (.daemonSet, ExtensionManifests.trustName),
         ]
         for (kind, name) in names {
             guard let found = try await self.find(kind, name) else { continue }

@@ -145,6 +145,7 @@ package struct ExtensionMachine: Sendable {
             self.installed?.settings = found.settings
             self.nextResync = now + self.limits.resync
             return [.look]
+        case (.installed, .rollingBack): return []
         case (.failed(let error), .steady(let problem, let since)) where error.code != .unreachable && problem?.code != .rolledBack:
             self.phase = .steady(problem: error, since: since)
             self.wake = now + self.limits.retry
@@ -153,9 +154,9 @@ package struct ExtensionMachine: Sendable {
             self.wake = now + self.limits.look
             return []
         case (.failed(let error), .rollingBack(let cause)):
-            self.phase = .steady(problem: cause, since: now)
-            self.wake = now + self.limits.watch
-            return self.report(.failed, ExtensionError(cause.code, "\(cause.message) Going back failed, too: \(error.message)"))
+            self.wake = now + self.limits.retry
+            return self.report(
+                .failed, ExtensionError(cause.code, "\(cause.message) Going back failed, too, and is tried again: \(error.message)"))
         case (.failed(let error), _):
             self.phase = .refused
             self.wake = now + self.limits.retry
@@ -263,7 +264,11 @@ package struct ExtensionMachine: Sendable {
             self.nextResync = now + self.limits.resync
             return [.install(wanted)]
         case .removing: return [.remove(wanted.removal ?? .everything)]
-        case .idle, .installing, .rollingBack: return []
+        case .rollingBack(let cause):
+            guard let wake, now >= wake else { return [] }
+            self.wake = nil
+            return [.rollBack(wanted, because: cause)]
+        case .idle, .installing: return []
         }
     }
 

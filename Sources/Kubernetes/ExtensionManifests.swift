@@ -44,6 +44,8 @@ package struct ExtensionManifests: Sendable {
     package static let certificateSecret = "connected-registry-certificate"
     package static let pullSecret = "connected-registry-pull"
     package static let stateMap = "connected-registry-state"
+    /// What was asked for when the registry was healthy last, secrets included.
+    package static let stateSecret = "connected-registry-state"
     package static let trustMap = "connected-registry-trust"
     package static let trustName = "connected-registry-trust"
     /// The issuer that signs, and the one that signs the issuer's own certificate.

@@ -122,7 +122,7 @@ enum Base64 {
         let authority = cluster.object(.secret, "connected-registry-authority")
         cluster.makeReady()
         #expect(try await installer.look(self.wanted()).problem == nil)
-        try await installer.remember(first)
+        try await installer.remember(self.wanted(), first)
         let generation = cluster.object(.deployment, "connected-registry")?[path: "metadata", "generation"]
         let again = try await installer.install(self.wanted())
         #expect(!again.canRollBack)
@@ -144,6 +144,50 @@ enum Base64 {
             cluster.object(.deployment, "connected-registry")?[path: "spec", "template", "spec", "containers"]?[0]?["image"]
                 == "parent.test:8443/tools/outport:v1")
         #expect(try await installer.install(self.wanted(generation: 3)).rolledBack == nil)
+    }
+
+    @Test("K1 going back takes address, secrets and trust back as well, and is gone on with where it was cut off") func wholeRollBack()
+        async throws
+    {
+        let cluster = FakeCluster()
+        let installer = self.installer(cluster)
+        let first = try await installer.install(self.wanted())
+        cluster.makeReady()
+        try await installer.remember(self.wanted(), first)
+        func kept() -> [JSONValue?] {
+            [
+                cluster.object(.service, "connected-registry")?["spec"],
+                cluster.object(.secret, "connected-registry-connection")?["stringData"],
+                cluster.object(.volumeClaim, "connected-registry-data")?["spec"],
+                cluster.object(.deployment, "connected-registry")?[path: "spec", "template", "spec"],
+            ]
+        }
+        let before = kept()
+        let changed = self.wanted(
+            ["httpEnabled": "true", "service.clusterIP": "10.96.0.60"], generation: 2, version: "v2",
+            protected: ["connectionString": Self.connection.replacing("hush", with: "other")])
+        #expect(try await installer.install(changed).canRollBack)
+        #expect(kept() != before)
+        // The API server is away in the middle: noted, but not done.
+        let deployments = ObjectKind.deployment.path("connected-registry", in: "connected-registry")
+        cluster.forbid(deployments)
+        let cause = ExtensionError(.imageMissing, "no image")
+        await #expect(throws: ExtensionError.self) { try await installer.rollBack(changed, because: cause) }
+        #expect(kept() != before)
+        cluster.permit(deployments)
+        // An agent that starts anew goes on with it.
+        let told = try await self.installer(cluster).install(changed)
+        #expect(told.rolledBack?.code == .rolledBack)
+        #expect(kept() == before)
+        // So does one that looks again after somebody has changed something.
+        cluster.remove(ObjectKind.service.path("connected-registry", in: "connected-registry"))
+        _ = try await installer.install(changed)
+        #expect(kept() == before)
+        // Secrets lie in a Secret.
+        let state = try #require(cluster.object(.configMap, "connected-registry-state"))
+        #expect(!state.serialized().contains("SyncTokenPassword"))
+        #expect(try await self.drain(installer, cluster, .everything) == nil)
+        #expect(cluster.installed.isEmpty)
     }
 
     @Test("K2 plain HTTP on purpose is port 80 without certificates; a changed address is a new service") func plain() async throws {

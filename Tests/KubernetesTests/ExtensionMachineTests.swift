@@ -84,6 +84,27 @@ import Testing
         #expect(machine.handle(.wanted(self.wanted(3)), now: 130) == [.install(self.wanted(3))])
     }
 
+    @Test("K1 going back that fails is tried again until it is done or something else is asked for") func rollBackFails() {
+        var machine = self.settled()
+        _ = machine.handle(.wanted(self.wanted(2)), now: 0)
+        _ = machine.handle(.installed(Installed(version: "v2", canRollBack: true, isUpdate: true)), now: 0)
+        let going = [ExtensionMachine.Action.rollBack(self.wanted(2), because: Self.bad)]
+        #expect(machine.handle(.health(Health(problem: Self.bad)), now: 100) == going)
+        // Under way: nothing is begun beside it.
+        #expect(machine.handle(.tick, now: 101).isEmpty)
+        let away = ExtensionError(.unreachable, "no answer")
+        #expect(self.reports(machine.handle(.failed(away), now: 110)).first?.error?.message.contains("tried again") == true)
+        #expect(machine.wake == 110 + Self.limits.retry)
+        #expect(machine.handle(.tick, now: 111).isEmpty)
+        #expect(machine.handle(.health(Health(problem: nil)), now: 112).isEmpty)
+        #expect(machine.handle(.tick, now: 110 + Self.limits.retry) == going)
+        // The same failure is told once.
+        #expect(machine.handle(.failed(away), now: 140).isEmpty)
+        #expect(machine.handle(.tick, now: 140 + Self.limits.retry) == going)
+        #expect(self.reports(machine.handle(.rolledBack(version: "v1"), now: 170)).first?.error?.code == .rolledBack)
+        #expect(machine.handle(.wanted(self.wanted(3)), now: 180) == [.install(self.wanted(3))])
+    }
+
     @Test("K1 while the old registry ends, the new one's time does not run; but not for ever") func replacing() {
         var machine = self.settled()
         _ = machine.handle(.wanted(self.wanted(2)), now: 0)

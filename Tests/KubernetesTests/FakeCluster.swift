@@ -47,6 +47,7 @@ final class FakeCluster: ClusterAPI {
     func remove(_ path: String) { self.state.withLock { $0.objects[path] = nil } }
     func linger(_ path: String, times: Int) { self.state.withLock { $0.lingering[path] = times } }
     func forbid(_ path: String) { _ = self.state.withLock { $0.forbidden.insert(path) } }
+    func permit(_ path: String) { _ = self.state.withLock { $0.forbidden.remove(path) } }
     func object(_ kind: ObjectKind, _ name: String, in namespace: String = "connected-registry") -> JSONValue? {
         self.state.withLock { $0.objects[kind.path(name, in: namespace)] }
     }
