@@ -86,5 +86,6 @@ package enum RegistrySchema {
         // Until when a manifest is not collected because somebody was told of it. Older versions collect as they did.
         Migration(
             "registry-manifest-lease", ["ALTER TABLE manifest ADD COLUMN lease INTEGER NOT NULL DEFAULT 0"], isAdditive: true),
+        SoftDelete.indexMigration,
     ]
 }

@@ -56,11 +56,12 @@ extension RegistryStore {
             return try session.rows(
                 """
                 SELECT id, digest, media_type, nullif(artifact_type, ''), image_size, created, deleted FROM deleted_manifest
+                    INDEXED BY deleted_manifest_repository
                 WHERE registry = ? AND repository = ? AND id > ? ORDER BY id LIMIT ?
                 """, .integer(registry.value), SQLValue(name), .integer(last), .integer(Int64(limit) + 1)
             ).map { row in
                 let tags = try session.rows(
-                    "SELECT DISTINCT name FROM deleted_tag WHERE registry = ? AND repository = ? AND digest = ? ORDER BY name",
+                    "SELECT DISTINCT name FROM deleted_tag INDEXED BY deleted_tag_digest WHERE registry = ? AND repository = ? AND digest = ? ORDER BY name",
                     .integer(registry.value), SQLValue(name), row[1])
                 return DeletedManifest(
                     id: row.integer(0), digest: try Digest(row.text(1)), mediaType: try MediaType(row.text(2)),
@@ -79,8 +80,10 @@ extension RegistryStore {
         try await self.database.read { session in
             try Self.requireRemembered(name, in: registry, session)
             return try session.rows(
-                "SELECT id, name, digest, deleted FROM deleted_tag WHERE registry = ? AND repository = ? AND id > ? ORDER BY id LIMIT ?",
-                .integer(registry.value), SQLValue(name), .integer(last), .integer(Int64(limit) + 1)
+                """
+                SELECT id, name, digest, deleted FROM deleted_tag INDEXED BY deleted_tag_repository
+                WHERE registry = ? AND repository = ? AND id > ? ORDER BY id LIMIT ?
+                """, .integer(registry.value), SQLValue(name), .integer(last), .integer(Int64(limit) + 1)
             ).map {
                 DeletedTag(id: $0.integer(0), tag: try Tag($0.text(1)), digest: try Digest($0.text(2)), deleted: $0.integer(3))
             }

@@ -41,6 +41,15 @@ package enum SoftDelete {
             "CREATE INDEX deleted_tag_time ON deleted_tag (registry, deleted)",
         ])
 
+    /// Pages of what was deleted from one repository, and the deleted tags of a manifest. Pushes write nothing to these.
+    static let indexMigration = Migration(
+        "registry-13-soft-delete-pages",
+        [
+            "CREATE INDEX deleted_manifest_repository ON deleted_manifest (registry, repository)",
+            "CREATE INDEX deleted_tag_repository ON deleted_tag (registry, repository)",
+            "CREATE INDEX deleted_tag_digest ON deleted_tag (registry, repository, digest, name)",
+        ], isAdditive: true)
+
     /// Sets a registry's policy in the transaction that stores its document.
     ///
     /// - Parameter age: milliseconds for which deleted content is kept, whether from now on something is or not.
