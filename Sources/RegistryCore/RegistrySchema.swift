@@ -87,5 +87,6 @@ package enum RegistrySchema {
         Migration(
             "registry-manifest-lease", ["ALTER TABLE manifest ADD COLUMN lease INTEGER NOT NULL DEFAULT 0"], isAdditive: true),
         SoftDelete.indexMigration,
+        SoftDelete.optionalMigration,
     ]
 }

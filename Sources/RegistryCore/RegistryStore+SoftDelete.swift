@@ -279,6 +279,19 @@ private struct Restoration {
         ).map { try Digest($0.text(0)) }
     }
 
+    /// Whether the repository had a blob that the manifest need not have, and it is here still: content that is here for another repository
+    /// is not for everybody who knows its digest.
+    private func had(_ blob: Digest, with manifest: Digest, _ session: any SQLReader) throws -> Bool {
+        try session.row(
+            """
+            SELECT 1 FROM deleted_manifest
+                JOIN deleted_entry ON deleted_entry.manifest = deleted_manifest.id AND deleted_entry.digest = ?
+                    AND deleted_entry.kind = \(SoftDelete.optionalBlob)
+                JOIN blob ON blob.digest = deleted_entry.digest
+            WHERE deleted_manifest.registry = ? AND deleted_manifest.repository = ? AND deleted_manifest.digest = ?
+            """, SQLValue(blob), .integer(self.registry.value), SQLValue(self.name), SQLValue(manifest)) != nil
+    }
+
     private func place(_ new: NewManifest, _ kept: RegistryStore.KeptManifest, _ session: any SQLWriter) throws {
         for blob in new.manifest.requiredBlobs {
             guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(blob.digest)) != nil else {
@@ -287,6 +300,9 @@ private struct Restoration {
                     "blob \(blob.digest) of manifest \(new.digest) is no longer here: push the blob to \(self.name), then restore again",
                     detail: ["digest": blob.digest.description])
             }
+            try RegistryStore.link(blob.digest, into: self.repository, now: self.now, session)
+        }
+        for blob in new.manifest.optionalBlobs where try self.had(blob.digest, with: new.digest, session) {
             try RegistryStore.link(blob.digest, into: self.repository, now: self.now, session)
         }
         try RegistryStore.store(

@@ -74,7 +74,7 @@ package final class RegistryStore: Sendable {
                 SELECT coalesce(sum(size), 0) FROM blob WHERE digest IN (
                     SELECT digest FROM repository_blob JOIN repository ON repository.id = repository_blob.repository WHERE registry = ?1
                     UNION SELECT deleted_entry.digest FROM deleted_entry JOIN deleted_manifest ON deleted_manifest.id = deleted_entry.manifest
-                    WHERE deleted_manifest.registry = ?1 AND deleted_entry.kind = 0)
+                    WHERE deleted_manifest.registry = ?1 AND deleted_entry.kind IN (0, \(SoftDelete.optionalBlob)))
                 """, .integer(registry.value))?.integer(0) ?? 0
         }
     }
