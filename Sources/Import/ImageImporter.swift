@@ -281,7 +281,10 @@ package final class ImageImporter: Sendable {
 
     private func room(for image: Gathered, _ order: ImportOrder) async throws -> QuotaRoom {
         let room = self.store.room(in: order.registry, quota: order.quota)
-        try await room.take(self.missing(image, order.registry).totalSize ?? .max)
+        let blobs = try await self.missing(image, order.registry).totalSize ?? .max
+        let manifests = order.quota == nil ? 0 : try await self.store.size(ofMissing: image.manifests, in: order.registry)
+        let (sum, overflows) = blobs.addingReportingOverflow(manifests)
+        try await room.take(overflows ? .max : sum)
         return room
     }
 
