@@ -273,7 +273,7 @@ package final class ImageImporter: Sendable {
     /// What only another registry of this server holds is fetched all the same: knowing a digest is not having the content.
     private func missing(_ image: Gathered, _ registry: RegistryID) async throws -> [Descriptor] {
         var missing: [Descriptor] = []
-        for blob in image.blobs where try await self.store.repositories(holding: blob.digest, in: registry).isEmpty {
+        for blob in image.blobs where try await !self.store.holdsBlob(blob.digest, in: registry) {
             missing.append(blob)
         }
         return missing
