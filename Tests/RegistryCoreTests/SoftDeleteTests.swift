@@ -194,9 +194,11 @@ import Testing
                 == site.clock.milliseconds - 2 * Self.day)
         // A deleted registry keeps nothing.
         _ = try await site.store.deleteRepository(self.app, of: site.registry, origin: "test")
+        try await site.push(image, to: repository("other"))
         try await site.store.deleteRegistry(site.registry)
         site.clock.advance(seconds: 2 * 86_400)
         #expect(try await self.collect(site).blobs == 2)
+        #expect(try await site.database.read { try $0.row("SELECT count(*) FROM manifest_content")?.integer(0) } == 0)
     }
 
     @Test("A3 what an image need not have comes back where its repository had it, counts meanwhile, and stays out where it had not")
