@@ -88,7 +88,11 @@ extension DistributionHandler {
                 .denied, "a connected registry pushes manifests by digest; its tags go through the gateway's outbox",
                 detail: ["name": name.description, "reference": reference.description])
         }
+        let room = self.store.room(in: call.registry.id, quota: call.registry.quota)
+        defer { room.end() }
+        try await room.take(new)
         try await self.store.put(new, tags: tags, into: name, of: call.registry.id, origin: call.caller.origin)
+        room.keep()
         var headers: HTTPFields = [.location: "/v2/\(name)/manifests/\(new.digest)", .dockerContentDigest: new.digest.description]
         if let subject = new.manifest.subject { headers[.ociSubject] = subject.digest.description }
         for tag in named { headers.append(HTTPField(name: .ociTag, value: tag.description)) }

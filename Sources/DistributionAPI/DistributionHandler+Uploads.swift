@@ -58,16 +58,29 @@ extension DistributionHandler {
     /// A bearer token lists the repository that is pushed to and rarely another, so what counts is what its subject may read now:
     /// a mount shows nothing of the source but that the subject could have read this very digest there.
     private func mountSources(_ digest: Digest, into name: RepositoryName, _ call: Call) async throws -> [RepositoryName] {
-        let candidates: [RepositoryName] =
-            if let from = call.request.query("from") {
-                [try RepositoryName(from)]
-            } else {
-                try await self.store.repositories(holding: digest, in: call.registry.id)
-            }
-        if candidates.allSatisfy({ call.caller.may(.contentRead, on: $0) }) { return candidates }
-        let full = call.caller.lease == nil ? try await self.access.caller(call.caller.subject, registry: call.registry) : call.caller
-        return candidates.filter { call.caller.may(.contentRead, on: $0) || full.may(.contentRead, on: $0) }
+        var full: Caller?
+        func readable(_ candidates: [RepositoryName]) async throws -> [RepositoryName] {
+            if candidates.allSatisfy({ call.caller.may(.contentRead, on: $0) }) { return candidates }
+            if full == nil, call.caller.lease == nil { full = try await self.access.caller(call.caller.subject, registry: call.registry) }
+            return candidates.filter { call.caller.may(.contentRead, on: $0) || full?.may(.contentRead, on: $0) == true }
+        }
+        if let from = call.request.query("from") { return try await readable([try RepositoryName(from)]) }
+        // Many may hold what everybody builds on, and the caller may read the last of them. Other readers get on between the pages.
+        var place: Int64? = 0
+        for _ in 0..<Self.mountPages {
+            guard let start = place else { break }
+            let page = try await self.store.repositories(
+                holding: digest, in: call.registry.id, after: start, limit: Self.mountPage)
+            let found = try await readable(page.names)
+            if !found.isEmpty { return found }
+            place = page.next
+        }
+        return []
     }
+
+    /// Repositories looked at for a mount without `from`: so many at a time, and so many times. Behind these the blob is uploaded.
+    private static let mountPage = 1000
+    private static let mountPages = 50
 
     func uploadStatus(_ name: RepositoryName, _ id: String, _ call: Call) async throws -> ServerResponse {
         let size = try await self.uploads.size(of: id, in: name, of: call.registry.id)

@@ -273,7 +273,7 @@ package final class ImageImporter: Sendable {
     /// What only another registry of this server holds is fetched all the same: knowing a digest is not having the content.
     private func missing(_ image: Gathered, _ registry: RegistryID) async throws -> [Descriptor] {
         var missing: [Descriptor] = []
-        for blob in image.blobs where try await self.store.repositories(holding: blob.digest, in: registry).isEmpty {
+        for blob in image.blobs where try await !self.store.holdsBlob(blob.digest, in: registry) {
             missing.append(blob)
         }
         return missing
@@ -281,7 +281,10 @@ package final class ImageImporter: Sendable {
 
     private func room(for image: Gathered, _ order: ImportOrder) async throws -> QuotaRoom {
         let room = self.store.room(in: order.registry, quota: order.quota)
-        try await room.take(self.missing(image, order.registry).totalSize ?? .max)
+        let blobs = try await self.missing(image, order.registry).totalSize ?? .max
+        let manifests = order.quota == nil ? 0 : try await self.store.size(ofMissing: image.manifests, in: order.registry)
+        let (sum, overflows) = blobs.addingReportingOverflow(manifests)
+        try await room.take(overflows ? .max : sum)
         return room
     }
 

@@ -107,6 +107,11 @@ package struct GarbageCollector: Sendable {
             AND NOT EXISTS (SELECT 1 FROM deleted_entry WHERE deleted_entry.digest = blob.digest)
             """)
 
+    /// Bytes of manifests that no repository holds, found by digest: the rows themselves may have megabytes each.
+    static let unheldContent = GarbageScan(
+        "manifest_content.digest", from: "manifest_content", key: [("manifest_content.digest", isText: true)],
+        where: "NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = manifest_content.digest)")
+
     /// Runs once over everything, after whoever is at it.
     package func collect(_ policy: GarbagePolicy) async throws -> GarbageReport {
         try await self.store.collections.withLock { try await self.run(policy) }
@@ -274,15 +279,23 @@ package struct GarbageCollector: Sendable {
         return total
     }
 
-    /// Manifest bytes without a manifest, and repositories without content.
+    /// Manifest bytes without a manifest, and repositories without content that carry no lock: a lock is for what comes next, too. Nobody
+    /// needs a row of the log for such a repository; what is in no list and on no comparison cannot be missed.
     private func collectRows(olderThan age: Int64) async throws {
-        let before = self.store.clock.milliseconds() - age
-        try await self.store.database.write { session in
-            try session.execute(
-                "DELETE FROM manifest_content WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = manifest_content.digest)")
+        let (before, scan) = (self.store.clock.milliseconds() - age, Self.unheldContent)
+        var walk = scan.walk([.null, .null, .null], in: self.store.database)
+        while let keys = try await walk.next(Self.batch) {
+            guard !keys.isEmpty else { continue }
+            try await self.store.database.write { session in
+                for key in keys where try session.rows(scan.one, [.null, .null, .null] + key).first != nil {
+                    _ = try session.execute("DELETE FROM manifest_content WHERE digest = ?", key)
+                }
+            }
+        }
+        _ = try await self.store.database.write { session in
             try session.execute(
                 """
-                DELETE FROM repository WHERE created < ?
+                DELETE FROM repository WHERE created < ? AND locks = 0
                     AND NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.repository = repository.id)
                     AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE repository_blob.repository = repository.id)
                 """, .integer(before))

@@ -124,6 +124,12 @@ package final class QuotaRoom: Sendable {
             detail: detail, status: 403)
     }
 
+    /// Takes room for a manifest; one that is here already takes none, and gets its tags whatever room there is.
+    package func take(_ manifest: NewManifest) async throws {
+        let size = self.quota == nil ? 0 : try await self.store.size(ofMissing: [manifest], in: self.registry)
+        if self.quota == nil || size > 0 { try await self.take(size) }
+    }
+
     /// Counts the content, which has its row now.
     package func keep() { self.end(isKept: true) }
 
@@ -145,6 +151,20 @@ package final class QuotaRoom: Sendable {
 }
 
 extension RegistryStore {
+    /// Bytes of those of the manifests that the registry does not hold in any repository.
+    package func size(ofMissing manifests: [NewManifest], in registry: RegistryID) async throws -> Int64 {
+        try await self.database.read { session in
+            try manifests.reduce(0) { size, new in
+                let isHere = try session.row(
+                    """
+                    SELECT 1 FROM manifest JOIN repository ON repository.id = manifest.repository
+                    WHERE manifest.digest = ? AND repository.registry = ? LIMIT 1
+                    """, SQLValue(new.digest), .integer(registry.value))
+                return isHere == nil ? size + Int64(new.bytes.count) : size
+            }
+        }
+    }
+
     /// Room for content on its way into a registry; nothing is taken yet.
     ///
     /// - Parameter quota: bytes; `nil` for no limit.

@@ -87,5 +87,7 @@ package enum RegistrySchema {
         Migration(
             "registry-manifest-lease", ["ALTER TABLE manifest ADD COLUMN lease INTEGER NOT NULL DEFAULT 0"], isAdditive: true),
         MaintenanceRounds.migration,
+        SoftDelete.indexMigration,
+        SoftDelete.optionalMigration,
     ]
 }

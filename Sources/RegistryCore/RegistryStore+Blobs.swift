@@ -116,15 +116,33 @@ extension RegistryStore {
         }
     }
 
-    /// Repositories of the registry that hold a blob, a thousand at most.
-    package func repositories(holding digest: Digest, in registry: RegistryID) async throws -> [RepositoryName] {
+    /// Whether any repository of the registry holds a blob.
+    package func holdsBlob(_ digest: Digest, in registry: RegistryID) async throws -> Bool {
         try await self.database.read { session in
-            try session.rows(
+            try session.row(
                 """
-                SELECT repository.name FROM repository_blob JOIN repository ON repository.id = repository_blob.repository
-                WHERE repository_blob.digest = ? AND repository.registry = ? LIMIT 1000
-                """, SQLValue(digest), .integer(registry.value)
-            ).map { try RepositoryName($0.text(0)) }
+                SELECT 1 FROM repository_blob JOIN repository ON repository.id = repository_blob.repository
+                WHERE repository_blob.digest = ? AND repository.registry = ? LIMIT 1
+                """, SQLValue(digest), .integer(registry.value)) != nil
+        }
+    }
+
+    /// Repositories of the registry that hold a blob and are not locked against reading, a page of them in the order in which they were made.
+    ///
+    /// - Parameter place: where the page before has ended; 0 for the first.
+    /// - Returns: the page, and where it ends; `nil` for the last.
+    package func repositories(
+        holding digest: Digest, in registry: RegistryID, after place: Int64 = 0, limit: Int
+    ) async throws -> (names: [RepositoryName], next: Int64?) {
+        try await self.database.read { session in
+            let rows = try session.rows(
+                """
+                SELECT repository.name, repository.id FROM repository_blob JOIN repository ON repository.id = repository_blob.repository
+                WHERE repository_blob.digest = ? AND repository_blob.repository > ? AND repository.registry = ? AND repository.locks & ? = 0
+                ORDER BY repository_blob.repository LIMIT ?
+                """, SQLValue(digest), .integer(place), .integer(registry.value), .integer(ImageLocks.read.rawValue), .integer(Int64(limit))
+            )
+            return (try rows.map { try RepositoryName($0.text(0)) }, rows.count < limit ? nil : rows.last?.integer(1))
         }
     }
 

@@ -142,8 +142,8 @@ extension RegistryStore {
         guard case .manifest(let name, let digest) = target else { return }
         // Its tags would go with it.
         for row in try session.rows(
-            "SELECT name, locks FROM tag WHERE repository = ? AND digest = ? AND locks & ? != 0 LIMIT 1", .integer(repository),
-            SQLValue(digest), .integer(ImageLocks.keeping.rawValue))
+            "SELECT name, locks FROM tag INDEXED BY tag_digest WHERE repository = ? AND digest = ? AND locks & ? != 0 LIMIT 1",
+            .integer(repository), SQLValue(digest), .integer(ImageLocks.keeping.rawValue))
         {
             try self.refuseDeletion(.tag(name, try Tag(row.text(0))), ImageLocks(rawValue: row.integer(1)))
         }

@@ -42,7 +42,8 @@ extension RegistryStore {
                 let row = try session.row(
                     """
                     SELECT tail, min(tail + ?2, coalesce(?3, head), max(head - ?4,
-                        coalesce((SELECT sequence - 1 FROM change WHERE time >= ?1 ORDER BY sequence LIMIT 1), head)))
+                        coalesce((SELECT sequence - 1 FROM change WHERE time >= ?1 AND sequence <= tail + ?2 + 1 ORDER BY sequence LIMIT 1),
+                            head)))
                     FROM change_log WHERE id = 1
                     """, .integer(time), .integer(Self.trimmedAtOnce), SQLValue(reader), .integer(limit))
                 guard let row, row.integer(1) > row.integer(0) else { return 0 }

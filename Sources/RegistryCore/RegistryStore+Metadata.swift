@@ -102,13 +102,13 @@ extension RegistryStore {
                 page, key: "name", time: "updated", lookup: "SELECT updated FROM tag WHERE repository = ? AND name = ?", repository, session
             )
             var all: [SQLValue] = [.integer(repository), .integer(ImageLocks.list.rawValue)]
-            var filter = ""
+            var (index, filter) = ("", "")
             if let digest {
-                filter = " AND digest = ?"
+                (index, filter) = ("INDEXED BY tag_digest", " AND digest = ?")
                 all.append(SQLValue(digest))
             }
             return try session.rows(
-                "\(Self.selectTag) WHERE repository = ? AND locks & ? = 0\(filter)\(condition) ORDER BY \(order) LIMIT ?",
+                "\(Self.selectTag) \(index) WHERE repository = ? AND locks & ? = 0\(filter)\(condition) ORDER BY \(order) LIMIT ?",
                 all + arguments + [.integer(Int64(page.limit) + 1)]
             ).map(Self.tag)
         }
@@ -173,8 +173,8 @@ extension RegistryStore {
 
     private static func manifest(_ row: SQLRow, _ repository: Int64, _ session: any SQLReader) throws -> ManifestMetadata {
         let tags = try session.rows(
-            "SELECT name FROM tag WHERE repository = ? AND digest = ? AND locks & ? = 0 ORDER BY name", .integer(repository), row[0],
-            .integer(ImageLocks.list.rawValue))
+            "SELECT name FROM tag INDEXED BY tag_digest WHERE repository = ? AND digest = ? AND locks & ? = 0 ORDER BY name",
+            .integer(repository), row[0], .integer(ImageLocks.list.rawValue))
         let mediaType = try MediaType(row.text(1))
         let manifest = try self.storedManifest(row[0], mediaType, session)
         return ManifestMetadata(

@@ -64,7 +64,7 @@ extension RegistryStore {
             }
             let rows = try session.rows(
                 """
-                SELECT digest, media_type, size, artifact_type, created FROM manifest
+                SELECT digest, media_type, size, artifact_type, created FROM manifest INDEXED BY manifest_subject
                 WHERE repository = ? AND subject = ?\(conditions) ORDER BY created, digest LIMIT ?
                 """, arguments + [.integer(Int64(limit) + 1)])
             var (found, last, read, annotated) = ([Descriptor](), ReferrerPosition?.none, Int64(0), 0)

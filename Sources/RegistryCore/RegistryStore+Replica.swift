@@ -160,8 +160,10 @@ extension RegistryStore {
                 last != nil
                 ? []
                 : try session.rows(
-                    "SELECT digest FROM manifest WHERE repository = ? AND subject IS NOT NULL ORDER BY created, digest",
-                    .integer(repository)
+                    """
+                    SELECT digest FROM manifest INDEXED BY manifest_subject
+                    WHERE repository = ? AND subject IS NOT NULL ORDER BY created, digest
+                    """, .integer(repository)
                 ).map { try Digest($0.text(0)) }
             return (RepositoryState(tags: tags, referrers: referrers), head)
         }

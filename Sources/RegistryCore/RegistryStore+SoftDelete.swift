@@ -56,11 +56,12 @@ extension RegistryStore {
             return try session.rows(
                 """
                 SELECT id, digest, media_type, nullif(artifact_type, ''), image_size, created, deleted FROM deleted_manifest
+                    INDEXED BY deleted_manifest_repository
                 WHERE registry = ? AND repository = ? AND id > ? ORDER BY id LIMIT ?
                 """, .integer(registry.value), SQLValue(name), .integer(last), .integer(Int64(limit) + 1)
             ).map { row in
                 let tags = try session.rows(
-                    "SELECT DISTINCT name FROM deleted_tag WHERE registry = ? AND repository = ? AND digest = ? ORDER BY name",
+                    "SELECT DISTINCT name FROM deleted_tag INDEXED BY deleted_tag_digest WHERE registry = ? AND repository = ? AND digest = ? ORDER BY name",
                     .integer(registry.value), SQLValue(name), row[1])
                 return DeletedManifest(
                     id: row.integer(0), digest: try Digest(row.text(1)), mediaType: try MediaType(row.text(2)),
@@ -79,8 +80,10 @@ extension RegistryStore {
         try await self.database.read { session in
             try Self.requireRemembered(name, in: registry, session)
             return try session.rows(
-                "SELECT id, name, digest, deleted FROM deleted_tag WHERE registry = ? AND repository = ? AND id > ? ORDER BY id LIMIT ?",
-                .integer(registry.value), SQLValue(name), .integer(last), .integer(Int64(limit) + 1)
+                """
+                SELECT id, name, digest, deleted FROM deleted_tag INDEXED BY deleted_tag_repository
+                WHERE registry = ? AND repository = ? AND id > ? ORDER BY id LIMIT ?
+                """, .integer(registry.value), SQLValue(name), .integer(last), .integer(Int64(limit) + 1)
             ).map {
                 DeletedTag(id: $0.integer(0), tag: try Tag($0.text(1)), digest: try Digest($0.text(2)), deleted: $0.integer(3))
             }
@@ -276,6 +279,19 @@ private struct Restoration {
         ).map { try Digest($0.text(0)) }
     }
 
+    /// Whether the repository had a blob that the manifest need not have, and it is here still: content that is here for another repository
+    /// is not for everybody who knows its digest.
+    private func had(_ blob: Digest, with manifest: Digest, _ session: any SQLReader) throws -> Bool {
+        try session.row(
+            """
+            SELECT 1 FROM deleted_manifest
+                JOIN deleted_entry ON deleted_entry.manifest = deleted_manifest.id AND deleted_entry.digest = ?
+                    AND deleted_entry.kind = \(SoftDelete.optionalBlob)
+                JOIN blob ON blob.digest = deleted_entry.digest
+            WHERE deleted_manifest.registry = ? AND deleted_manifest.repository = ? AND deleted_manifest.digest = ?
+            """, SQLValue(blob), .integer(self.registry.value), SQLValue(self.name), SQLValue(manifest)) != nil
+    }
+
     private func place(_ new: NewManifest, _ kept: RegistryStore.KeptManifest, _ session: any SQLWriter) throws {
         for blob in new.manifest.requiredBlobs {
             guard try session.row("SELECT 1 FROM blob WHERE digest = ?", SQLValue(blob.digest)) != nil else {
@@ -284,6 +300,9 @@ private struct Restoration {
                     "blob \(blob.digest) of manifest \(new.digest) is no longer here: push the blob to \(self.name), then restore again",
                     detail: ["digest": blob.digest.description])
             }
+            try RegistryStore.link(blob.digest, into: self.repository, now: self.now, session)
+        }
+        for blob in new.manifest.optionalBlobs where try self.had(blob.digest, with: new.digest, session) {
             try RegistryStore.link(blob.digest, into: self.repository, now: self.now, session)
         }
         try RegistryStore.store(

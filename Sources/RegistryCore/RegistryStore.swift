@@ -66,15 +66,18 @@ package final class RegistryStore: Sendable {
         self.activity.signal()
     }
 
-    /// Bytes of distinct content linked from the registry, or kept for what was deleted from it.
+    /// Bytes of distinct content of the registry, or kept for what was deleted from it: blobs and manifests.
     package func usage(of registry: RegistryID) async throws -> Int64 {
         try await self.database.read { session in
             try session.row(
                 """
-                SELECT coalesce(sum(size), 0) FROM blob WHERE digest IN (
+                SELECT (SELECT coalesce(sum(size), 0) FROM blob WHERE digest IN (
                     SELECT digest FROM repository_blob JOIN repository ON repository.id = repository_blob.repository WHERE registry = ?1
                     UNION SELECT deleted_entry.digest FROM deleted_entry JOIN deleted_manifest ON deleted_manifest.id = deleted_entry.manifest
-                    WHERE deleted_manifest.registry = ?1 AND deleted_entry.kind = 0)
+                    WHERE deleted_manifest.registry = ?1 AND deleted_entry.kind IN (0, \(SoftDelete.optionalBlob))))
+                + (SELECT coalesce(sum(size), 0) FROM (
+                    SELECT digest, size FROM manifest JOIN repository ON repository.id = manifest.repository WHERE registry = ?1
+                    UNION SELECT digest, length(bytes) FROM deleted_manifest WHERE registry = ?1))
                 """, .integer(registry.value))?.integer(0) ?? 0
         }
     }

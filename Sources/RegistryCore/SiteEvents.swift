@@ -131,7 +131,8 @@ package struct SiteEvents: Sendable {
         let registry = self.registry
         return try await self.database.read { session in
             try session.rows(
-                "SELECT sequence, id, site, kind, time, body FROM site_event WHERE registry = ? ORDER BY sequence LIMIT ?",
+                // In the order of the table: by the index all that wait would be sorted for one page.
+                "SELECT sequence, id, site, kind, time, body FROM site_event NOT INDEXED WHERE registry = ? ORDER BY sequence LIMIT ?",
                 .integer(registry.value), .integer(Int64(limit))
             ).compactMap { row in Self.decode(row).map { (row.integer(0), $0) } }
         }

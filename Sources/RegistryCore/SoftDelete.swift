@@ -24,7 +24,7 @@ package enum SoftDelete {
             """
             CREATE INDEX deleted_manifest_subject ON deleted_manifest (registry, repository, subject) WHERE subject IS NOT NULL
             """,
-            // As in manifest_entry; the collector keeps the blobs (kind 0) that stand here.
+            // As in manifest_entry, kind 3 a blob that need not be here and was; the collector keeps the blobs that stand here.
             """
             CREATE TABLE deleted_entry (
                 manifest INTEGER NOT NULL REFERENCES deleted_manifest ON DELETE CASCADE, digest TEXT NOT NULL, kind INTEGER NOT NULL,
@@ -40,6 +40,34 @@ package enum SoftDelete {
             "CREATE INDEX deleted_tag_name ON deleted_tag (registry, repository, name)",
             "CREATE INDEX deleted_tag_time ON deleted_tag (registry, deleted)",
         ])
+
+    /// The kind of a blob in `deleted_entry` that its manifest need not have and that the repository had.
+    ///
+    /// Earlier versions noted what a manifest need not have as kind 2, whether the repository had it or not.
+    static let optionalBlob = 3
+
+    /// What was deleted before this was noted and is linked still: the collector takes such links a day later.
+    static let optionalMigration = Migration(
+        "registry-14-soft-delete-optional-blobs",
+        [
+            """
+            INSERT INTO deleted_entry (manifest, digest, kind)
+            SELECT entry.manifest, entry.digest, \(optionalBlob) FROM deleted_entry AS entry
+                JOIN deleted_manifest ON deleted_manifest.id = entry.manifest
+                JOIN repository ON repository.registry = deleted_manifest.registry AND repository.name = deleted_manifest.repository
+                JOIN repository_blob AS link ON link.repository = repository.id AND link.digest = entry.digest
+            WHERE entry.kind = 2
+            """
+        ], isAdditive: true)
+
+    /// Pages of what was deleted from one repository, and the deleted tags of a manifest. Pushes write nothing to these.
+    static let indexMigration = Migration(
+        "registry-13-soft-delete-pages",
+        [
+            "CREATE INDEX deleted_manifest_repository ON deleted_manifest (registry, repository)",
+            "CREATE INDEX deleted_tag_repository ON deleted_tag (registry, repository)",
+            "CREATE INDEX deleted_tag_digest ON deleted_tag (registry, repository, digest, name)",
+        ], isAdditive: true)
 
     /// Sets a registry's policy in the transaction that stores its document.
     ///
@@ -72,10 +100,12 @@ package enum SoftDelete {
         try session.execute(
             """
             INSERT INTO deleted_entry (manifest, digest, kind)
-            SELECT deleted_manifest.id, manifest_entry.digest, kind FROM manifest_entry
+            SELECT deleted_manifest.id, manifest_entry.digest, CASE kind WHEN 2 THEN \(Self.optionalBlob) ELSE kind END FROM manifest_entry
                 JOIN deleted_manifest ON deleted_manifest.registry = ? AND deleted_manifest.repository = ?
                     AND deleted_manifest.digest = manifest_entry.manifest
-            WHERE manifest_entry.repository = ? AND manifest_entry.manifest = ?
+            WHERE manifest_entry.repository = ? AND manifest_entry.manifest = ? AND (kind != 2 OR EXISTS (
+                SELECT 1 FROM repository_blob AS link
+                WHERE link.repository = manifest_entry.repository AND link.digest = manifest_entry.digest))
             """, .integer(registry.value), SQLValue(name), .integer(repository), SQLValue(digest))
     }
 

@@ -130,6 +130,10 @@ extension SyncAgent {
                 try await self.finish(&run)
                 try await self.skipped.resolve(digest, in: change.repository)
                 try await self.retract([], [digest], from: change.repository)
+            case (.repositoryDeleted, nil, nil):
+                // What was in it has gone with rows of its own. One of that name that is made anew begins without the lock.
+                try await self.finish(&run)
+                try await self.lock([change])
             default: break
             }
         }

@@ -2,9 +2,11 @@
 
 import HTTPTypes
 import OCI
-import RegistryCore
+import Persistence
 import TestSupport
 import Testing
+
+@testable import RegistryCore
 
 @Suite struct QuotaTests {
     private let first = Fixture.layer(bytes: 600, seed: 1)
@@ -88,6 +90,49 @@ import Testing
         // All of it is given back.
         let large = Fixture.layer(bytes: 3 << 20, seed: 4)
         #expect(try await server.send(.post, self.post(large), headers: admin, parts: Parts([large.bytes])).status == 201)
+    }
+
+    @Test("R1 manifests take room as blobs do, but for one that is here already; kept ones count, and what nobody counted does later")
+    func manifests() async throws {
+        let (server, admin) = try await self.server(2000)
+        let site = server.site
+        try await site.database.write { try SoftDelete.set(isOn: true, age: 86_400_000, of: site.registry, $0) }
+        // Sparse indexes: nothing of what they list is here.
+        let indexes = (0..<3).map { number in
+            Fixture.index(
+                (0..<6).map { Fixture.layer("\(number) \($0)").descriptor }.map {
+                    Descriptor(mediaType: .ociManifest, digest: $0.digest, size: 7)
+                })
+        }
+        let size = Int64(indexes[0].bytes.count)
+        #expect(size > 700 && size < 1000)
+        func put(_ index: Content, _ reference: String, _ server: DataPlane) async throws -> Answer {
+            var headers = admin
+            headers[.contentType] = index.mediaType.description
+            return try await server.send(.put, "/v2/app/manifests/\(reference)", headers: headers, body: index.bytes)
+        }
+        for (number, index) in indexes.prefix(2).enumerated() { #expect(try await put(index, "v\(number)", server).status == 201) }
+        #expect(try await site.store.usage(of: site.registry) == 2 * size)
+        let refused = try await put(indexes[2], "v2", server)
+        #expect(refused.status == 403 && refused.code == "DENIED")
+        #expect(refused.detail == ["quota": "2000", "used": "\(2 * size)", "size": "\(size)"])
+        // Another name for what is here, and the same in another repository.
+        #expect(try await put(indexes[0], "again", server).status == 201)
+        #expect(try await site.store.resolve(tag("again"), in: repository("app"), of: site.registry) == indexes[0].digest)
+        // One that is deleted and kept takes room until its days are over.
+        #expect(try await server.send(.delete, "/v2/app/manifests/\(indexes[1].digest)", headers: admin).status == 202)
+        #expect(try await site.store.usage(of: site.registry) == 2 * size)
+        #expect(try await put(indexes[2], "v2", server).status == 403)
+        site.clock.advance(seconds: 2 * 86_400)
+        #expect(try await GarbageCollector(store: site.store, uploads: site.uploads).collect(GarbagePolicy()).purged == 1)
+        #expect(try await site.store.usage(of: site.registry) == size)
+        #expect(try await put(indexes[2], "v2", server).status == 201)
+        // Without a quota everything is taken, and counts when there is one again.
+        #expect(try await put(indexes[1], "v1", try await DataPlane(site)).status == 201)
+        let small = Fixture.layer(bytes: 100, seed: 3)
+        let full = try await server.send(.post, self.post(small), headers: admin, body: small.bytes)
+        #expect(full.status == 403)
+        #expect(full.detail?["used"] == "\(3 * size)")
     }
 
     @Test("R1 what was pushed while the quota was off counts when it is on again")

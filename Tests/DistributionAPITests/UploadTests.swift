@@ -3,6 +3,7 @@
 import HTTPTypes
 import Identity
 import OCI
+import Persistence
 import RegistryCore
 import TestSupport
 import Testing
@@ -216,6 +217,30 @@ import Testing
         #expect(try await self.isStored(server, admin))
         let absent = Digest.of("absent".utf8)
         #expect(try await server.send(.post, "/v2/app/blobs/uploads/?mount=\(absent)", headers: admin, body: []).status == 202)
+    }
+
+    @Test("R1 end-11: without `from` a repository that may be read is found behind thousands that may not, or are locked")
+    func mountFromAmongMany() async throws {
+        let (server, _) = try await self.server()
+        let site = server.site
+        try await site.push(self.content, to: repository("secret"))
+        try await site.database.write { session in
+            try session.execute(
+                """
+                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                INSERT INTO repository (registry, name, created, updated, locks)
+                SELECT ?, printf('%s/r%d', CASE WHEN i < 1500 THEN 'secret' ELSE 'open' END, i), 0, 0, CASE WHEN i < 1500 THEN 0 ELSE 8 END FROM n
+                """, .integer(site.registry.value))
+            try session.execute(
+                "INSERT INTO repository_blob (repository, digest, created) SELECT id, ?, 0 FROM repository WHERE name LIKE '%/r%'",
+                SQLValue(self.content.digest))
+        }
+        let write = ["repositories/app/content/read", "repositories/app/content/write"]
+        let password = try await server.client("limited", actions: write + ["repositories/open/*/content/read"])
+        let path = "/v2/app/blobs/uploads/?mount=\(self.content.digest)"
+        #expect(try await server.send(.post, path, headers: DataPlane.basic("limited", password), body: []).status == 202)
+        try await site.push(self.content, to: repository("open/last"))
+        #expect(try await server.send(.post, path, headers: DataPlane.basic("limited", password), body: []).status == 201)
     }
 
     @Test("R1 end-11: a bearer token for the target mounts what its subject may read, and nothing else")

@@ -180,19 +180,23 @@ private final class FakeSource: Transport {
             try await room.take(bytes)
             return room
         }
-        let image = TestImage("new", layers: [Fixture.layer(bytes: 500, seed: 1)])
+        let image = TestImage("new", layers: [Fixture.layer(bytes: 100, seed: 1)])
+        let size = Int64((image.blobs + [image.manifest]).reduce(0) { $0 + $1.bytes.count })
         let source = FakeSource(reply: Self.content(image.blobs + [image.manifest], tagged: image.manifest, repository: "library/busybox"))
         let importer = ImageImporter(store: site.store, transport: source)
-        let push = try await take(600)
+        // Room for all of it but the last byte of its manifest.
+        let push = try await take(1001 - size)
         let refused = await #expect(throws: RegistryError.self) {
             try await importer.run(self.order(site, quota: 1000), logger: self.logger)
         }
         #expect(refused?.status == 403)
-        #expect(refused?.detail["arriving"] == "600")
+        #expect(refused?.detail["arriving"] == "\(1001 - size)")
+        #expect(refused?.detail["size"] == "\(size)")
         push.end()
         try await importer.run(self.order(site, quota: 1000), logger: self.logger)
-        await #expect(throws: RegistryError.self) { _ = try await take(500) }
-        try await take(400).end()
+        #expect(try await site.store.usage(of: site.registry) == size)
+        await #expect(throws: RegistryError.self) { _ = try await take(1001 - size) }
+        try await take(1000 - size).end()
     }
 
     @Test("R5 content that is not what its manifest says is refused, and no tag moves")

@@ -50,6 +50,33 @@ import Foundation
         }
     }
 
+    @Test("R6 R4 a repository without content goes, and one that is locked stays, for what comes into it next")
+    func lockedRepository() async throws {
+        let site = try await self.makeSite()
+        let (image, open) = (TestImage("one"), repository("open"))
+        for name in [self.app, open] { try await site.push(image, tags: [tag("v1")], to: name) }
+        var lock = LockChange()
+        lock.set = .read
+        try await site.store.setLocks(lock, of: .repository(self.app), in: site.registry, origin: "test")
+        for name in [self.app, open] {
+            try await site.store.delete(image.manifest.digest, from: name, of: site.registry, origin: "test")
+        }
+        site.clock.advance(seconds: 2 * Self.day)
+        #expect(try await self.collect(site).links == 4)
+        await #expect(throws: RegistryError.self) { _ = try await site.store.metadata(of: open, in: site.registry) }
+        #expect(try await site.store.metadata(of: self.app, in: site.registry).locks == .read)
+        try await site.push(image, tags: [tag("v2")], to: self.app)
+        await #expect(throws: RegistryError.self) {
+            _ = try await site.store.manifest(.tag(tag("v2")), in: self.app, of: site.registry)
+        }
+        try await site.store.delete(image.manifest.digest, from: self.app, of: site.registry, origin: "test")
+        (lock.set, lock.cleared) = ([], .read)
+        try await site.store.setLocks(lock, of: .repository(self.app), in: site.registry, origin: "test")
+        site.clock.advance(seconds: 2 * Self.day)
+        _ = try await self.collect(site)
+        await #expect(throws: RegistryError.self) { _ = try await site.store.metadata(of: self.app, in: site.registry) }
+    }
+
     @Test("R6 untagged manifests go only when asked, an index before its children, and take their content along")
     func untagged() async throws {
         let site = try await self.makeSite()

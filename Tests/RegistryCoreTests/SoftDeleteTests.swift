@@ -194,9 +194,68 @@ import Testing
                 == site.clock.milliseconds - 2 * Self.day)
         // A deleted registry keeps nothing.
         _ = try await site.store.deleteRepository(self.app, of: site.registry, origin: "test")
+        try await site.push(image, to: repository("other"))
         try await site.store.deleteRegistry(site.registry)
         site.clock.advance(seconds: 2 * 86_400)
         #expect(try await self.collect(site).blobs == 2)
+        #expect(try await site.database.read { try $0.row("SELECT count(*) FROM manifest_content")?.integer(0) } == 0)
+    }
+
+    @Test("A3 what an image need not have comes back where its repository had it, counts meanwhile, and stays out where it had not")
+    func optionalBlobs() async throws {
+        let site = try await self.site()
+        let secret = TestImage("secret")
+        try await site.push(secret, tags: [tag("v1")], to: repository("other"))
+        let content = OptionalContent(unowned: [secret.layers[0]])
+        try await content.push(to: site, self.app)
+        let (size, images) = (try await site.store.usage(of: site.registry), [content.image.manifest, content.cache])
+        for image in images { try await site.store.delete(image.digest, from: self.app, of: site.registry, origin: "test") }
+        site.clock.advance(seconds: 2 * 86_400)
+        _ = try await self.collect(site)
+        #expect(try await site.store.usage(of: site.registry) == size)
+        // Earlier versions noted whatever a manifest named.
+        try await site.database.write { session in
+            _ = try session.execute(
+                "INSERT INTO deleted_entry (manifest, digest, kind) SELECT id, ?, 2 FROM deleted_manifest WHERE digest = ? ON CONFLICT DO NOTHING",
+                SQLValue(secret.layers[0].digest), SQLValue(content.cache.digest))
+        }
+        for image in images { _ = try await self.restore(site, image.digest) }
+        site.clock.advance(seconds: 2 * 86_400)
+        _ = try await self.collect(site)
+        let named = content.pushed + [content.absent, secret.layers[0]]
+        #expect(try await OptionalContent.held(named, by: site, self.app) == content.pushed)
+        #expect(try await site.store.usage(of: site.registry) == size)
+    }
+
+    @Test("A3 a data folder from before: what a kept image need not have comes back as far as it is certain that its repository had it")
+    func olderFolder() async throws {
+        let content = OptionalContent()
+        let scratch = ScratchFolder()
+        do {
+            let site = try await Site(scratch: scratch)
+            try await self.policy(site, true, days: 7)
+            try await content.push(to: site, self.app)
+            try await site.store.delete(content.cache.digest, from: self.app, of: site.registry, origin: "test")
+            try await site.database.write { session in
+                // As the version before has left it.
+                _ = try session.execute("UPDATE deleted_entry SET kind = 2 WHERE kind = 3")
+                _ = try session.execute(
+                    "INSERT INTO deleted_entry (manifest, digest, kind) SELECT id, ?, 2 FROM deleted_manifest",
+                    SQLValue(content.absent.digest))
+                for index in ["deleted_manifest_repository", "deleted_tag_repository", "deleted_tag_digest"] {
+                    _ = try session.execute("DROP INDEX \(index)")
+                }
+                _ = try session.execute("DELETE FROM schema_migration WHERE name LIKE 'registry-1__soft-delete-%'")
+            }
+            try await site.database.close()
+        }
+        let site = try await Site(scratch: scratch)
+        site.clock.advance(seconds: 2 * 86_400)
+        _ = try await self.collect(site)
+        #expect(try await self.restore(site, content.cache.digest).manifests == [content.cache.digest])
+        #expect(try await OptionalContent.held(content.cached, by: site, self.app) == content.cached)
+        let kept = try await site.database.read { try $0.rows("SELECT digest FROM deleted_entry") }
+        #expect(kept.isEmpty)
     }
 
     @Test("A3 content that was damaged meanwhile is not restored half")

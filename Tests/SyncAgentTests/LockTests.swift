@@ -67,6 +67,25 @@ import Testing
         }
     }
 
+    @Test("C19 the lock of a repository that the parent deletes is gone when one of that name has content again")
+    func deletedRepository() async throws {
+        let family = try await Family()
+        let (parent, child) = (family.parent.site, family.child)
+        let (one, two) = (TestImage("one"), TestImage("two"))
+        try await parent.push(one, tags: [tag("v1")], to: self.app)
+        try await family.introduce()
+        try await family.following { () async throws in
+            try await self.lock([.read], .repository(self.app), at: parent)
+            #expect(try await family.until { try await self.locks(.repository(self.app), at: child) == [.read] })
+            _ = try await parent.store.deleteRepository(self.app, of: parent.registry, origin: "test")
+            #expect(try await family.until { try await !child.store.holds(one.manifest.digest, in: self.app, of: child.registry) })
+            try await parent.push(two, tags: [tag("v2")], to: self.app)
+            #expect(try await family.until { try await family.childHas(tag("v2"), at: two.manifest, in: self.app) })
+            #expect(try await self.locks(.repository(self.app), at: child).isEmpty)
+            _ = try await child.store.manifest(.tag(tag("v2")), in: self.app, of: child.registry)
+        }
+    }
+
     @Test("C19 C12 locks that changed while the log could not be followed are found by the comparison, also in a large repository")
     func compared() async throws {
         let family = try await Family()
