@@ -100,6 +100,8 @@ package protocol BlobStore: Sendable {
     func stage(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> any StagedBlob
     /// Finds content under way that an earlier request or process has begun; its prefix is hashed again.
     func resume(_ name: StagingName, hashing algorithm: Digest.Algorithm) async throws -> (any StagedBlob)?
+    /// Bytes of content under way, without looking at them; `nil` when nothing of that name is.
+    func size(of name: StagingName) async throws -> Int64?
     /// Asks whether content that is kept elsewhere on the same disk has room there.
     ///
     /// - Throws: ``PersistenceError`` with `noSpace`.
@@ -136,6 +138,7 @@ package protocol BlobStore: Sendable {
 }
 
 extension BlobStore {
+    package func size(of name: StagingName) async throws -> Int64? { try await self.resume(name)?.size }
     package func requireRoom(for count: Int64) throws {}
 
     package func stage(_ name: StagingName) async throws -> any StagedBlob { try await self.stage(name, hashing: name.algorithm) }

@@ -86,6 +86,11 @@ package final class FileBlobStore: BlobStore {
         }
     }
 
+    package func size(of name: StagingName) async throws -> Int64? {
+        let path = self.path(name)
+        return try await self.pool.runIfActive { self.lost.contains(name) ? nil : FileSystem.status(path)?.size }
+    }
+
     package func open(_ name: StagingName, size: Int64) async throws -> (any BlobReader)? {
         let path = self.path(name)
         return try await self.pool.runIfActive {

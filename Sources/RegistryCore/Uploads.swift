@@ -135,10 +135,17 @@ package final class Uploads: Sendable {
     /// - Throws: `BLOB_UPLOAD_UNKNOWN`.
     package func size(of identifier: String, in name: RepositoryName, of registry: RegistryID) async throws -> Int64 {
         let staging = try Self.staging(identifier, name, registry)
-        if case .busy(let settled?) = self.slots.withLock({ $0.byName[staging] }) { return settled }
-        let upload = try await self.take(staging, name, registry)
-        self.release(staging, upload)
-        return upload.size
+        switch self.slots.withLock({ $0.byName[staging] }) {
+        case .busy(let settled?): return settled
+        case .idle(let upload): return upload.size
+        case .busy(nil): throw Self.isBusy(staging, name)
+        case nil:
+            // Who only asks need not wait until it is all hashed again.
+            guard let size = try await self.store.blobs.size(of: staging) else {
+                throw RegistryError.uploadUnknown(name, Self.identifier(staging))
+            }
+            return size
+        }
     }
 
     /// Appends a chunk.
@@ -209,9 +216,19 @@ package final class Uploads: Sendable {
     /// Gives an upload up.
     package func cancel(_ identifier: String, in name: RepositoryName, of registry: RegistryID) async throws {
         let staging = try Self.staging(identifier, name, registry)
-        let upload = try await self.take(staging, name, registry)
+        let slot = self.slots.withLock { slots in
+            let slot = slots.byName[staging]
+            if case .busy = slot { return slot }
+            slots.byName[staging] = .busy(nil)
+            return slot
+        }
+        if case .busy = slot { throw Self.isBusy(staging, name) }
         defer { self.slots.withLock { $0.end(staging) } }
-        if case .staged = upload { try await self.store.blobs.discard(staging) }
+        if case .idle(.empty) = slot { return }
+        if case nil = slot, try await self.store.blobs.size(of: staging) == nil {
+            throw RegistryError.uploadUnknown(name, Self.identifier(staging))
+        }
+        try await self.store.blobs.discard(staging)
     }
 
     /// Gives up uploads without a byte for `age` milliseconds, of this process and of earlier ones.
@@ -257,6 +274,12 @@ package final class Uploads: Sendable {
 
     private static func identifier(_ staging: StagingName) -> String { String(staging.text.prefix { $0 != "-" }) }
 
+    private static func isBusy(_ staging: StagingName, _ name: RepositoryName) -> RegistryError {
+        .init(
+            .blobUploadInvalid, "another request is writing to this upload; wait for its answer",
+            detail: ["name": name.description, "upload": Self.identifier(staging)], status: 409)
+    }
+
     private static func outOfOrder(_ range: Range, _ size: Int64) -> RegistryError {
         .init(
             .rangeInvalid, "the chunk begins at byte \(range.start) but the upload has \(size) bytes: go on at byte \(size)",
@@ -276,10 +299,7 @@ package final class Uploads: Sendable {
         }
         switch slot {
         case .idle(let upload): return upload
-        case .busy:
-            throw RegistryError(
-                .blobUploadInvalid, "another request is writing to this upload; wait for its answer",
-                detail: ["name": name.description, "upload": Self.identifier(staging)], status: 409)
+        case .busy: throw Self.isBusy(staging, name)
         case nil:
             do {
                 guard let staged = try await self.store.blobs.resume(staging) else {

@@ -118,6 +118,24 @@ import Testing
         #expect(site.scratch.files(below: "uploads").isEmpty)
     }
 
+    @Test("R1 who asks for the state of an upload, or gives it up, after a restart does not wait until it is read", .timeLimit(.minutes(5)))
+    func askedAfterRestart() async throws {
+        let site = try await Site()
+        let id = try await site.uploads.begin(in: self.app, of: site.registry)
+        _ = try await site.uploads.append(Parts([Array("before".utf8)]), range: nil, length: nil, to: id, in: self.app, of: site.registry)
+        // Far more than could be read in that time.
+        let name = try #require(site.scratch.files(below: "uploads").first)
+        try File("\(site.scratch.path)/uploads/\(name)", .readWriteExisting).truncate(to: 4 << 40)
+        let restarted = Uploads(store: site.store)
+        #expect(try await restarted.size(of: id, in: self.app, of: site.registry) == 4 << 40)
+        try await restarted.cancel(id, in: self.app, of: site.registry)
+        #expect(site.scratch.files(below: "uploads").isEmpty)
+        let gone = await self.refusal { _ = try await restarted.size(of: id, in: self.app, of: site.registry) }
+        #expect(gone?.code == .blobUploadUnknown)
+        let again = await self.refusal { try await restarted.cancel(id, in: self.app, of: site.registry) }
+        #expect(again?.code == .blobUploadUnknown)
+    }
+
     @Test("R1 an upload is unknown in another repository, in another registry, and under a made-up identifier")
     func foreign() async throws {
         let site = try await Site()
