@@ -180,9 +180,31 @@ package struct AgentManifests: Sendable {
             ])
     }
 
-    /// What goes when a cluster is no longer connected, the last first.
-    package static let removal: [(kind: ObjectKind, name: String, namespace: String?)] = [
-        (.clusterRoleBinding, name, nil), (.clusterRole, name, nil), (.namespace, namespace, nil),
-        (.namespace, ExtensionSettings.namespace, nil),
-    ]
+    /// Takes everything out of a cluster that is no longer connected.
+    ///
+    /// A namespace takes the volumes in it along. One that was kept when its extension was deleted is not to be lost by the command after
+    /// that: where there is a volume claim the namespace stays, and of it only the agent's rights there go.
+    ///
+    /// - Returns: claims for whose sake the namespace of the extension is still there.
+    package static func remove(from api: some ClusterAPI) async throws(KubernetesError) -> [String] {
+        let registry = ExtensionSettings.namespace
+        let claims = try await api.list(.volumeClaim, in: registry).filter { $0[path: "metadata", "deletionTimestamp"] == nil }
+            .compactMap { $0[path: "metadata", "name"]?.stringValue }.sorted()
+        try await api.delete(.clusterRoleBinding, self.name)
+        try await api.delete(.clusterRole, self.name)
+        try await api.delete(.namespace, self.namespace)
+        if claims.isEmpty {
+            try await api.delete(.namespace, registry)
+        } else {
+            try await api.delete(.roleBinding, self.name, in: registry)
+            try await api.delete(.role, self.name, in: registry)
+        }
+        return claims
+    }
+
+    /// What is said of a namespace that stays.
+    package static func farewell(keeping claims: [String]) -> String {
+        "Namespace \(ExtensionSettings.namespace) stays with the data in it (volume claim \(claims.joined(separator: ", "))): an extension that is "
+            + "created anew goes on with it. 'kubectl delete namespace \(ExtensionSettings.namespace)' deletes it for good."
+    }
 }

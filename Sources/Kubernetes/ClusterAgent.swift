@@ -3,13 +3,8 @@
 package import ClusterProtocol
 internal import JSON
 package import Logging
+internal import Persistence
 internal import Synchronization
-
-#if canImport(FoundationEssentials)
-internal import FoundationEssentials
-#else
-internal import Foundation
-#endif
 
 /// The control plane as the agent sees it.
 package protocol ControlPlane: Sendable {
@@ -136,6 +131,12 @@ package final class ClusterAgent: Sendable {
         var machine = ExtensionMachine(limits: self.limits)
         var installed: Installed?
         var unsent: ExtensionReport?
+        // What passes, and not what the clock of the machine says: that may be set back by a day, and nothing would be looked at for one.
+        let start = Elapsing.now
+        func now() -> Int64 {
+            let (seconds, attoseconds) = start.duration(to: Elapsing.now).components
+            return seconds * 1000 + attoseconds / 1_000_000_000_000_000
+        }
         for await _ in self.wakes {
             if Task.isCancelled { return }
             let (state, isChanged) = self.mailbox.withLock { mailbox in
@@ -145,10 +146,10 @@ package final class ClusterAgent: Sendable {
             var events: [ExtensionMachine.Event] = []
             // The control plane lets one extension of this type be in a cluster.
             if let state { events.append(.wanted(state.extensions.first)) }
-            if isChanged || machine.wake.map({ $0 <= Self.milliseconds() }) == true { events.append(.tick) }
+            if isChanged || machine.wake.map({ $0 <= now() }) == true { events.append(.tick) }
             var index = 0
             while index < events.count {
-                let actions = machine.handle(events[index], now: Self.milliseconds())
+                let actions = machine.handle(events[index], now: now())
                 index += 1
                 for action in actions {
                     if case .report(let report) = action {
@@ -164,8 +165,6 @@ package final class ClusterAgent: Sendable {
             await self.send(&unsent)
         }
     }
-
-    private static func milliseconds() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
 
     private func perform(
         _ action: ExtensionMachine.Action, _ wanted: DesiredExtension?, _ installed: inout Installed?

@@ -1,7 +1,9 @@
 // Where a cluster is and who we are there: a kubeconfig, or what a pod finds in its own file system.
 
+internal import HTTPServing
 package import JSON
 internal import Persistence
+internal import RegistryClient
 internal import Yams
 
 #if canImport(FoundationEssentials)
@@ -42,10 +44,14 @@ package struct ClusterConnection: Sendable {
             throw KubernetesError(
                 .configuration, tried: "find the cluster", "this is no pod of a cluster; name a kubeconfig with --kube-config")
         }
+        guard let address = HostAndPort("\(host.contains(":") ? "[\(host)]" : host):\(port)"), address.port != 0 else {
+            throw KubernetesError(
+                .configuration, tried: "find the cluster",
+                "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT of the environment are no host and no port from 1 to 65535")
+        }
         let authority = try self.file("\(self.account)/ca.crt", base: "")
         return ClusterConnection(
-            server: "https://\(host.contains(":") ? "[\(host)]" : host):\(port)", authority: authority,
-            credentials: .tokenFile("\(self.account)/token"))
+            server: "https://\(address)", authority: authority, credentials: .tokenFile("\(self.account)/token"))
     }
 
     /// From a kubeconfig.
@@ -96,9 +102,14 @@ package struct ClusterConnection: Sendable {
             throw fail("it has no current-context; name one with --kube-context")
         }
         let pair = try entry("contexts", "context", chosen)
-        let cluster = try entry("clusters", "cluster", pair["cluster"]?.stringValue ?? "")
+        let clusterName = pair["cluster"]?.stringValue ?? ""
+        let cluster = try entry("clusters", "cluster", clusterName)
         guard let server = cluster["server"]?.stringValue, server.hasPrefix("https://") else {
             throw fail("the cluster of context '\(chosen)' has no https server")
+        }
+        // It may have a password in it, and is not repeated.
+        guard SourceURL(server) != nil, !server.contains(where: { "?#".contains($0) }) else {
+            throw fail("clusters[name=\(clusterName)].cluster.server is no address https://host:port; a port is a number from 1 to 65535")
         }
         guard cluster["insecure-skip-tls-verify"]?.boolValue != true else {
             throw fail("it asks not to verify the cluster's certificate; put certificate-authority-data in its place")

@@ -121,6 +121,19 @@ extension ClusterAPI {
         try await self.send("POST", kind.path(in: namespace), manifest, contentType: "application/json")
     }
 
+    /// Merges members into an object (RFC 7386).
+    ///
+    /// - Parameter version: the object's `resourceVersion` as it was read; `conflict` is thrown when it is another by now.
+    package func patch(
+        _ kind: ObjectKind, _ name: String, in namespace: String?, _ members: JSONValue, version: JSONValue?
+    ) async throws(KubernetesError) {
+        var body = members
+        body[path: "metadata", "resourceVersion"] = version
+        _ = try await self.send(
+            "PATCH", "\(kind.path(name, in: namespace))?fieldManager=\(Self.fieldManager)", body,
+            contentType: "application/merge-patch+json")
+    }
+
     /// Deletes, dependants first; what is not there is fine.
     package func delete(_ kind: ObjectKind, _ name: String, in namespace: String? = nil) async throws(KubernetesError) {
         do {

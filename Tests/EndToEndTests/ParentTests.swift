@@ -3,6 +3,7 @@
 import AsyncHTTPClient
 import Foundation
 import NIOCore
+import NIOPosix
 import Testing
 
 @Suite struct ParentTests {
@@ -32,6 +33,28 @@ import Testing
             let ca = try String(contentsOfFile: server.data + "/tls/ca.pem", encoding: .utf8)
             try await server.start()
             #expect(try String(contentsOfFile: server.data + "/tls/ca.pem", encoding: .utf8) == ca)
+        }
+    }
+
+    @Test("R8: a newcomer is told what to type next at every start until there is a registry, also after a start whose port was in use")
+    func greeting() async throws {
+        try await withSandbox { box in
+            let port = try Ports.free()
+            let server = OutportServer(.serve, box: box, data: box.path("parent"), port: port)
+            let other = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton).bind(host: "127.0.0.1", port: port).get()
+            let refused = try await server.attempt()
+            try await other.close()
+            #expect(refused.status != 0)
+            #expect(!refused.text.contains("Next, in another terminal"))
+            #expect(FileManager.default.fileExists(atPath: server.data + "/bootstrap.json"))
+
+            let parent = try await Parent.start(box, registry: "myregistry", port: port)
+            @Sendable func greetings() -> Int { parent.server.output.components(separatedBy: "Next, in another terminal").count - 1 }
+            try await eventually("what to type next") { greetings() == 1 }
+            try await parent.server.stop()
+            try await parent.server.start()
+            try await eventually("where it serves") { parent.server.output.components(separatedBy: " serves https://").count == 3 }
+            #expect(greetings() == 1)
         }
     }
 

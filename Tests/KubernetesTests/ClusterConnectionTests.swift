@@ -44,6 +44,45 @@ import Testing
         #expect(throws: KubernetesError.self) { try self.parse(self.text, context: context) }
     }
 
+    @Test(
+        "K1 an address that is none is refused where it is read, by the name of its member",
+        arguments: [
+            "https://127.0.0.1:99999999", "https://127.0.0.1:65536", "https://127.0.0.1:0", "https://127.0.0.1:-1",
+            "https://127.0.0.1:99999999999999999999999", "https://", "https://:6443", "https://me:hush@127.0.0.1:6443",
+            "https://127.0.0.1:6443?a=b", "https://127.0.0.1:6443#a",
+        ])
+    func addresses(server: String) {
+        do throws(KubernetesError) {
+            _ = try self.parse(self.text.replacing("https://10.0.0.1:6443/", with: server))
+            Issue.record("'\(server)' was taken")
+        } catch {
+            #expect(error.code == .configuration)
+            #expect(error.description.contains("clusters[name=one].cluster.server"), "\(error)")
+            #expect(!error.description.contains("hush"))
+        }
+    }
+
+    @Test("K1 addresses with a name, a path or an address of IPv6 are taken") func goodAddresses() throws {
+        for server in [
+            "https://plant.example", "https://rancher.example/k8s/clusters/c-1", "https://[::1]:6443", "https://a.example:65535",
+        ] {
+            #expect(try self.parse(self.text.replacing("https://10.0.0.1:6443/", with: server)).server == server)
+        }
+    }
+
+    @Test("K1 an environment whose host and port are none is refused by name", arguments: ["99999999", "0", "-1", "", "x", "443/a"])
+    func environment(port: String) {
+        for host in ["10.96.0.1", "fd00::1"] {
+            do throws(KubernetesError) {
+                _ = try ClusterConnection.inCluster(environment: ["KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port])
+                Issue.record("'\(port)' was taken")
+            } catch {
+                #expect(error.code == .configuration)
+                #expect(error.description.contains("KUBERNETES_SERVICE_PORT"), "\(error)")
+            }
+        }
+    }
+
     @Test("K1 YAML that is none, or grows without end, is refused") func bombs() {
         #expect(throws: (any Error).self) { try YAMLValue.parse("a: [") }
         var text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"

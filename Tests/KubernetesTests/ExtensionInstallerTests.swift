@@ -268,6 +268,39 @@ enum Base64 {
         #expect(cluster.object(.deployment, "connected-registry") != nil)
     }
 
+    @Test("K1 a volume that was kept stays when its cluster is no longer connected, and nothing else; without one all goes")
+    func keptVolume() async throws {
+        let cluster = FakeCluster()
+        let plan = AgentPlan(
+            image: "r.test/outport:v1", server: "https://parent.test", authority: nil, cluster: "c", tenant: "t", clientID: "i",
+            clientSecret: "s")
+        for object in AgentManifests(plan).all { try await cluster.apply(object) }
+        _ = try await self.installer(cluster).install(self.wanted())
+        while try await self.installer(cluster).remove(.keepingData) != nil {}
+        #expect(try await AgentManifests.remove(from: cluster) == ["connected-registry-data"])
+        #expect(cluster.object(.namespace, "connected-registry") != nil)
+        #expect(cluster.installed == ["persistentvolumeclaims/connected-registry-data"])
+        #expect(cluster.object(.namespace, "outport-agent") == nil)
+        #expect(cluster.object(.clusterRole, "outport-agent") == nil)
+        #expect(cluster.object(.clusterRoleBinding, "outport-agent") == nil)
+        #expect(
+            AgentManifests.farewell(keeping: ["connected-registry-data"]).contains("'kubectl delete namespace connected-registry'"))
+
+        // Once more says the same; connected anew, the extension takes the volume again, and goes with it.
+        #expect(try await AgentManifests.remove(from: cluster) == ["connected-registry-data"])
+        for object in AgentManifests(plan).all { try await cluster.apply(object) }
+        _ = try await self.installer(cluster).install(self.wanted())
+        while try await self.installer(cluster).remove(.everything) != nil {}
+        #expect(try await AgentManifests.remove(from: cluster).isEmpty)
+        #expect(cluster.object(.namespace, "connected-registry") == nil)
+
+        // One that is on its way out holds nothing up.
+        cluster.set(
+            ObjectKind.volumeClaim.path("connected-registry-data", in: "connected-registry"),
+            ["metadata": ["deletionTimestamp": "2026-01-01T00:00:00Z"]])
+        #expect(try await AgentManifests.remove(from: cluster).isEmpty)
+    }
+
     @Test("K1 what pods say becomes one cause and one next step") func causes() {
         func pod(_ state: JSONValue, _ last: JSONValue = [:]) -> [JSONValue] {
             [["metadata": ["name": "p"], "status": ["containerStatuses": [["image": "r/i:v2", "state": state, "lastState": last]]]]]

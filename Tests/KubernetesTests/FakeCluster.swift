@@ -17,7 +17,32 @@ final class FakeCluster: ClusterAPI {
         var forbidden: Set<String> = []
         /// How often an object that has been deleted still stands in the way.
         var lingering: [String: Int] = [:]
+        /// What somebody else makes of an object just before it is written next.
+        var interferences: [String: [JSONValue]] = [:]
+        var version = 0
+
+        mutating func put(_ object: JSONValue, at path: String) {
+            self.version += 1
+            var object = object
+            object[path: "metadata", "resourceVersion"] = .string("\(self.version)")
+            self.objects[path] = object
+        }
+
+        /// RFC 7386, for the version of the object that the patch names.
+        mutating func merge(_ patch: JSONValue, at path: String, _ tried: String) -> Result<JSONValue, KubernetesError> {
+            guard var object = self.objects[path] else { return .failure(KubernetesError(.notFound, tried: tried, "not found")) }
+            let version = patch[path: "metadata", "resourceVersion"]
+            guard version == nil || version == object[path: "metadata", "resourceVersion"] else {
+                return .failure(KubernetesError(.conflict, tried: tried, "the object has been modified"))
+            }
+            object.apply(mergePatch: patch)
+            self.put(object, at: path)
+            return .success(object)
+        }
     }
+
+    /// Kinds of which there may be none.
+    private static let listed: Set<String> = ["pods", "services", "storageclasses", "issuers", "nodes", "persistentvolumeclaims"]
 
     private let state = Mutex(State())
     /// Whether cert-manager's API is there.
@@ -41,8 +66,12 @@ final class FakeCluster: ClusterAPI {
         if let index = parts.firstIndex(of: "namespaces"), parts.count > index + 3 {
             object[path: "metadata", "namespace"] = .string(parts[index + 1])
         }
-        self.state.withLock { $0.objects[path] = object }
+        let made = object
+        self.state.withLock { $0.put(made, at: path) }
     }
+
+    /// Somebody else writes these members, one for each of the next writes, just before them.
+    func interfere(_ path: String, _ members: [JSONValue]) { self.state.withLock { $0.interferences[path] = members } }
 
     func remove(_ path: String) { self.state.withLock { $0.objects[path] = nil } }
     func linger(_ path: String, times: Int) { self.state.withLock { $0.lingering[path] = times } }
@@ -77,7 +106,14 @@ final class FakeCluster: ClusterAPI {
             if plain.contains("cert-manager.io"), !self.hasCertManager {
                 return .failure(KubernetesError(.notFound, tried: tried, "the server could not find the requested resource"))
             }
+            if method != "GET", let members = state.interferences[plain]?.first {
+                state.interferences[plain]?.removeFirst()
+                var object = state.objects[plain] ?? [:]
+                object.apply(mergePatch: members)
+                state.put(object, at: plain)
+            }
             switch method {
+            case "PATCH" where contentType == "application/merge-patch+json": return state.merge(body ?? .null, at: plain, tried)
             case "GET":
                 if let object = state.objects[plain] { return .success(object) }
                 // Lists end in the plural of a kind; those over all namespaces have none in their path.
@@ -87,7 +123,7 @@ final class FakeCluster: ClusterAPI {
                     return segments.count >= 2 && segments[segments.count - 2] == parts.last
                         && (plain.contains("/namespaces/") ? key.hasPrefix(plain + "/") : true)
                 }
-                if items.isEmpty, ["pods", "services", "storageclasses", "issuers", "nodes"].contains(parts.last.map(String.init) ?? "") {
+                if items.isEmpty, Self.listed.contains(parts.last.map(String.init) ?? "") {
                     return .success(["items": []])
                 }
                 if items.isEmpty { return .failure(KubernetesError(.notFound, tried: tried, "not found")) }
@@ -119,7 +155,7 @@ final class FakeCluster: ClusterAPI {
                     object[path: "metadata", "generation"] = before?[path: "metadata", "generation"]
                 }
                 object["status"] = before?["status"]
-                state.objects[key] = object
+                state.put(object, at: key)
                 return .success(object)
             default: return .failure(KubernetesError(.refused, tried: tried, "unknown method"))
             }

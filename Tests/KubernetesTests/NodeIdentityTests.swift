@@ -135,6 +135,50 @@ private final class FakeServers: Transport {
         #expect(entry["auth"]?.stringValue.flatMap { Data(base64Encoded: $0) }.map { String(decoding: $0, as: UTF8.self) } == "puller:p:w")
     }
 
+    @Test("K5 a service account keeps the Secrets that others have given it, also while they are at it; once more changes nothing")
+    func serviceAccount() async throws {
+        let cluster = FakeCluster()
+        let path = ObjectKind.serviceAccount.path("default", in: "web")
+        func use() async throws(KubernetesError) {
+            try await PullSecret.use(name: "site", serviceAccount: "default", namespace: "web", in: cluster)
+        }
+        func secrets() -> [String?]? {
+            cluster.object(.serviceAccount, "default", in: "web")?["imagePullSecrets"]?.arrayValue?.map { $0["name"]?.stringValue }
+        }
+        cluster.set(path, ["imagePullSecrets": [["name": "theirs"]], "secrets": [["name": "token"]]])
+        cluster.interfere(
+            path,
+            [
+                ["imagePullSecrets": [["name": "theirs"], ["name": "second"]]],
+                ["imagePullSecrets": [["name": "theirs"], ["name": "second"], ["name": "third"]]],
+            ])
+        try await use()
+        #expect(secrets() == ["theirs", "second", "third", "site"])
+        #expect(cluster.object(.serviceAccount, "default", in: "web")?["secrets"] == [["name": "token"]])
+        let changes = cluster.changes
+        #expect(changes.count == 3)
+        try await use()
+        #expect(cluster.changes == changes)
+
+        // Where others never rest, it is told and not forced.
+        cluster.set(path, ["imagePullSecrets": [["name": "theirs"]]])
+        cluster.interfere(path, (0..<100).map { ["metadata": ["annotations": ["round": .integer(Int64($0))]]] })
+        do throws(KubernetesError) {
+            try await use()
+            Issue.record("it was written over what somebody else has written")
+        } catch {
+            #expect(error.code == .conflict)
+        }
+        #expect(secrets() == ["theirs"])
+
+        // One that is not there is made.
+        cluster.interfere(path, [])
+        cluster.remove(path)
+        try await use()
+        #expect(secrets() == ["site"])
+        #expect(cluster.changes.last == .init(method: "POST", path: ObjectKind.serviceAccount.path(in: "web")))
+    }
+
     @Test("K7 a kubeconfig that is recorded names no files") func recorded() throws {
         let connection = ClusterConnection(
             server: "https://10.0.0.1:6443", authority: "CA", credentials: .certificate(chain: "CERT", key: "KEY"))

@@ -172,7 +172,12 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "delete", abstract: "Take the agent out of a cluster and delete the record.",
             discussion:
-                "Extensions are deleted first. With --force the record goes at once and the cluster is left as it is.\n\nExample: outport connectedk8s delete -n mycluster -g mygroup --yes"
+                """
+                Extensions are deleted first. A volume that is there all the same ('k8s-extension delete --keep-data') stays, and with it the
+                namespace connected-registry. With --force the record goes at once and the cluster is left as it is.
+
+                Example: outport connectedk8s delete -n mycluster -g mygroup --yes
+                """
         )
         @OptionGroup var place: GroupedName
         @OptionGroup var cluster: ClusterOptions
@@ -187,9 +192,8 @@ struct ConnectedClusterCommand: AsyncParsableCommand {
                 for item in try await session.client.list("\(path)/\(ClusterExtensions.type)") {
                     if let id = item["id"]?.stringValue { try await session.client.delete(id) }
                 }
-                try await cluster.withClient { client throws(KubernetesError) in
-                    for object in AgentManifests.removal { try await client.delete(object.kind, object.name, in: object.namespace) }
-                }
+                let kept = try await cluster.withClient { client throws(KubernetesError) in try await AgentManifests.remove(from: client) }
+                if !kept.isEmpty { session.warn(AgentManifests.farewell(keeping: kept)) }
             }
             try await session.client.delete(path)
             return nil

@@ -73,7 +73,7 @@ struct PullSecretCommand: ManagementCommand {
             for namespace in namespaces {
                 try await client.apply(secret.manifest(name: self.name, namespace: namespace))
                 if let account = self.serviceAccount {
-                    try await client.apply(PullSecret.use(name: self.name, serviceAccount: account, namespace: namespace))
+                    try await PullSecret.use(name: self.name, serviceAccount: account, namespace: namespace, in: client)
                 }
             }
         }

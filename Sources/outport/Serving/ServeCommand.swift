@@ -112,12 +112,11 @@ struct ServeCommand: AsyncParsableCommand {
         let directory = Directory(database: node.database)
         let bootstrap = Bootstrap(database: node.database, directory: directory)
         let file = BootstrapFile(folder: node.folder, names: names, hasAuthority: authority != nil)
-        let isFirstStart: Bool
         let installation: Installation
         if let existing = try await bootstrap.load() {
-            (installation, isFirstStart) = (existing, false)
+            installation = existing
         } else {
-            (installation, isFirstStart) = (try await bootstrap.create { try file.write($0, secret: $1) }, true)
+            installation = try await bootstrap.create { try file.write($0, secret: $1) }
         }
 
         let tokens = try await TokenAuthority(folder: node.folder.keysPath, tenantID: installation.tenantID)
@@ -171,7 +170,9 @@ struct ServeCommand: AsyncParsableCommand {
             ] + (management == nil ? control : []), hot: hot, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, pool: node.pool,
             logger: logger, segments: node.segments
         ) { _ in
-            self.greet(names, file, installation, isPlain: isPlain, isFirstStart: isFirstStart, authority: authority != nil)
+            // Not at the first start alone: that one may have ended before it came so far.
+            let isNew = lookup.all.isEmpty && FileSystem.exists(file.path)
+            self.greet(names, file, installation, isPlain: isPlain, isNew: isNew, authority: authority != nil)
         }
         let managementListener = management.map {
             HTTPListener(
@@ -228,12 +229,12 @@ struct ServeCommand: AsyncParsableCommand {
             suffix: suffix, region: self.region ?? layers.string(forKey: "region") ?? "eastus", management: managed)
     }
 
-    /// Says where the server is and what to type next.
+    /// Says where the server is, and what to type next as long as there is no registry.
     private func greet(
-        _ names: ServerNames, _ file: BootstrapFile, _ installation: Installation, isPlain: Bool, isFirstStart: Bool, authority: Bool
+        _ names: ServerNames, _ file: BootstrapFile, _ installation: Installation, isPlain: Bool, isNew: Bool, authority: Bool
     ) {
         announce("outport \(outportVersion) serves \(isPlain ? "http" : "https")://\(names.publicAddress)")
-        if isFirstStart {
+        if isNew {
             announce(
                 """
 
