@@ -18,8 +18,7 @@ extension DistributionHandler {
         if case .digest(let digest) = reference, call.request.method == .head, call.caller.may(.contentWrite, on: name) {
             try await self.store.renewLease(of: digest, in: name, of: call.registry.id)
         }
-        // Taken before the read: what changes meanwhile makes the remembered answer void.
-        let version = isTag ? self.store.versions.tags : self.store.versions.removals
+        let version = isTag ? call.tagVersion : call.removalVersion
         let manifest: StoredManifest
         do {
             manifest = try await self.found(reference, name, call)
@@ -105,7 +104,7 @@ extension DistributionHandler {
     ) throws(RegistryError) -> NewManifest {
         let expected: Digest? = if case .digest(let digest) = reference { digest } else { nil }
         do {
-            return try NewManifest(Array(body.readableBytesView), declared: declared, expected: expected)
+            return try NewManifest(Array(body.readableBytesView), declared: declared, expected: expected, isNew: true)
         } catch {
             guard error.code == .manifestInvalid else { throw error }
             var detail = ["name": name.description, "reference": reference.description, "size": String(body.readableBytes)]
@@ -157,7 +156,7 @@ extension DistributionHandler {
     func blob(_ name: RepositoryName, _ digest: Digest, _ call: Call) async throws -> ServerResponse {
         // Renewed before it is looked for: what is found afterwards cannot be collected under the client's hands.
         if call.request.method == .head { try await self.store.renewLease(of: digest) }
-        let version = self.store.versions.removals
+        let version = call.removalVersion
         let stored: StoredBlob
         do {
             stored = try await self.store.blob(digest, in: name, of: call.registry.id)

@@ -28,8 +28,7 @@ extension DistributionHandler {
 
     func tags(_ name: RepositoryName, _ call: Call) async throws -> ServerResponse {
         let limit = try Self.limit(call.request)
-        guard limit > 0 else { return try .json(.ok, TagList(name: name.description, tags: [])) }
-        // One more than asked tells whether there is another page.
+        // One more than asked tells whether there is another page, and for none whether there is a repository.
         let tags = try await self.store.tags(of: name, in: call.registry.id, after: call.request.query("last"), limit: limit + 1)
         let page = tags.prefix(limit).map(\.description)
         return try .json(

@@ -39,6 +39,9 @@ package struct DistributionHandler: RequestHandler {
         let request: ServerRequest
         let registry: DataPlaneRegistry
         let caller: Caller
+        /// Taken before anything was read, the registry's settings included: what changes meanwhile makes void what is remembered of the answer.
+        let tagVersion: UInt64
+        let removalVersion: UInt64
     }
 
     package func respond(to request: ServerRequest) async throws -> ServerResponse? {
@@ -71,6 +74,7 @@ package struct DistributionHandler: RequestHandler {
     }
 
     private func answer(_ route: Route, _ request: ServerRequest) async throws -> ServerResponse {
+        let (tagVersion, removalVersion) = (self.store.versions.tags, self.store.versions.removals)
         guard let (registry, host) = try await self.directory.registry(for: request.host) else {
             // Not NAME_UNKNOWN: that is said of repositories, and replicas act on it.
             return try .refusal(.unknown, "there is no registry at \(request.host?.description ?? "this address")", status: 404)
@@ -97,7 +101,9 @@ package struct DistributionHandler: RequestHandler {
                     route, nil, request, host, .denied, "the token does not cover the catalog", error: "insufficient_scope")
             }
             let full = try await self.access.caller(caller.subject, registry: registry)
-            return try await self.dispatch(route, Call(request: request, registry: registry, caller: full))
+            return try await self.dispatch(
+                route,
+                Call(request: request, registry: registry, caller: full, tagVersion: tagVersion, removalVersion: removalVersion))
         }
         if let name = route.repository, let permission {
             guard caller.may(permission, on: name) else {
@@ -112,7 +118,8 @@ package struct DistributionHandler: RequestHandler {
                 "this instance of connected registry '\(lease.connectedRegistry)' is ReadOnly or no longer active at the parent",
                 detail: ["connectedRegistry": lease.connectedRegistry])
         }
-        return try await self.dispatch(route, Call(request: request, registry: registry, caller: caller))
+        return try await self.dispatch(
+            route, Call(request: request, registry: registry, caller: caller, tagVersion: tagVersion, removalVersion: removalVersion))
     }
 
     private func dispatch(_ route: Route, _ call: Call) async throws -> ServerResponse {

@@ -11,8 +11,8 @@ package final class TokenAuthority: Sendable {
     /// What tokens for the data plane are requested for; a literal name, no host.
     package static let registryAudience = "https://containerregistry.azure.net"
 
-    /// Verified tokens remembered at most.
-    private static let cacheLimit = 16_384
+    /// Bytes of what is remembered of verified tokens, roughly.
+    static let cacheSize = 8 << 20
     /// The longest token issued or looked at, in bytes. A request head may have 16 KiB: a quarter of it is left to the request
     /// line, `Accept`, and what proxies add.
     package static let maximumLength = 12 << 10
@@ -20,7 +20,7 @@ package final class TokenAuthority: Sendable {
 
     private let keys: [TokenKind: JWTKeyCollection]
     private let clock: WallClock
-    private let verified = Mutex<[String: VerifiedToken]>([:])
+    private let verified = Mutex(VerifiedTokens(limit: TokenAuthority.cacheSize))
     package let tenantID: String
 
     /// - Parameter folder: where signing keys lie; missing ones are made.
@@ -90,17 +90,11 @@ package final class TokenAuthority: Sendable {
     package func verify(_ token: String, as kinds: [TokenKind], audience: String?) async throws -> VerifiedToken {
         let now = self.clock.seconds
         let known: VerifiedToken
-        if let cached = self.verified.withLock({ $0[token] }) {
+        if let cached = self.verified.withLock({ $0.tokens[token] }) {
             known = cached
         } else {
             known = try await self.check(token, kinds)
-            self.verified.withLock { cache in
-                if cache.count >= Self.cacheLimit {
-                    cache = cache.filter { $0.value.expires > now }
-                    if cache.count >= Self.cacheLimit { cache.removeAll(keepingCapacity: true) }
-                }
-                cache[token] = known
-            }
+            self.verified.withLock { $0.add(token, known, now: now) }
         }
         guard kinds.contains(known.kind) else {
             throw IdentityError(.invalidToken, "this is a \(known.kind.rawValue) token, which is not accepted here")
@@ -114,7 +108,7 @@ package final class TokenAuthority: Sendable {
 
     /// A token that has been verified before and has not expired; no signature is looked at.
     package func remembered(_ token: String) -> VerifiedToken? {
-        guard let known = self.verified.withLock({ $0[token] }), self.isCurrent(known.expires) else { return nil }
+        guard let known = self.verified.withLock({ $0.tokens[token] }), self.isCurrent(known.expires) else { return nil }
         return known
     }
 

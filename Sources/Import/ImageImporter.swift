@@ -259,7 +259,7 @@ package final class ImageImporter: Sendable {
         } catch let error as RegistryError where error.code == .manifestUnknown && depth > 0 {
             return false
         }
-        let new = try NewManifest(found.bytes, declared: found.type, expected: expected)
+        let new = try NewManifest(found.bytes, declared: found.type, expected: expected, isNew: true)
         guard image.seen.insert(new.digest).inserted else { return true }
         for child in isShallow ? [] : new.manifest.manifests {
             _ = try await self.collect(.digest(child.digest), &image, depth: depth + 1, read: read)

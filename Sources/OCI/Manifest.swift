@@ -57,13 +57,15 @@ package struct Manifest: Sendable, Hashable {
     /// - Parameters:
     ///   - bytes: the document as received.
     ///   - declared: the request's `Content-Type`; `nil` takes the document's own `mediaType`.
+    ///   - isNew: whether to refuse, too, what has been taken earlier and clients read in different ways.
     /// - Throws: ``OCIParseError`` saying which rule the document breaks.
-    package init(parsing bytes: [UInt8], declared: MediaType?) throws(OCIParseError) {
+    package init(parsing bytes: [UInt8], declared: MediaType?, isNew: Bool = false) throws(OCIParseError) {
         func refuse(_ reason: String) -> OCIParseError { OCIParseError(.manifest, "", reason) }
         guard bytes.count <= Self.maximumSize else {
             throw refuse("it has \(bytes.count) bytes, \(Self.maximumSize) are allowed")
         }
-        guard JSONDepth.measure(bytes, limit: Self.maximumDepth) else {
+        if isNew, let problem = ManifestScan.problem(in: bytes, maximumDepth: Self.maximumDepth) { throw refuse(problem) }
+        guard isNew || JSONDepth.measure(bytes, limit: Self.maximumDepth) else {
             throw refuse("its JSON is nested deeper than \(Self.maximumDepth) levels")
         }
         let document: Document
@@ -123,6 +125,10 @@ package struct Manifest: Sendable, Hashable {
             others = entries.filter { !$0.mediaType.isManifest }
             self.artifactType = artifactType
         case .ociArtifact:
+            // What it does not say it has would not be kept either.
+            if isNew, document.config != nil || document.layers != nil || document.manifests != nil {
+                throw refuse("an artifact manifest has blobs, and neither config nor layers nor manifests")
+            }
             self.config = nil
             self.layers = document.blobs ?? []
             self.manifests = []

@@ -86,7 +86,8 @@ extension RegistryStore {
     package func place(_ image: ImportedImage, in registry: RegistryID, origin: String) async throws {
         guard let digest = image.manifests.last?.digest else { return }
         let now = self.clock.milliseconds()
-        try await self.database.write { session in
+        let isRetyped = try await self.database.write { session in
+            var isRetyped = false
             for target in image.targets {
                 let name = target.repository
                 let repository = try Self.ensureRepository(name, in: registry, now: now, session)
@@ -111,15 +112,18 @@ extension RegistryStore {
                         }
                         try Self.link(blob.digest, into: repository, now: now, session)
                     }
-                    try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+                    let wasOther = try Self.store(
+                        new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+                    isRetyped = isRetyped || wasOther
                 }
                 if let tag = target.tag {
                     try Self.move(
                         tag, to: digest, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
                 }
             }
+            return isRetyped
         }
-        self.versions.tagsMoved()
+        if isRetyped { self.versions.contentRemoved() } else { self.versions.tagsMoved() }
         self.activity.signal()
     }
 }

@@ -27,10 +27,11 @@ package struct NewManifest: Sendable {
     /// - Parameters:
     ///   - declared: the `Content-Type`.
     ///   - expected: the digest the client names; the document must have it, in its algorithm.
+    ///   - isNew: whether somebody brings it who can be told what is wrong with it, as opposed to what has been taken elsewhere before.
     /// - Throws: `MANIFEST_INVALID`, `DIGEST_INVALID`.
-    package init(_ bytes: [UInt8], declared: MediaType?, expected: Digest?) throws(RegistryError) {
+    package init(_ bytes: [UInt8], declared: MediaType?, expected: Digest?, isNew: Bool = false) throws(RegistryError) {
         do {
-            self.manifest = try Manifest(parsing: bytes, declared: declared)
+            self.manifest = try Manifest(parsing: bytes, declared: declared, isNew: isNew)
         } catch {
             throw RegistryError(.manifestInvalid, error.description)
         }
@@ -53,7 +54,7 @@ extension RegistryStore {
     package func put(_ new: NewManifest, tags: [Tag], into name: RepositoryName, of registry: RegistryID, origin: String) async throws {
         try self.blobs.requireRoom(for: Int64(new.bytes.count))
         let now = self.clock.milliseconds()
-        try await self.database.write { session in
+        let isRetyped = try await self.database.write { session in
             guard
                 let repository = try Self.writableRepository(name, in: registry, session)
                     ?? (new.manifest.requiredBlobs.isEmpty ? Self.ensureRepository(name, in: registry, now: now, session) : nil)
@@ -77,7 +78,9 @@ extension RegistryStore {
                 }
             }
             guard missing.isEmpty else { throw Self.missing(missing, name) }
-            try Self.store(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+            try Self.requireSameTypeIfLocked(new, name, repository, session)
+            let isRetyped = try Self.store(
+                new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
             // For an index that comes next, or a tag.
             if tags.isEmpty { try Self.renewLease(of: new.digest, in: repository, now: now, session) }
             for tag in tags {
@@ -87,8 +90,9 @@ extension RegistryStore {
                     tag, from: current, to: new.digest, repository: repository, name: name, registry: registry, origin: origin, now: now,
                     session)
             }
+            return isRetyped
         }
-        if !tags.isEmpty { self.versions.tagsMoved() }
+        if isRetyped { self.versions.contentRemoved() } else if !tags.isEmpty { self.versions.tagsMoved() }
         self.activity.signal()
     }
 
@@ -99,10 +103,56 @@ extension RegistryStore {
             detail: ["digest": digests.map(\.description).joined(separator: ", ")])
     }
 
+    /// Refuses to change what a locked manifest, or one under a locked tag, is.
+    private static func requireSameTypeIfLocked(
+        _ new: NewManifest, _ name: RepositoryName, _ repository: Int64, _ session: any SQLReader
+    ) throws {
+        guard
+            let row = try session.row(
+                "SELECT locks FROM manifest WHERE repository = ? AND digest = ? AND media_type <> ?", .integer(repository),
+                SQLValue(new.digest), SQLValue(new.manifest.mediaType))
+        else { return }
+        if ImageLocks(rawValue: row.integer(0)).contains(.write) {
+            throw RegistryError.locked(.manifest(name, new.digest), "writeEnabled", "pushing it as another type")
+        }
+        let tag = try session.row(
+            "SELECT name FROM tag INDEXED BY tag_digest WHERE repository = ? AND digest = ? AND locks & ? != 0 LIMIT 1",
+            .integer(repository), SQLValue(new.digest), .integer(ImageLocks.write.rawValue))
+        if let tag { throw RegistryError.locked(.tag(name, try Tag(tag.text(0))), "writeEnabled", "pushing it as another type") }
+    }
+
+    /// Takes a manifest away that was pushed as another type before, so that the same bytes come in its place: what hangs below them is another
+    /// matter for each type, and would not be kept.
+    ///
+    /// - Returns: the tags that name it; `nil` where there is none of another type.
+    private static func takeOtherType(
+        _ new: NewManifest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64,
+        _ session: any SQLWriter
+    ) throws -> [Tag]? {
+        guard
+            try session.execute(
+                "UPDATE manifest SET media_type = ?, artifact_type = ?, subject = ? WHERE repository = ? AND digest = ? AND media_type <> ?",
+                SQLValue(new.manifest.mediaType), SQLValue(new.manifest.artifactType),
+                SQLValue(new.manifest.subject?.digest.description), .integer(repository), SQLValue(new.digest),
+                SQLValue(new.manifest.mediaType)) > 0
+        else { return nil }
+        try session.execute(
+            "DELETE FROM manifest_entry WHERE repository = ? AND manifest = ?", .integer(repository), SQLValue(new.digest))
+        // Those who follow the log have it, and would not look at its type.
+        try ChangeLog.append(
+            .manifestDeleted, registry: registry, repository: name, digest: new.digest, origin: origin, time: now, in: session)
+        return try session.rows(
+            "SELECT name FROM tag INDEXED BY tag_digest WHERE repository = ? AND digest = ? ORDER BY name", .integer(repository),
+            SQLValue(new.digest)
+        ).map { try Tag($0.text(0)) }
+    }
+
+    /// - Returns: whether it was here before as another type.
+    @discardableResult
     static func store(
         _ new: NewManifest, repository: Int64, name: RepositoryName, registry: RegistryID, origin: String, now: Int64,
         _ session: any SQLWriter
-    ) throws {
+    ) throws -> Bool {
         try session.execute(
             "INSERT INTO manifest_content (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING", SQLValue(new.digest), .blob(new.bytes))
         let manifest = new.manifest
@@ -112,7 +162,10 @@ extension RegistryStore {
             ON CONFLICT DO NOTHING
             """, .integer(repository), SQLValue(new.digest), SQLValue(manifest.mediaType), .integer(Int64(new.bytes.count)),
             SQLValue(manifest.artifactType), SQLValue(manifest.subject?.digest.description), .integer(now))
-        guard inserted > 0 else { return }
+        let tags =
+            inserted > 0
+            ? [] : try self.takeOtherType(new, repository: repository, name: name, registry: registry, origin: origin, now: now, session)
+        guard let tags else { return false }
         for (kind, entries) in [(0, manifest.requiredBlobs), (1, manifest.manifests), (2, manifest.optionalBlobs)] {
             for entry in entries {
                 try session.execute(
@@ -128,6 +181,11 @@ extension RegistryStore {
             .manifest(new.digest), in: name, from: nil, to: Outbox.present, registry: registry, origin: origin, as: logged,
             now: now,
             session)
+        for tag in tags {
+            try ChangeLog.append(
+                .tagSet, registry: registry, repository: name, tag: tag, digest: new.digest, origin: origin, time: now, in: session)
+        }
+        return inserted == 0
     }
 
     /// Keeps a manifest from being collected for a while, whatever becomes of what reaches it: whoever is told of it before a push finds it when

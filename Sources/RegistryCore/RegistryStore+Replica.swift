@@ -62,16 +62,23 @@ extension RegistryStore {
     package func apply(_ updates: [ReplicaUpdate], to registry: RegistryID, origin: String) async throws {
         guard !updates.isEmpty else { return }
         let now = self.clock.milliseconds()
-        try await self.database.write { session in
-            for update in updates { try Self.apply(update, to: registry, origin: origin, now: now, session) }
+        let isRetyped = try await self.database.write { session in
+            var isRetyped = false
+            for update in updates {
+                let wasOther = try Self.apply(update, to: registry, origin: origin, now: now, session)
+                isRetyped = isRetyped || wasOther
+            }
+            return isRetyped
         }
+        if isRetyped { self.versions.contentRemoved() }
         if updates.contains(where: { !$0.tags.isEmpty }) { self.versions.tagsMoved() }
         self.activity.signal()
     }
 
     private static func apply(
         _ update: ReplicaUpdate, to registry: RegistryID, origin: String, now: Int64, _ session: any SQLWriter
-    ) throws {
+    ) throws -> Bool {
+        var isRetyped = false
         let repository = try Self.ensureRepository(update.repository, in: registry, now: now, session)
         for digest in update.whole {
             guard
@@ -83,8 +90,9 @@ extension RegistryStore {
             for blob in new.manifest.requiredBlobs {
                 try Self.linkArrived(blob.digest, into: repository, of: update, now: now, session)
             }
-            try Self.store(
+            let wasOther = try Self.store(
                 new, repository: repository, name: update.repository, registry: registry, origin: origin, now: now, session)
+            isRetyped = isRetyped || wasOther
         }
         for entry in update.tags {
             // What clients here have made of it is tried against the parent's value when it is sent; until then it stays.
@@ -94,6 +102,7 @@ extension RegistryStore {
                 now: now,
                 session)
         }
+        return isRetyped
     }
 
     private static func linkArrived(

@@ -26,6 +26,10 @@ extension Spec11Tests {
         let none = try await server.send(.get, "/v2/app/tags/list?n=0", headers: admin)
         #expect(try none.decode(TagList.self).tags.isEmpty)
         #expect(none.header("Link") == nil)
+        // No entries of nothing are not there either.
+        let unknown = try await server.send(.get, "/v2/nothing/tags/list?n=0", headers: admin)
+        #expect(unknown.status == 404)
+        #expect(unknown.code == "NAME_UNKNOWN")
         #expect(try await server.send(.get, "/v2/app/tags/list?last=a", headers: admin).decode(TagList.self).tags == ["z"])
         // Exactly as many as there are: no further page.
         #expect(try await server.send(.get, "/v2/app/tags/list?n=5", headers: admin).header("Link") == nil)

@@ -196,11 +196,12 @@ import Testing
         // Another repository has its own, and another registry.
         _ = try await uploads.begin(in: repository("other"), of: site.registry)
         _ = try await begin(try await site.store.registry(named: "other"))
-        // One of an earlier process counts from when it is asked for.
+        // One of an earlier process counts from when it is gone on with.
         let earlier = try await site.uploads.begin(in: self.app, of: site.registry)
         _ = try await site.uploads.append(Parts([[1]]), range: nil, length: 1, to: earlier, in: self.app, of: site.registry)
         try await uploads.cancel(open.removeFirst(), in: self.app, of: site.registry)
         #expect(try await uploads.size(of: earlier, in: self.app, of: site.registry) == 1)
+        _ = try await uploads.append(Parts([[2]]), range: nil, length: 1, to: earlier, in: self.app, of: site.registry)
         #expect(await self.refusal { _ = try await begin(site.registry) }?.code == .tooManyRequests)
         try await uploads.cancel(earlier, in: self.app, of: site.registry)
         // What nobody asked for is over by its age.

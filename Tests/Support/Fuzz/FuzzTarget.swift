@@ -119,6 +119,9 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
         for declared in [nil] + MediaType.manifests.map(Optional.some) {
             guard let manifest = try? Manifest(parsing: bytes, declared: declared) else { continue }
             guard (try? Manifest(parsing: bytes, declared: declared)) == manifest else { return "it is read in two ways" }
+            if let new = try? Manifest(parsing: bytes, declared: declared, isNew: true), new != manifest {
+                return "what is new is read in another way"
+            }
             let descriptors = manifest.layers + manifest.manifests + [manifest.config, manifest.subject].compactMap { $0 }
             guard descriptors.count <= Manifest.maximumDescriptors, descriptors.allSatisfy({ $0.size >= 0 }) else {
                 return "descriptors beyond the limits were accepted"
